@@ -1,0 +1,1 @@
+//! The binary: commands, configuration, and the pipeline that joins the stages.

@@ -1,0 +1,2 @@
+//! The `evert` command.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The durable order: segments, group commit, recovery, reading from any time.

@@ -1,0 +1,3 @@
+//! What the user writes becomes what runs: pipes and SQL to incremental plans.
+
+pub mod ir;

@@ -1,0 +1,1 @@
+//! HTTP: views as JSON, changes as server-sent events, search, the page.

@@ -1,0 +1,1 @@
+//! Views become rows in other systems, exactly once.

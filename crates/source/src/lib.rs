@@ -1,0 +1,1 @@
+//! Databases, files and streams become transactions.
