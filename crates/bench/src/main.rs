@@ -1,2 +1,137 @@
-//! The benchmarks.
-fn main() {}
+//! The benchmarks: Evert beside its peers and the physical limit, one line a figure.
+//!
+//! Whatever is compared runs in one run, in turn, and the ratio is what counts: machines differ and are noisy.
+//! `cargo run --release -p bench -- list` says what there is; each figure says against what it is measured.
+#![allow(clippy::disallowed_methods, reason = "it measures time and starts programs")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool")]
+
+mod append;
+mod cdc;
+mod figure;
+mod latency;
+mod product;
+mod program;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+
+use crate::figure::{Figure, machine};
+
+/// What a benchmark may fail with.
+pub(crate) type Outcome = Result<Vec<Figure>, Box<dyn Error>>;
+
+/// A benchmark: its name, what it measures, and how.
+struct Benchmark {
+    name: &'static str,
+    measures: &'static str,
+    run: fn(Size) -> Outcome,
+}
+
+/// How much work is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Size {
+    /// The figures of record.
+    Full,
+    /// A tenth or less, to see that it runs.
+    Quick,
+}
+
+impl Size {
+    /// Chooses by size.
+    pub(crate) fn of<T>(self, full: T, quick: T) -> T {
+        match self {
+            Self::Full => full,
+            Self::Quick => quick,
+        }
+    }
+}
+
+const BENCHMARKS: [Benchmark; 6] = [
+    Benchmark {
+        name: "log-append",
+        measures: "append + sync of groups of 1 KB to 1 MB, against pwrite + fdatasync of the same bytes",
+        run: append::run,
+    },
+    Benchmark {
+        name: "cdc-stream",
+        measures: "rows/s from PostgreSQL into the durable log, against pg_recvlogical -f /dev/null",
+        run: cdc::stream,
+    },
+    Benchmark {
+        name: "cdc-backfill",
+        measures: "backfill rows/s, against COPY … TO STDOUT into /dev/null; and the peak memory",
+        run: cdc::backfill,
+    },
+    Benchmark {
+        name: "latency",
+        measures: "commit in PostgreSQL until visible in a view and in a search index, at 1,000 rows/s",
+        run: latency::run,
+    },
+    Benchmark {
+        name: "cold-start",
+        measures: "`evert run --once` on an existing directory, against `evert --version`",
+        run: product::cold_start,
+    },
+    Benchmark { name: "binary", measures: "the size of the binary", run: product::binary_size },
+];
+
+/// Measures Evert.
+#[derive(Debug, Parser)]
+struct Cli {
+    /// `list`, `all`, or names of benchmarks.
+    #[arg(required = true)]
+    names: Vec<String>,
+    /// Measure a tenth or less, to see that it runs.
+    #[arg(long)]
+    quick: bool,
+    /// The form of the figures.
+    #[arg(short, long, value_enum, default_value = "text")]
+    output: Form,
+}
+
+/// The forms of the figures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Form {
+    /// Columns for people.
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if cli.names == ["list"] {
+        for benchmark in &BENCHMARKS {
+            println!("{:<14} {}", benchmark.name, benchmark.measures);
+        }
+        return ExitCode::SUCCESS;
+    }
+    let size = if cli.quick { Size::Quick } else { Size::Full };
+    let all = cli.names == ["all"];
+    let machine = machine();
+    let mut code = ExitCode::SUCCESS;
+    for name in cli.names.iter().filter(|_| !all) {
+        if !BENCHMARKS.iter().any(|benchmark| benchmark.name == name) {
+            eprintln!("there is no benchmark {name}; `list` shows them");
+            return ExitCode::from(2);
+        }
+    }
+    for benchmark in &BENCHMARKS {
+        if !all && !cli.names.iter().any(|name| name == benchmark.name) {
+            continue;
+        }
+        match (benchmark.run)(size) {
+            Ok(figures) => figures.iter().for_each(|figure| match cli.output {
+                Form::Text => println!("{}", figure.to_text(&machine)),
+                Form::Json => println!("{}", figure.to_json(&machine)),
+            }),
+            Err(error) => {
+                eprintln!("{}: {error}", benchmark.name);
+                code = ExitCode::FAILURE;
+            }
+        }
+    }
+    code
+}

@@ -148,6 +148,9 @@ pub enum StoredSchemaError {
         /// What Arrow says.
         source: arrow::error::ArrowError,
     },
+    /// The key names columns that are not there, not in order, or none where one is needed.
+    #[error("the stored key does not fit the stored columns")]
+    Key,
 }
 
 impl TableSchema {
@@ -187,6 +190,13 @@ impl TableSchema {
                 None => field,
             });
         }
+        let within = stored.key.iter().all(|&column| column < fields.len());
+        if !within
+            || !stored.key.is_sorted_by(|a, b| a < b)
+            || (stored.form == ChangeForm::Upsert && stored.key.is_empty())
+        {
+            return Err(StoredSchemaError::Key);
+        }
         Ok(Self::new(stored.name, Arc::new(Schema::new(fields)), stored.key, stored.form))
     }
 }
@@ -196,6 +206,17 @@ mod tests {
     use arrow::datatypes::{DataType, TimeUnit};
 
     use super::*;
+
+    #[test]
+    fn a_stored_key_that_does_not_fit_is_an_error() {
+        for (key, form) in [("[1]", "exact"), ("[0,0]", "exact"), ("[]", "upsert")] {
+            let text = format!(
+                r#"{{"name":{{"source":"s","table":"t"}},"form":"{form}","key":{key},"columns":[{{"name":"a","type":"Int64"}}]}}"#
+            );
+            let read = TableSchema::from_json(&text);
+            assert!(matches!(read, Err(StoredSchemaError::Key)), "{key} {form}: {read:?}");
+        }
+    }
 
     #[test]
     fn a_schema_survives_the_catalogue() {

@@ -1,1 +1,283 @@
-//! The durable order: segments, group commit, recovery, reading from any time.
+//! The durable log: one order of all transactions, acknowledged when they are on disk.
+//!
+//! ```text
+//! append ─ encode ─► queue ─► writer: one write, one fdatasync ─► visible to readers ─► `done`
+//!  (caller's thread) (bytes)  (one thread)                        (they wait, they never poll)
+//! ```
+//!
+//! What holds, and where it is kept:
+//!
+//! - **Acknowledged means durable.** `done` is called after the sync. After a failed sync nothing more is written;
+//!   the next start recovers what is there (`writer`, `recovery`).
+//! - **A torn end is cut, damage never.** Frames name the write that they were a piece of, which tells the two apart
+//!   (`format`, `recovery`).
+//! - **A transaction is visible as a whole.** A large one comes in parts; readers meet its Time when the last part is
+//!   durable, and read the parts again from where they lie. The log is the spill space (`reader`).
+//! - **Equal input, equal bytes.** Time, place and clock are in the frames' headers; payloads depend on the
+//!   transactions only (`encode`).
+//! - **No bytes make it panic.** Lengths are checked before they are used (`decode`).
+//!
+//! Segments are files of frames; `docs/format.md` describes every byte. Opening a log reads the last segment only,
+//! because each begins with what is known of those before it (`preamble`). The directory is not locked here: the
+//! program that owns it does that.
+
+mod decode;
+mod disk;
+mod encode;
+mod error;
+pub mod faults;
+pub mod format;
+pub mod limits;
+mod preamble;
+mod queue;
+mod reader;
+mod recovery;
+mod schema;
+mod segment;
+mod shared;
+#[cfg(test)]
+mod tests;
+mod walk;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use change::{Time, TransactionGroup};
+
+pub use disk::{Access, Disk, DiskFile, RealDisk};
+pub use encode::Compression;
+pub use error::{LogError, Lost};
+pub use queue::Done;
+pub use reader::{Chunk, LogReader, RawFrame, RawFrames};
+pub use recovery::Recovery;
+
+use queue::{Item, Queue};
+use recovery::Recovered;
+use schema::Registry;
+use shared::{Shared, State};
+use writer::Writer;
+
+/// How a log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogOptions {
+    /// The size at which a segment is full. A frame that is larger has a segment of its own.
+    pub segment_bytes_max: u64,
+    /// How many bytes may wait to be written before `append` waits.
+    pub queue_bytes_max: u64,
+    /// Whether payloads are compressed.
+    pub compression: Compression,
+    /// The identity of a log that is created; `None` for a random one.
+    pub log_id: Option<[u8; 16]>,
+}
+
+impl Default for LogOptions {
+    fn default() -> Self {
+        Self {
+            segment_bytes_max: limits::SEGMENT_BYTES_DEFAULT,
+            queue_bytes_max: limits::QUEUE_BYTES_DEFAULT,
+            compression: Compression::WhenItPays,
+            log_id: None,
+        }
+    }
+}
+
+/// What a log holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogStat {
+    /// How many segments.
+    pub segments: u64,
+    /// The bytes of their frames. Files may be longer, where room is allocated ahead.
+    pub bytes: u64,
+    /// How many frames of transactions, parts counted one by one.
+    pub frames: u64,
+    /// How many transactions.
+    pub transactions: u64,
+    /// How many changed rows, those of unfinished and void parts included.
+    pub rows: u64,
+    /// The Time before the first transaction that can be read.
+    pub since: Time,
+    /// The next Time.
+    pub upper: Time,
+}
+
+/// A log. Dropping it writes what is queued, and closes it.
+pub struct Log {
+    shared: Arc<Shared>,
+    writing: Option<Writing>,
+}
+
+struct Writing {
+    queue: Arc<Queue>,
+    registry: Registry,
+    compression: Compression,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Log {
+    /// Opens the log in a directory, or creates one; cuts off what a crash left unfinished.
+    ///
+    /// Only one process at a time may do this; the caller sees to that.
+    ///
+    /// # Errors
+    /// When the log is damaged or the disk refuses.
+    pub fn open(
+        dir: &Path,
+        options: LogOptions,
+        disk: Arc<dyn Disk>,
+        now_us: fn() -> i64,
+    ) -> Result<(Self, Recovery), LogError> {
+        disk.create_dir(dir).map_err(|error| LogError::io("create", dir, error))?;
+        let recovered = match recovery::recover(&*disk, dir)? {
+            Some(recovered) => recovered,
+            None => {
+                let log_id = options.log_id.unwrap_or_else(|| uuid::Uuid::new_v4().into_bytes());
+                recovery::create(&disk, dir, log_id, now_us())?;
+                let none = || LogError::NoLog { dir: dir.to_owned() };
+                recovery::recover(&*disk, dir)?.ok_or_else(none)?
+            }
+        };
+        let tail = recovery::resume(&*disk, dir, &recovered)?;
+        let registry = Registry::default();
+        let mut present = Vec::new();
+        for found in &recovered.schemas {
+            let slot = registry.restore(found)?;
+            present.resize(present.len().max(slot + 1), false);
+            present[slot] = true;
+        }
+        let report = recovered.report(dir);
+        let shared = Arc::new(Shared::new(dir.to_owned(), disk, state(&recovered, None)));
+        let queue = Arc::new(Queue::new(options.queue_bytes_max));
+        let writer = Writer {
+            shared: Arc::clone(&shared),
+            queue: Arc::clone(&queue),
+            segment_bytes_max: options.segment_bytes_max,
+            now_us,
+            closed: recovered.closed || recovered.fresh && recovered.segments.len() == 1,
+            preamble: recovered.preamble,
+            tail,
+            present,
+        };
+        let thread = Some(start(writer).map_err(|error| LogError::io("write", dir, error))?);
+        let writing = Writing { queue, registry, compression: options.compression, thread };
+        Ok((Self { shared, writing: Some(writing) }, report))
+    }
+
+    /// Opens the log in a directory at rest for reading. Nothing is cut or written.
+    ///
+    /// # Errors
+    /// When there is none, or it is damaged, or cannot be read.
+    pub fn open_read_only(dir: &Path, disk: Arc<dyn Disk>) -> Result<(Self, Recovery), LogError> {
+        let none = || LogError::NoLog { dir: dir.to_owned() };
+        let recovered = match recovery::recover(&*disk, dir) {
+            Err(LogError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                return Err(none());
+            }
+            recovered => recovered?.ok_or_else(none)?,
+        };
+        let report = Recovery { cut_bytes: 0, cut_segment: None, ..recovered.report(dir) };
+        let state = state(&recovered, Some(LogError::ReadOnly));
+        let shared = Arc::new(Shared::new(dir.to_owned(), disk, state));
+        Ok((Self { shared, writing: None }, report))
+    }
+
+    /// Appends a group; waits while too much is queued.
+    ///
+    /// `done` is called when the group is durable, with the Time of its last transaction; for a part that is not the
+    /// last, with the Time before. It is called in the order of appending, in the writer's thread: it must be quick.
+    ///
+    /// # Errors
+    /// When the group cannot be logged, or the log stopped. `done` is not called then.
+    pub fn append(&self, group: &TransactionGroup, done: Done) -> Result<(), LogError> {
+        let writing = self.writing.as_ref().ok_or(LogError::ReadOnly)?;
+        let encoded = encode::encode(group, &writing.registry, writing.compression)?;
+        writing.queue.push(Item { encoded, done })
+    }
+
+    /// Returns a reader of what is durable, from the first transaction after `after`.
+    #[must_use]
+    pub fn reader(&self, after: Time) -> LogReader {
+        LogReader::new(Arc::clone(&self.shared), after)
+    }
+
+    /// Returns the frames of transactions as they lie in the log.
+    #[must_use]
+    pub fn raw_frames(&self) -> RawFrames {
+        RawFrames::new(Arc::clone(&self.shared))
+    }
+
+    /// The next Time: all before it are durable.
+    #[must_use]
+    pub fn upper(&self) -> Time {
+        self.shared.state().upper
+    }
+
+    /// Waits until a transaction after `after` is durable, the log stopped, or the time is over; returns
+    /// [`upper`](Self::upper).
+    pub fn wait_past(&self, after: Time, timeout: Duration) -> Time {
+        self.shared.wait_past(after, timeout)
+    }
+
+    /// Why the log takes nothing more; `None` while it does.
+    #[must_use]
+    pub fn failure(&self) -> Option<LogError> {
+        self.shared.state().failure.clone()
+    }
+
+    /// What the log holds. It costs nothing.
+    #[must_use]
+    pub fn stat(&self) -> LogStat {
+        let state = self.shared.state();
+        let first = state.segments.first().map_or(Time(1), |segment| segment.first);
+        LogStat {
+            segments: limits::on_disk(state.segments.len()),
+            bytes: state.segments.iter().map(|segment| segment.end).sum(),
+            frames: state.totals.frames,
+            transactions: state.totals.transactions,
+            rows: state.totals.rows,
+            since: Time(first.0.saturating_sub(1)),
+            upper: state.upper,
+        }
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        let Some(writing) = &mut self.writing else { return };
+        writing.queue.stop(LogError::Closed);
+        let thread = writing.thread.take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the log's writer panicked");
+        }
+    }
+}
+
+fn state(recovered: &Recovered, failure: Option<LogError>) -> State {
+    State {
+        segments: recovered.segments.clone(),
+        upper: recovered.preamble.next,
+        totals: recovered.preamble.totals,
+        failure,
+    }
+}
+
+/// Starts the writer's thread. Whatever ends it, those who wait are told.
+fn start(writer: Writer) -> std::io::Result<JoinHandle<()>> {
+    struct Ended(Arc<Shared>, Arc<Queue>);
+    impl Drop for Ended {
+        fn drop(&mut self) {
+            self.1.stop(LogError::Closed);
+            self.0.fail(LogError::Closed);
+            for Item { done, .. } in self.1.drain() {
+                done(Err(LogError::Closed));
+            }
+        }
+    }
+    let ended = Ended(Arc::clone(&writer.shared), Arc::clone(&writer.queue));
+    std::thread::Builder::new().name("log writer".to_owned()).spawn(move || {
+        let _ended = ended;
+        writer.run();
+    })
+}

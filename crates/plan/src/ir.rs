@@ -136,7 +136,8 @@ pub enum Node {
         /// Where the rows come from.
         input: Box<Node>,
     },
-    /// The rows `[offset, offset + limit)` in the given order; ties are broken by all columns, ascending.
+    /// The rows `[offset, offset + limit)` in the given order; ties are broken by all columns, ascending,
+    /// NULLs first (`SortOptions::default()`).
     TopK {
         /// Where the rows come from.
         input: Box<Node>,

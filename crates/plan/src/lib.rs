@@ -1,3 +1,41 @@
 //! What the user writes becomes what runs: pipes and SQL to incremental plans.
+//!
+//! [`parse`] reads a script, or a pipe, which is sugar for a script. [`plan`] resolves every name against a
+//! [`Catalog`], lets DataFusion type and optimise each query, and turns the result into the operators of [`ir`] that
+//! can be maintained under changes. What cannot be maintained is refused, with its place in the text and what to
+//! write instead: never a wrong answer. Problems are collected over the whole script and returned all at once.
+//!
+//! Nothing here reads a clock, a disk or a socket: the same text and catalogue give the same program.
 
+mod catalog;
+pub mod codes;
+mod convert;
+mod explain;
+mod format;
+mod functions;
 pub mod ir;
+mod keys;
+mod lex;
+mod limits;
+mod logical;
+mod name;
+pub mod oracle;
+mod pipe;
+mod planner;
+mod problem;
+mod resolve;
+mod scope;
+mod script;
+mod tables;
+
+#[cfg(test)]
+mod tests;
+
+pub use catalog::Catalog;
+pub use codes::Code;
+pub use explain::explain;
+pub use functions::session_context;
+pub use oracle::run_batch;
+pub use planner::plan;
+pub use problem::{Problem, Problems};
+pub use script::{Script, parse, parse_in};

@@ -1,1 +1,16 @@
-//! Real servers for tests and benchmarks: started on a free port, stopped when dropped.
+//! Real servers for tests and benchmarks: started on a free port in a temporary directory, stopped when dropped.
+//!
+//! A missing program is an error that names the package to install: a test that needs a server never passes without
+//! it. Only processes that were started here are ever ended.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "an edge of the system: it reads clocks and starts processes"
+)]
+
+mod error;
+mod postgres;
+mod process;
+
+pub use error::ServerError;
+pub use postgres::{Auth, PASSWORD, Postgres, PostgresOptions, Stop};
+pub use process::{Process, Signal, free_port, wait_until};

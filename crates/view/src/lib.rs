@@ -1,1 +1,25 @@
 //! What readers see: snapshots at a time, SQL over them, full-text search.
+//!
+//! [`Views`] holds the rows of every view, all at one [`Time`](change::Time). The engine moves it forward; readers take
+//! a [`Snapshot`], which never changes, or [subscribe](Views::subscribe) to what comes. A [`search::SearchIndex`] is a
+//! view's copy on disk that answers words instead of SQL.
+//!
+//! Invariant: no reader ever sees two views, or two rows, of different Times together.
+
+mod cell;
+pub mod error;
+pub mod json;
+pub mod limits;
+mod page;
+pub mod query;
+pub mod search;
+pub mod snapshot;
+pub mod store;
+pub mod subscribe;
+pub mod text;
+
+pub use error::ViewError;
+pub use query::{QueryOptions, QueryResult};
+pub use snapshot::Snapshot;
+pub use store::{ViewInfo, Views};
+pub use subscribe::{Event, Subscription, Update};

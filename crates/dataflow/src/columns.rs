@@ -1,0 +1,98 @@
+//! Batches of columns, also of none: `count(*)` needs no column, only the number of rows.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array,
+};
+use arrow::compute::take;
+use arrow::datatypes::{Schema, SchemaRef};
+use arrow::error::ArrowError;
+use change::ChangeBatch;
+use datafusion::physical_expr::PhysicalExpr;
+
+use crate::error::OperatorError;
+
+/// Joins columns to a batch of `rows` rows.
+pub(crate) fn batch(
+    schema: &SchemaRef,
+    columns: Vec<ArrayRef>,
+    rows: usize,
+) -> Result<RecordBatch, ArrowError> {
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)
+}
+
+/// Joins columns and diffs to a batch of changes.
+pub(crate) fn changes(
+    schema: &SchemaRef,
+    columns: Vec<ArrayRef>,
+    diffs: Vec<i64>,
+) -> Result<ChangeBatch, ArrowError> {
+    let rows = batch(schema, columns, diffs.len())?;
+    Ok(ChangeBatch::new(rows, Int64Array::from(diffs)))
+}
+
+/// Returns the rows at `indices` of each column.
+pub(crate) fn take_rows(
+    columns: &[ArrayRef],
+    indices: &UInt32Array,
+) -> Result<Vec<ArrayRef>, ArrowError> {
+    columns.iter().map(|column| take(column, indices, None)).collect()
+}
+
+/// Returns the columns at `positions`.
+pub(crate) fn pick(columns: &[ArrayRef], positions: &[usize]) -> Vec<ArrayRef> {
+    positions.iter().map(|&position| Arc::clone(&columns[position])).collect()
+}
+
+/// Returns the same rows under another schema, with the columns at `positions`.
+pub(crate) fn select(
+    input: &ChangeBatch,
+    schema: &SchemaRef,
+    positions: &[usize],
+) -> Result<ChangeBatch, ArrowError> {
+    let columns = pick(input.rows().columns(), positions);
+    Ok(input.with_rows(batch(schema, columns, input.len())?))
+}
+
+/// Returns the same rows under another schema with the same types.
+pub(crate) fn rename(input: &ChangeBatch, schema: &SchemaRef) -> Result<ChangeBatch, ArrowError> {
+    if input.rows().schema_ref() == schema {
+        return Ok(input.clone());
+    }
+    Ok(input.with_rows(batch(schema, input.rows().columns().to_vec(), input.len())?))
+}
+
+/// Returns the schema with every column nullable: what a plan claims about NULLs is not relied on.
+pub(crate) fn nullable(schema: &SchemaRef) -> SchemaRef {
+    let fields = schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
+    Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone()))
+}
+
+/// Evaluates an expression for every row.
+pub(crate) fn evaluate(
+    expression: &Arc<dyn PhysicalExpr>,
+    rows: &RecordBatch,
+) -> Result<ArrayRef, OperatorError> {
+    expression
+        .evaluate(rows)
+        .and_then(|value| value.into_array_of_size(rows.num_rows()))
+        .map_err(|source| OperatorError::Evaluate { expression: expression.to_string(), source })
+}
+
+/// Evaluates a condition for every row; NULL means no.
+pub(crate) fn evaluate_condition(
+    condition: &Arc<dyn PhysicalExpr>,
+    rows: &RecordBatch,
+) -> Result<BooleanArray, OperatorError> {
+    Ok(as_booleans(&evaluate(condition, rows)?))
+}
+
+/// Reads a column of conditions; NULL means no. An untyped NULL holds for no row.
+pub(crate) fn as_booleans(column: &ArrayRef) -> BooleanArray {
+    match column.as_any().downcast_ref::<BooleanArray>() {
+        Some(booleans) => booleans.clone(),
+        None => BooleanArray::from(vec![false; column.len()]),
+    }
+}

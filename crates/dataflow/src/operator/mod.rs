@@ -1,0 +1,141 @@
+//! Operators: each turns the changes of its inputs into the changes of its output.
+//!
+//! For a query Q, the operator's output over a step is Q(after) − Q(before), as rows with diffs. Linear operators
+//! (filter, project, union) owe nothing to earlier rows: Q(A + Δ) − Q(A) = Q(Δ). Bilinear ones (join) answer each
+//! change at once from the other side's arrangement. The others (aggregate, distinct, top-k, the unmatched rows of a
+//! left join) take changes in as they come, and emit at the step's end, once for each key that was touched.
+
+mod aggregate;
+mod distinct;
+mod filter;
+mod join;
+mod project;
+mod topk;
+mod union;
+
+use change::ChangeBatch;
+use plan::ir::Node;
+
+use crate::arrangement::StateSize;
+use crate::error::OperatorError;
+
+use aggregate::Aggregate;
+use distinct::Distinct;
+use filter::Filter;
+use join::Join;
+use project::Project;
+use topk::TopK;
+use union::Union;
+
+/// What an operator that cannot be built lacks, or that Arrow refuses its types.
+pub(crate) enum BuildError {
+    Unsupported(String),
+    Columns(arrow::error::ArrowError),
+}
+
+impl From<arrow::error::ArrowError> for BuildError {
+    fn from(source: arrow::error::ArrowError) -> Self {
+        Self::Columns(source)
+    }
+}
+
+/// Takes an operator's output on, down to the view.
+pub(crate) type Emit<'a> = dyn FnMut(ChangeBatch) -> Result<(), OperatorError> + 'a;
+
+/// The rows that an emitted batch has at most, about.
+pub(crate) const EMIT_ROWS: usize = 32_768;
+
+/// An operator of a view.
+pub(crate) enum Operator {
+    /// The changes of a table, handed in from outside.
+    Table,
+    Filter(Filter),
+    Project(Project),
+    Join(Box<Join>),
+    Aggregate(Box<Aggregate>),
+    Distinct(Distinct),
+    TopK(TopK),
+    Union(Union),
+}
+
+impl Operator {
+    /// Builds the operator of a plan's node, its inputs apart.
+    pub(crate) fn new(node: &Node) -> Result<Self, BuildError> {
+        Ok(match node {
+            Node::Table { .. } => Self::Table,
+            Node::Filter { predicate, .. } => Self::Filter(Filter::new(predicate)),
+            Node::Project { expressions, schema, .. } => {
+                Self::Project(Project::new(expressions, schema))
+            }
+            Node::Join { left, right, kind, on, filter, schema } => {
+                let sides = (&left.schema(), &right.schema());
+                Self::Join(Box::new(Join::new(sides, *kind, on, filter.as_ref(), schema)?))
+            }
+            Node::Aggregate { input, group, aggregates, schema } => Self::Aggregate(Box::new(
+                Aggregate::new(&input.schema(), group, aggregates, schema)?,
+            )),
+            Node::Distinct { input } => Self::Distinct(Distinct::new(&input.schema())?),
+            Node::TopK { input, order, offset, limit } => {
+                Self::TopK(TopK::new(&input.schema(), order, *offset, *limit)?)
+            }
+            Node::Union { schema, .. } => Self::Union(Union::new(schema)),
+        })
+    }
+
+    /// Takes changes in at an input, and emits what follows from them at once.
+    pub(crate) fn push(
+        &mut self,
+        input: usize,
+        changes: &ChangeBatch,
+        emit: &mut Emit<'_>,
+    ) -> Result<(), OperatorError> {
+        match self {
+            Self::Table => emit(changes.clone()),
+            Self::Filter(filter) => filter.push(changes)?.map_or(Ok(()), emit),
+            Self::Project(project) => emit(project.push(changes)?),
+            Self::Join(join) => join.push(input, changes, emit),
+            Self::Aggregate(aggregate) => aggregate.push(changes),
+            Self::Distinct(distinct) => distinct.push(changes),
+            Self::TopK(topk) => topk.push(changes)?.map_or(Ok(()), emit),
+            Self::Union(union) => emit(union.push(changes)?),
+        }
+    }
+
+    /// Ends the step: emits what had to wait for its end.
+    pub(crate) fn finish(&mut self, emit: &mut Emit<'_>) -> Result<(), OperatorError> {
+        match self {
+            Self::Table | Self::Filter(_) | Self::Project(_) | Self::Union(_) => Ok(()),
+            Self::Join(join) => join.finish(emit),
+            Self::Aggregate(aggregate) => aggregate.finish(emit),
+            Self::Distinct(distinct) => distinct.finish(emit),
+            Self::TopK(topk) => topk.finish(emit),
+        }
+    }
+
+    /// What the operator holds.
+    pub(crate) fn size(&self) -> StateSize {
+        match self {
+            Self::Table | Self::Filter(_) | Self::Project(_) | Self::Union(_) => {
+                StateSize::default()
+            }
+            Self::Join(join) => join.size(),
+            Self::Aggregate(aggregate) => aggregate.size(),
+            Self::Distinct(distinct) => distinct.size(),
+            Self::TopK(topk) => topk.size(),
+        }
+    }
+
+    /// The operator's name.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Table => "table",
+            Self::Filter(_) => "filter",
+            Self::Project(_) => "project",
+            Self::Join(_) => "join",
+            Self::Aggregate(_) => "aggregate",
+            Self::Distinct(_) => "distinct",
+            Self::TopK(_) => "topk",
+            Self::Union(_) => "union",
+        }
+    }
+}

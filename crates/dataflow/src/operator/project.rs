@@ -1,0 +1,28 @@
+//! Project: π(A + Δ) = π(A) + π(Δ). Linear; columns that are passed on are not copied.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use change::ChangeBatch;
+use datafusion::physical_expr::PhysicalExpr;
+
+use crate::columns::{batch, evaluate, nullable};
+use crate::error::OperatorError;
+
+/// New columns computed from each row.
+pub(crate) struct Project {
+    expressions: Vec<Arc<dyn PhysicalExpr>>,
+    schema: SchemaRef,
+}
+
+impl Project {
+    pub(super) fn new(expressions: &[Arc<dyn PhysicalExpr>], schema: &SchemaRef) -> Self {
+        Self { expressions: expressions.to_vec(), schema: nullable(schema) }
+    }
+
+    pub(super) fn push(&self, changes: &ChangeBatch) -> Result<ChangeBatch, OperatorError> {
+        let column = |expression| evaluate(expression, changes.rows());
+        let columns = self.expressions.iter().map(column).collect::<Result<Vec<_>, _>>()?;
+        Ok(changes.with_rows(batch(&self.schema, columns, changes.len())?))
+    }
+}

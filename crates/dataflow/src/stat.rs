@@ -1,0 +1,74 @@
+//! What the dataflow did and holds, for `status`, metrics and people who wonder.
+
+use std::fmt;
+
+use change::TableName;
+
+use crate::arrangement::StateSize;
+
+/// What the dataflow did and holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FlowStat {
+    /// The table inputs, by name.
+    pub tables: Vec<TableStat>,
+    /// The views, as they were given.
+    pub views: Vec<ViewStat>,
+}
+
+/// What a table input did and holds. It is shared by all views that read the table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableStat {
+    /// The table.
+    pub table: TableName,
+    /// Rows that the source sent.
+    pub rows_in: u64,
+    /// Rows of exact changes that follow from them.
+    pub rows_out: u64,
+    /// Deletes of rows that were not there.
+    pub deletes_ignored: u64,
+    /// The rows kept.
+    pub state: StateSize,
+}
+
+/// What a view's operators did and hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ViewStat {
+    /// The view.
+    pub view: String,
+    /// Whether it stopped at an error.
+    pub failed: bool,
+    /// Its operators, inputs first.
+    pub operators: Vec<OperatorStat>,
+}
+
+/// What an operator did and holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OperatorStat {
+    /// The operator's name.
+    pub operator: &'static str,
+    /// Rows of changes that it took in.
+    pub rows_in: u64,
+    /// Rows of changes that it emitted.
+    pub rows_out: u64,
+    /// What it keeps.
+    pub state: StateSize,
+}
+
+impl fmt::Display for FlowStat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for table in &self.tables {
+            let TableStat { table, rows_in, rows_out, deletes_ignored, state } = table;
+            write!(f, "table {table}: {rows_in} in, {rows_out} out, {} kept", state.rows)?;
+            writeln!(f, " ({} bytes), {deletes_ignored} deletes of no row", state.bytes)?;
+        }
+        for view in &self.views {
+            let stopped = if view.failed { " (stopped)" } else { "" };
+            writeln!(f, "view {}{stopped}", view.view)?;
+            for OperatorStat { operator, rows_in, rows_out, state } in &view.operators {
+                write!(f, "  {operator}: {rows_in} in, {rows_out} out, {} kept", state.rows)?;
+                writeln!(f, " ({} bytes)", state.bytes)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,315 @@
+//! One claim, one test.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow::datatypes::DataType;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use change::{ChangeBatch, ChangeForm, TRUNCATE, TableChanges, TableSchema, Unchanged};
+use dataflow::{Dataflow, DataflowOptions, FlowError};
+use plan::ir::{AggregateFunction, JoinKind, ViewPlan};
+
+use crate::build::Query;
+use crate::world::{Cell, changes, table};
+
+const NULL: Cell = Cell::Null;
+
+fn int(value: i64) -> Cell {
+    Cell::Int(value)
+}
+
+fn text(value: &str) -> Cell {
+    Cell::Text(value.into())
+}
+
+fn float(value: f64) -> Cell {
+    Cell::Float(value)
+}
+
+fn facts(columns: &[(&str, DataType)]) -> Arc<TableSchema> {
+    table("facts", ChangeForm::Exact, columns)
+}
+
+fn send(table: &Arc<TableSchema>, rows: &[(&[Cell], i64)]) -> TableChanges {
+    let rows: Vec<(Vec<Cell>, i64)> =
+        rows.iter().map(|(row, diff)| (row.to_vec(), *diff)).collect();
+    changes(table, &rows, vec![])
+}
+
+/// A difference as text: a row's values, and its diff.
+fn lines(batch: &ChangeBatch) -> Vec<String> {
+    let options = FormatOptions::new().with_null("-");
+    let columns: Vec<ArrayFormatter<'_>> = batch
+        .rows()
+        .columns()
+        .iter()
+        .map(|column| ArrayFormatter::try_new(column.as_ref(), &options).unwrap())
+        .collect();
+    let line = |row: usize| {
+        let values: Vec<String> =
+            columns.iter().map(|column| column.value(row).to_string()).collect();
+        format!("{} {:+}", values.join(" "), batch.diffs()[row])
+    };
+    (0..batch.len()).map(line).collect()
+}
+
+/// Takes one step with one view and compares its difference.
+#[track_caller]
+fn check(dataflow: &mut Dataflow, parts: &[TableChanges], expected: &[&str]) {
+    dataflow.push(parts).unwrap();
+    let differences = dataflow.finish_step().unwrap();
+    let found: Vec<String> = differences.iter().flat_map(|(_, batch)| lines(batch)).collect();
+    assert_eq!(found, expected);
+}
+
+fn named(name: &str, query: Query) -> ViewPlan {
+    ViewPlan { name: name.into(), ..query.view() }
+}
+
+#[test]
+fn a_left_row_is_padded_exactly_while_no_right_row_meets_the_condition() {
+    let l = table("l", ChangeForm::Exact, &[("k", DataType::Int64), ("low", DataType::Int64)]);
+    let r = table("r", ChangeForm::Exact, &[("k", DataType::Int64), ("high", DataType::Int64)]);
+    let join = Query::table(&l, &[0, 1]).join(
+        Query::table(&r, &[0, 1]),
+        JoinKind::Left,
+        &[(0, 0)],
+        Some((1, "<", 1)),
+    );
+    let mut dataflow = Dataflow::new(&[join.view()]).unwrap();
+    let left = |diff| send(&l, &[(&[int(1), int(5)], diff)]);
+    let right = |high, diff| send(&r, &[(&[int(1), int(high)], diff)]);
+    check(&mut dataflow, &[left(2)], &["1 5 - - +2"]);
+    check(&mut dataflow, &[right(5, 1)], &[]);
+    check(&mut dataflow, &[right(6, 1)], &["1 5 - - -2", "1 5 1 6 +2"]);
+    check(&mut dataflow, &[right(7, 1), left(-1)], &["1 5 1 6 -1", "1 5 1 7 +1"]);
+    check(&mut dataflow, &[right(6, -1)], &["1 5 1 6 -1"]);
+    check(&mut dataflow, &[right(7, -1)], &["1 5 - - +1", "1 5 1 7 -1"]);
+    check(&mut dataflow, &[left(-1), left(1), left(-1)], &["1 5 - - -1"]);
+    check(&mut dataflow, &[right(5, -1)], &[]);
+    let stat = dataflow.stat();
+    assert!(stat.views[0].operators.iter().all(|operator| operator.state.rows == 0), "{stat}");
+}
+
+#[test]
+fn null_keys_match_nothing_and_zeros_and_nans_match_each_other() {
+    let l = table("l", ChangeForm::Exact, &[("x", DataType::Float64)]);
+    let r = table("r", ChangeForm::Exact, &[("x", DataType::Float64)]);
+    for (kind, padded) in [(JoinKind::Inner, None), (JoinKind::Left, Some("- - +1"))] {
+        let join = Query::table(&l, &[0]).join(Query::table(&r, &[0]), kind, &[(0, 0)], None);
+        let mut dataflow = Dataflow::new(&[join.view()]).unwrap();
+        let left = send(&l, &[(&[NULL], 1), (&[float(-0.0)], 1), (&[float(f64::NAN)], 1)]);
+        let right = send(&r, &[(&[NULL], 1), (&[float(0.0)], 1), (&[float(-f64::NAN)], 1)]);
+        let expected: Vec<&str> = padded.into_iter().chain(["-0.0 0.0 +1", "NaN NaN +1"]).collect();
+        check(&mut dataflow, &[left, right], &expected);
+    }
+}
+
+#[test]
+fn a_distinct_aggregate_counts_equal_floats_once() {
+    let table = facts(&[("x", DataType::Float64)]);
+    let count = (AggregateFunction::Count, Some(0), true, None);
+    let query = Query::table(&table, &[0]).aggregate(&[], &[count]);
+    let mut dataflow = Dataflow::new(&[query.view()]).unwrap();
+    let zeros = send(&table, &[(&[float(-0.0)], 1), (&[float(0.0)], 1), (&[NULL], 1)]);
+    check(&mut dataflow, &[zeros], &["1 +1"]);
+    check(&mut dataflow, &[send(&table, &[(&[float(0.0)], -1)])], &[]);
+    check(&mut dataflow, &[send(&table, &[(&[float(-0.0)], -1)])], &["0 +1", "1 -1"]);
+}
+
+#[test]
+fn an_aggregate_over_no_rows_is_shown_by_the_first_step() {
+    let table = facts(&[("x", DataType::Int64)]);
+    let calls = [
+        (AggregateFunction::Count, None, false, None),
+        (AggregateFunction::Sum, Some(0), false, None),
+        (AggregateFunction::Max, Some(0), false, None),
+    ];
+    let query = Query::table(&table, &[0]).aggregate(&[], &calls);
+    let mut dataflow = Dataflow::new(&[query.view()]).unwrap();
+    check(&mut dataflow, &[], &["0 - - +1"]);
+    check(&mut dataflow, &[], &[]);
+    check(&mut dataflow, &[send(&table, &[(&[int(7)], 2)])], &["0 - - -1", "2 14 7 +1"]);
+    check(&mut dataflow, &[send(&table, &[(&[int(7)], -2)])], &["0 - - +1", "2 14 7 -1"]);
+}
+
+#[test]
+fn a_float_sum_does_not_drift_when_terms_are_taken_back() {
+    let table = facts(&[("x", DataType::Float64)]);
+    let query = Query::table(&table, &[0])
+        .aggregate(&[], &[(AggregateFunction::Sum, Some(0), false, None)]);
+    let mut dataflow = Dataflow::new(&[query.view()]).unwrap();
+    let row = |x: f64, diff| send(&table, &[(&[float(x)], diff)]);
+    check(&mut dataflow, &[row(0.1, 1), row(1e300, 1)], &["1e300 +1"]);
+    check(&mut dataflow, &[row(1e300, -1)], &["0.1 +1", "1e300 -1"]);
+    check(&mut dataflow, &[row(f64::NAN, 1)], &["0.1 -1", "NaN +1"]);
+    check(&mut dataflow, &[row(f64::NAN, -1), row(f64::INFINITY, 1)], &["inf +1", "NaN -1"]);
+    check(&mut dataflow, &[row(f64::INFINITY, -1)], &["0.1 +1", "inf -1"]);
+}
+
+#[test]
+fn an_overflowing_sum_stops_its_view_only_and_loses_no_difference() {
+    let table = facts(&[("x", DataType::Int64)]);
+    let sum = |sign: &str| {
+        Query::table(&table, &[0])
+            .project(&[(&format!("x {sign} 0"), "x")])
+            .aggregate(&[], &[(AggregateFunction::Sum, Some(0), false, None)])
+    };
+    let views = [
+        named("first", Query::table(&table, &[0])),
+        named("sums", sum("+")),
+        named("last", Query::table(&table, &[0])),
+    ];
+    let mut dataflow = Dataflow::new(&views).unwrap();
+    dataflow.push(&[send(&table, &[(&[int(i64::MAX)], 1), (&[int(1)], 1)])]).unwrap();
+    let error = dataflow.finish_step().unwrap_err();
+    assert_eq!(error.code(), "FLOW002");
+    assert!(error.help().is_some_and(|help| help.contains("decimal")));
+    assert_eq!(error.to_string(), "view sums: the value of column a0 does not fit Int64");
+    let rest = dataflow.finish_step().unwrap();
+    assert_eq!(
+        rest.iter().map(|(view, batch)| (*view, batch.len())).collect::<Vec<_>>(),
+        [(0, 2), (2, 2)]
+    );
+    dataflow.push(&[send(&table, &[(&[int(1)], -1)])]).unwrap();
+    assert_eq!(dataflow.finish_step().unwrap().len(), 2);
+    assert!(dataflow.stat().views[1].failed);
+}
+
+#[test]
+fn a_sum_may_overflow_within_a_step_when_it_fits_at_its_end() {
+    let table = facts(&[("x", DataType::Int64)]);
+    let query = Query::table(&table, &[0])
+        .aggregate(&[], &[(AggregateFunction::Sum, Some(0), false, None)]);
+    let mut dataflow = Dataflow::new(&[query.view()]).unwrap();
+    let rows = send(&table, &[(&[int(i64::MAX)], 3), (&[int(i64::MAX)], -2)]);
+    check(&mut dataflow, &[rows], &["9223372036854775807 +1"]);
+}
+
+#[test]
+fn a_failing_expression_stops_its_view_only() {
+    let table = facts(&[("x", DataType::Int64)]);
+    let division = Query::table(&table, &[0]).project(&[("10 / x", "y")]);
+    let views = [named("division", division), named("plain", Query::table(&table, &[0]))];
+    let mut dataflow = Dataflow::new(&views).unwrap();
+    let error = dataflow.push(&[send(&table, &[(&[int(0)], 1)])]).unwrap_err();
+    assert_eq!(error.code(), "FLOW001");
+    assert!(error.to_string().starts_with("view division: cannot compute"), "{error}");
+    let differences = dataflow.finish_step().unwrap();
+    assert_eq!(differences.len(), 1);
+    assert_eq!((differences[0].0, lines(&differences[0].1)), (1, vec!["0 +1".to_owned()]));
+    dataflow.push(&[send(&table, &[(&[int(0)], 1)])]).unwrap();
+}
+
+#[test]
+fn an_equal_upsert_changes_nothing_and_a_delete_of_no_row_is_counted() {
+    let table =
+        table("items", ChangeForm::Upsert, &[("id", DataType::Int64), ("name", DataType::Utf8)]);
+    let mut dataflow = Dataflow::new(&[Query::table(&table, &[0, 1]).view()]).unwrap();
+    let set = |name: &str| send(&table, &[(&[int(1), text(name)], 1)]);
+    let delete = |id| send(&table, &[(&[int(id), NULL], -1)]);
+    check(&mut dataflow, &[set("a")], &["1 a +1"]);
+    check(&mut dataflow, &[set("a")], &[]);
+    check(&mut dataflow, &[set("b"), set("c"), set("d")], &["1 a -1", "1 d +1"]);
+    check(&mut dataflow, &[delete(2)], &[]);
+    check(&mut dataflow, &[delete(1), set("e"), delete(1)], &["1 d -1"]);
+    let stat = dataflow.stat();
+    assert_eq!((stat.tables[0].deletes_ignored, stat.tables[0].state.rows), (1, 0));
+}
+
+#[test]
+fn an_unchanged_value_comes_from_the_row_with_the_key_or_from_the_row_that_moved() {
+    let table = table(
+        "items",
+        ChangeForm::Upsert,
+        &[("id", DataType::Int64), ("name", DataType::Utf8), ("note", DataType::Utf8)],
+    );
+    let query = Query::table(&table, &[0, 2]);
+    let mut dataflow = Dataflow::new(&[query.view()]).unwrap();
+    let note = |row| Unchanged { row, column: 2 };
+    let row = |id, name: &str, note: Cell| (vec![int(id), text(name), note], 1);
+    check(&mut dataflow, &[changes(&table, &[row(1, "a", text("long"))], vec![])], &["1 long +1"]);
+    // Only a column that no view reads has changed.
+    check(&mut dataflow, &[changes(&table, &[row(1, "b", NULL)], vec![note(0)])], &[]);
+    let gone = (vec![int(1), NULL, NULL], -1);
+    let moved = changes(&table, &[gone, row(2, "b", NULL)], vec![note(1)]);
+    check(&mut dataflow, &[moved], &["1 long -1", "2 long +1"]);
+    let error = dataflow.push(&[changes(&table, &[row(3, "c", NULL)], vec![note(0)])]).unwrap_err();
+    assert!(matches!(error, FlowError::OldRowUnknown { .. }), "{error}");
+}
+
+#[test]
+fn a_truncation_takes_back_every_row_and_only_those_before_it() {
+    let columns = [("x", DataType::Int64)];
+    for form in [ChangeForm::Exact, ChangeForm::Upsert] {
+        let table = table("facts", form, &columns);
+        let mut dataflow = Dataflow::new(&[Query::table(&table, &[0]).view()]).unwrap();
+        check(&mut dataflow, &[send(&table, &[(&[int(1)], 1), (&[int(2)], 1)])], &["1 +1", "2 +1"]);
+        let rows = send(&table, &[(&[int(3)], 1), (&[NULL], TRUNCATE), (&[int(2)], 1)]);
+        check(&mut dataflow, &[rows], &["1 -1"]);
+        check(&mut dataflow, &[send(&table, &[(&[NULL], TRUNCATE)])], &["2 -1"]);
+    }
+    let table = facts(&columns);
+    let options = DataflowOptions { append_only: BTreeSet::from([table.name().clone()]) };
+    let views = [Query::table(&table, &[0]).view()];
+    let mut dataflow = Dataflow::with_options(&views, &options).unwrap();
+    check(&mut dataflow, &[send(&table, &[(&[int(1)], 1)])], &["1 +1"]);
+    assert_eq!(dataflow.stat().tables[0].state.rows, 0);
+    let error = dataflow.push(&[send(&table, &[(&[NULL], TRUNCATE)])]).unwrap_err();
+    assert_eq!(error.code(), "FLOW008");
+}
+
+#[test]
+fn a_top_k_shows_its_window_and_equal_rows_as_often_as_they_are_in_it() {
+    let table = facts(&[("x", DataType::Int64), ("y", DataType::Utf8)]);
+    let query = Query::table(&table, &[0, 1]).top(&[(0, true, false)], 1, Some(3));
+    let mut dataflow = Dataflow::new(&[query.view()]).unwrap();
+    let row = |x: i64, y: &str, diff| send(&table, &[(&[int(x), text(y)], diff)]);
+    check(&mut dataflow, &[row(5, "a", 3)], &["5 a +2"]);
+    check(&mut dataflow, &[row(5, "b", 1), row(4, "a", 5)], &["5 b +1"]);
+    check(&mut dataflow, &[row(3, "a", 1)], &[]);
+    check(&mut dataflow, &[row(9, "z", 1)], &["5 a +1", "5 b -1"]);
+    check(&mut dataflow, &[row(5, "a", -3)], &["4 a +2", "5 a -3", "5 b +1"]);
+}
+
+#[test]
+fn what_goes_leaves_no_state_behind() {
+    let table =
+        table("items", ChangeForm::Upsert, &[("id", DataType::Int64), ("kind", DataType::Int64)]);
+    let base = || Query::table(&table, &[0, 1]);
+    let least = (AggregateFunction::Min, Some(0), false, None);
+    let views = [
+        base().join(base(), JoinKind::Left, &[(1, 1)], Some((0, "<", 0))),
+        base().aggregate(&[1], &[least, (AggregateFunction::Count, Some(0), true, None)]),
+        base().distinct(),
+        base().top(&[(1, false, true)], 0, Some(2)),
+    ];
+    let plans: Vec<ViewPlan> = views.into_iter().map(Query::view).collect();
+    let mut dataflow = Dataflow::new(&plans).unwrap();
+    let step = |dataflow: &mut Dataflow, diff: i64| {
+        let kind = |id| if diff > 0 { int(id % 7) } else { NULL };
+        let rows: Vec<(Vec<Cell>, i64)> =
+            (0..50).map(|id| (vec![int(id), kind(id)], diff)).collect();
+        dataflow.push(&[changes(&table, &rows, vec![])]).unwrap();
+        dataflow.finish_step().unwrap();
+    };
+    step(&mut dataflow, 1);
+    assert!(dataflow.stat().tables[0].state.rows == 50);
+    step(&mut dataflow, -1);
+    let stat = dataflow.stat();
+    let views =
+        stat.views.iter().flat_map(|view| &view.operators).map(|operator| operator.state.rows);
+    assert_eq!(views.sum::<usize>() + stat.tables[0].state.rows, 0, "{stat}");
+}
+
+#[test]
+fn tables_that_no_view_reads_are_ignored_and_changed_schemas_refused() {
+    let table = facts(&[("x", DataType::Int64)]);
+    let mut dataflow = Dataflow::new(&[Query::table(&table, &[0]).view()]).unwrap();
+    let other = crate::world::table("other", ChangeForm::Exact, &[("x", DataType::Int64)]);
+    assert!(dataflow.reads(table.name()) && !dataflow.reads(other.name()));
+    check(&mut dataflow, &[send(&other, &[(&[int(1)], 1)])], &[]);
+    let changed = facts(&[("x", DataType::Utf8)]);
+    let error = dataflow.push(&[send(&changed, &[(&[text("1")], 1)])]).unwrap_err();
+    assert_eq!(error.code(), "FLOW006");
+}

@@ -1,0 +1,1 @@
+//! SQL text through the planner.

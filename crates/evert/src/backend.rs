@@ -1,0 +1,157 @@
+//! view ──► serve: what the HTTP interface must be told about this process.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use log::Log;
+use serve::api::{LogStatus, Phase as ShownPhase, SinkStatus, SourceStatus};
+use serve::{Backend, Limits, RunStatus, Serving, Site};
+use source::Phase;
+use tokio::sync::watch;
+use view::Views;
+use view::search::SearchReader;
+
+use crate::board::{Board, SinkEntry, SourceEntry};
+use crate::directory;
+use crate::failure::Failure;
+
+/// The running process.
+pub(crate) struct ProcessBackend {
+    log: Arc<Log>,
+    views: Arc<Views>,
+    board: Arc<Board>,
+    root: PathBuf,
+    log_id: String,
+    stop: watch::Sender<bool>,
+    /// Readers of search indexes, opened when they are first asked.
+    readers: Mutex<BTreeMap<String, SearchReader>>,
+}
+
+/// The listeners of this process.
+pub(crate) struct Servers {
+    serving: Vec<Serving>,
+}
+
+impl Servers {
+    /// Waits until all have ended.
+    pub(crate) async fn stopped(self) {
+        for serving in self.serving {
+            serving.ended().await;
+        }
+    }
+}
+
+impl ProcessBackend {
+    pub(crate) fn new(
+        log: &Arc<Log>,
+        views: &Arc<Views>,
+        board: &Arc<Board>,
+        root: &Path,
+        log_id: [u8; 16],
+        stop: watch::Sender<bool>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            log: Arc::clone(log),
+            views: Arc::clone(views),
+            board: Arc::clone(board),
+            root: root.to_owned(),
+            log_id: uuid::Uuid::from_bytes(log_id).to_string(),
+            stop,
+            readers: Mutex::default(),
+        })
+    }
+
+    /// Listens on the directory's socket and, when asked, on an address.
+    pub(crate) async fn serve(
+        self: Arc<Self>,
+        http: Option<SocketAddr>,
+        stopped: watch::Receiver<bool>,
+    ) -> Result<Servers, Failure> {
+        let socket = directory::socket(&self.root);
+        let views = Arc::clone(&self.views);
+        let site = Site { backend: self, views, limits: Limits::STANDARD };
+        let mut serving = vec![serve::serve_unix(&socket, site.clone(), stopped.clone()).await?];
+        if let Some(address) = http {
+            serving.push(serve::serve_tcp(address, site, stopped).await?);
+        }
+        Ok(Servers { serving })
+    }
+}
+
+impl Backend for ProcessBackend {
+    fn run_status(&self) -> RunStatus {
+        let since = Instant::now().saturating_duration_since(self.board.since);
+        let upper = self.log.upper();
+        RunStatus {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+            log: LogStatus { id: self.log_id.clone(), upper, bytes: self.log.stat().bytes },
+            sources: self.board.sources().map(|(name, entry)| source_status(name, entry)).collect(),
+            sinks: self.board.sinks().map(|(name, entry)| self.sink_status(name, entry)).collect(),
+        }
+    }
+
+    fn search_reader(&self, view: &str) -> Option<SearchReader> {
+        let mut sinks = self.board.sinks();
+        sinks.find(|(_, sink)| sink.kind == "search" && sink.view == view)?;
+        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        if !readers.contains_key(view) {
+            // An index that has not been committed to yet has nothing to read.
+            let reader = SearchReader::open(&directory::search_dir(&self.root, view)).ok()?;
+            readers.insert(view.to_owned(), reader);
+        }
+        let reader = readers.get(view)?;
+        // What cannot be reloaded now shows what it showed before.
+        reader.reload().unwrap_or_default();
+        Some(reader.clone())
+    }
+
+    fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+}
+
+impl ProcessBackend {
+    fn sink_status(&self, name: &str, entry: &SinkEntry) -> SinkStatus {
+        let (held, waiting) = (entry.status.held(), entry.status.waiting());
+        let phase = if waiting.is_some() { ShownPhase::Waiting } else { ShownPhase::Streaming };
+        SinkStatus {
+            name: name.to_owned(),
+            view: entry.view.clone(),
+            kind: entry.kind.to_owned(),
+            phase,
+            detail: waiting,
+            held,
+            behind_transactions: self.views.time().0.saturating_sub(held.0),
+            lag_ms: None,
+        }
+    }
+}
+
+fn source_status(name: &str, entry: &SourceEntry) -> SourceStatus {
+    let report = entry.progress.report();
+    let mut rows_estimate = None;
+    let (phase, detail) = match report.phase {
+        Phase::Connecting => (ShownPhase::Connecting, None),
+        Phase::Backfill { table, rows, rows_estimate: estimate } => {
+            rows_estimate = estimate;
+            (ShownPhase::Backfill, Some(format!("{table}: {rows} rows")))
+        }
+        Phase::Streaming => (ShownPhase::Streaming, None),
+        Phase::Waiting(why) => (ShownPhase::Waiting, Some(why)),
+        Phase::Ended => (ShownPhase::Ended, None),
+    };
+    SourceStatus {
+        name: name.to_owned(),
+        kind: entry.kind.to_owned(),
+        phase,
+        detail,
+        rows: report.rows,
+        rows_estimate,
+        position: report.position.map(|position| position.to_string()),
+        lag_ms: None,
+    }
+}

@@ -1,0 +1,143 @@
+//! What exists, read from the log: sources, their tables and states, views and sinks.
+//!
+//! Invariant: the catalogue is a function of the log's prefix; nothing else is asked.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray};
+use change::catalog::{CatalogChange, Kind, catalog_table};
+use change::{TableChanges, TableSchema};
+use log::Log;
+use plan::ir::Program;
+use plan::{Catalog, Problems};
+
+use crate::failure::Failure;
+
+/// The catalogue's rows at one Time.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Catalogue {
+    rows: BTreeMap<(Kind, String), Row>,
+    applied: u64,
+}
+
+/// A definition, and how many rows were set before it.
+#[derive(Clone, Debug)]
+struct Row {
+    place: u64,
+    definition: String,
+}
+
+impl Catalogue {
+    /// Reads the catalogue as the log's end has it, from the frames that carry Evert's own tables alone.
+    pub(crate) fn read(log: &Log) -> Result<Self, Failure> {
+        let mut catalogue = Self::default();
+        let mut reader = log.reader(change::Time::ZERO).only_own();
+        while let Some(chunk) = reader.next()? {
+            for changes in &chunk.tables {
+                catalogue.apply(changes);
+            }
+        }
+        Ok(catalogue)
+    }
+
+    /// Follows the changes of one table, when it is the catalogue.
+    pub(crate) fn apply(&mut self, changes: &TableChanges) {
+        if changes.table().name() != catalog_table().name() {
+            return;
+        }
+        let rows = changes.changes().rows();
+        let text = |column: usize| rows.column(column).as_string::<i32>();
+        let (kinds, names, definitions) = (text(0), text(1), text(2));
+        for (row, &diff) in changes.changes().diffs().iter().enumerate() {
+            // A kind of a later version means nothing to this one; its row is left alone.
+            let Some(kind) = Kind::parse(kinds.value(row)) else { continue };
+            let at = (kind, names.value(row).to_owned());
+            if diff > 0 && definitions.is_valid(row) {
+                let definition = definitions.value(row).to_owned();
+                let place = self.rows.get(&at).map_or(self.applied, |row| row.place);
+                self.rows.insert(at, Row { place, definition });
+                self.applied += 1;
+            } else {
+                self.rows.remove(&at);
+            }
+        }
+    }
+
+    /// The definition of one thing.
+    pub(crate) fn get(&self, kind: Kind, name: &str) -> Option<&str> {
+        self.rows.get(&(kind, name.to_owned())).map(|row| row.definition.as_str())
+    }
+
+    /// Takes one thing away.
+    pub(crate) fn remove(&mut self, kind: Kind, name: &str) {
+        self.rows.remove(&(kind, name.to_owned()));
+    }
+
+    /// The names and definitions of one kind, in the order of their creation.
+    pub(crate) fn of(&self, wanted: Kind) -> Vec<(&str, &str)> {
+        let rows = self.rows.iter().filter(|((kind, _), _)| *kind == wanted);
+        let mut rows: Vec<_> = rows.map(|((_, name), row)| (name.as_str(), row)).collect();
+        rows.sort_by_key(|(_, row)| row.place);
+        rows.into_iter().map(|(name, row)| (name, row.definition.as_str())).collect()
+    }
+
+    /// The statements and tables as the planner wants to see them.
+    pub(crate) fn for_planner(&self, tables: Vec<Arc<TableSchema>>) -> Catalog {
+        let statements =
+            |kind| self.of(kind).into_iter().map(|(_, text)| text.to_owned()).collect();
+        Catalog {
+            tables,
+            sources: statements(Kind::Source),
+            views: statements(Kind::View),
+            sinks: statements(Kind::Sink),
+        }
+    }
+
+    /// Plans everything that the catalogue holds, and the given statements behind it.
+    pub(crate) fn program(
+        &self,
+        tables: Vec<Arc<TableSchema>>,
+        more: &[&str],
+    ) -> Result<Program, Problems> {
+        let kinds = [Kind::Source, Kind::View, Kind::Sink];
+        let known = kinds.into_iter().flat_map(|kind| self.of(kind)).map(|(_, text)| text);
+        let known: Vec<&str> = known.collect();
+        let new = more.iter().filter(|statement| !known.contains(statement));
+        let all: Vec<&str> = known.iter().chain(new).copied().collect();
+        let script = plan::parse(&all.join(";\n"))?;
+        plan::plan(&script, &Catalog { tables, ..Catalog::default() })
+    }
+
+    /// The tables of all sources, by name.
+    pub(crate) fn tables(&self) -> Result<Vec<Arc<TableSchema>>, Failure> {
+        let read = |(name, json): (&str, &str)| {
+            TableSchema::from_json(json).map(Arc::new).map_err(|error| Failure::Usage {
+                what: format!("the schema of table {name} in the log cannot be read: {error}"),
+                help: "the log was written by a later version of Evert; run that one".to_owned(),
+            })
+        };
+        self.of(Kind::Table).into_iter().map(read).collect()
+    }
+
+    /// The tables of one source, by name.
+    pub(crate) fn tables_of(&self, source: &str) -> Result<Vec<Arc<TableSchema>>, Failure> {
+        let mut tables = self.tables()?;
+        tables.retain(|table| &*table.name().source == source);
+        Ok(tables)
+    }
+
+    /// The changes that are not there yet.
+    pub(crate) fn missing(&self, wanted: Vec<CatalogChange>) -> Vec<CatalogChange> {
+        let there = |change: &CatalogChange| {
+            self.get(change.kind, &change.name) == change.definition.as_deref()
+        };
+        wanted.into_iter().filter(|change| !there(change)).collect()
+    }
+}
+
+/// The catalogue row of a table.
+pub(crate) fn table_row(table: &TableSchema) -> CatalogChange {
+    let name = table.name().to_string();
+    CatalogChange { kind: Kind::Table, name, definition: Some(table.to_json()) }
+}

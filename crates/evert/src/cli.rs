@@ -1,0 +1,229 @@
+//! The command line: what can be asked of Evert, in clap's terms.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Turns databases inside out: changes become one durable log, SQL views over it stay right, and other systems
+/// are fed from it exactly once.
+#[derive(Debug, Parser)]
+#[command(name = "evert", version, max_term_width = 100, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+
+    /// Log as JSON lines, for machines.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done; also after an interrupt that finished cleanly
+  1  an unexpected failure
+  2  the command line or the script is wrong
+  3  a source or sink refused, or could not be reached
+  4  the data directory is in use by another process
+  5  the log is damaged
+  6  the disk is full";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a pipe or a script of SQL statements until interrupted.
+    Run(RunArgs),
+    /// Run a small shop with live views and a page at http://127.0.0.1:7480.
+    Demo(DemoArgs),
+    /// Read views with SQL, at one Time.
+    Query(QueryArgs),
+    /// Search a view's full-text index.
+    Search(SearchArgs),
+    /// Look into the log.
+    #[command(subcommand)]
+    Log(LogCommand),
+    /// Show sources with their lag, views with their rows, sinks with the Time they hold.
+    Status(StatusArgs),
+    /// Show what a pipe or script means: its statements, and how each view is maintained.
+    Plan(PlanArgs),
+    /// Remove a source, view or sink; a PostgreSQL source's slot and publication go with it.
+    Drop(DropArgs),
+}
+
+/// Where the log and everything derived from it live.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DataDir {
+    /// The data directory.
+    #[arg(long = "data", value_name = "DIR", env = "EVERT_DATA")]
+    pub(crate) data: Option<PathBuf>,
+}
+
+impl DataDir {
+    /// The directory named, or the default.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.data.clone().unwrap_or_else(|| PathBuf::from(".evert"))
+    }
+}
+
+/// `evert run`.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) dir: DataDir,
+
+    /// Finish when finite sources have ended, live ones have reached the position that they had at the start, and the
+    /// sinks hold it.
+    #[arg(long)]
+    pub(crate) once: bool,
+
+    /// Also serve the page and the HTTP interface at this address.
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = "127.0.0.1:7480")]
+    pub(crate) http: Option<SocketAddr>,
+
+    /// A pipe, or a file of SQL statements (*.sql). Without it, what the directory's log already holds is run.
+    #[arg(value_name = "PIPE|FILE.sql")]
+    pub(crate) script: Option<String>,
+}
+
+/// `evert demo`.
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    #[command(flatten)]
+    pub(crate) dir: DataDir,
+
+    /// Where to serve the page.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7480")]
+    pub(crate) http: SocketAddr,
+
+    /// Transactions a second in the shop.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) rate: u32,
+
+    /// The shop's random seed.
+    #[arg(long, default_value_t = 42)]
+    pub(crate) seed: u64,
+}
+
+/// The forms in which rows are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutputFormat {
+    /// One JSON array of objects.
+    Json,
+    /// One JSON object a line.
+    Ndjson,
+    /// Comma-separated values with a header.
+    Csv,
+    /// A table to look at.
+    Table,
+}
+
+/// `evert query`.
+#[derive(Debug, Args)]
+pub(crate) struct QueryArgs {
+    #[command(flatten)]
+    pub(crate) dir: DataDir,
+
+    /// The form of the result; a table on a terminal, ndjson otherwise.
+    #[arg(short, long, value_enum)]
+    pub(crate) output: Option<OutputFormat>,
+
+    /// A SELECT over views.
+    pub(crate) sql: String,
+}
+
+/// `evert search`.
+#[derive(Debug, Args)]
+pub(crate) struct SearchArgs {
+    #[command(flatten)]
+    pub(crate) dir: DataDir,
+
+    /// The form of the result; a table on a terminal, ndjson otherwise.
+    #[arg(short, long, value_enum)]
+    pub(crate) output: Option<OutputFormat>,
+
+    /// How many rows at most.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) limit: u32,
+
+    /// The view; it needs a `search` sink.
+    pub(crate) view: String,
+
+    /// The words.
+    pub(crate) query: String,
+}
+
+/// `evert log`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum LogCommand {
+    /// Print the last transactions, then follow.
+    Tail(LogTailArgs),
+    /// Print the log's size and extent.
+    Stat(LogStatArgs),
+}
+
+/// `evert log tail`.
+#[derive(Debug, Args)]
+pub(crate) struct LogTailArgs {
+    #[command(flatten)]
+    pub(crate) dir: DataDir,
+
+    /// How many of the last transactions to print first.
+    #[arg(short = 'n', long, default_value_t = 10)]
+    pub(crate) lines: u64,
+
+    /// Start behind this Time instead.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) after: Option<u64>,
+
+    /// Go on with new transactions until interrupted.
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+}
+
+/// `evert log stat`.
+#[derive(Debug, Args)]
+pub(crate) struct LogStatArgs {
+    #[command(flatten)]
+    pub(crate) dir: DataDir,
+
+    /// The form of the result.
+    #[arg(short, long, value_enum)]
+    pub(crate) output: Option<OutputFormat>,
+}
+
+/// `evert status`.
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    pub(crate) dir: DataDir,
+
+    /// The form of the result: `table` or `json`.
+    #[arg(short, long, value_enum)]
+    pub(crate) output: Option<OutputFormat>,
+}
+
+/// `evert plan`.
+#[derive(Debug, Args)]
+pub(crate) struct PlanArgs {
+    #[command(flatten)]
+    pub(crate) dir: DataDir,
+
+    /// A pipe, or a file of SQL statements (*.sql).
+    #[arg(value_name = "PIPE|FILE.sql")]
+    pub(crate) script: String,
+}
+
+/// `evert drop`.
+#[derive(Debug, Args)]
+pub(crate) struct DropArgs {
+    #[command(flatten)]
+    pub(crate) dir: DataDir,
+
+    /// Drop a source also when its server cannot be reached; its slot and publication then stay behind.
+    #[arg(long)]
+    pub(crate) force: bool,
+
+    /// The source, view or sink.
+    pub(crate) name: String,
+}

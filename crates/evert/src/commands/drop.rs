@@ -1,0 +1,86 @@
+//! `evert drop`: removes a source, view or sink, and what it left behind.
+
+use change::catalog::{CatalogChange, Kind};
+use source::SourceConfig;
+
+use crate::catalogue::Catalogue;
+use crate::cli::DropArgs;
+use crate::environment::expand;
+use crate::failure::Failure;
+use crate::intent::{self, Opened};
+use crate::{directory, output};
+
+/// Drops the thing of that name, unless something else needs it.
+pub(crate) async fn drop(arguments: DropArgs) -> Result<(), Failure> {
+    let root = arguments.dir.path();
+    directory::must_exist(&root)?;
+    let mut opened = Opened::new(&root)?;
+    let name = arguments.name.as_str();
+    let kinds = [Kind::Sink, Kind::View, Kind::Source];
+    let Some(kind) = kinds.into_iter().find(|&kind| opened.catalogue.get(kind, name).is_some())
+    else {
+        return Err(unknown(name, &opened.catalogue));
+    };
+    intent::still_plans_without(&opened.catalogue, kind, name)?;
+    match kind {
+        Kind::Source => drop_source(&mut opened, name, arguments.force).await?,
+        Kind::Sink => {
+            remove_index(&root, &opened.catalogue, name)?;
+            opened.change_catalogue(vec![removal(kind, name)])?;
+        }
+        _ => opened.change_catalogue(vec![removal(kind, name)])?,
+    }
+    output::print(format!("dropped {} {name}\n", kind.as_str()).as_bytes())
+}
+
+fn removal(kind: Kind, name: &str) -> CatalogChange {
+    CatalogChange { kind, name: name.to_owned(), definition: None }
+}
+
+fn unknown(name: &str, catalogue: &Catalogue) -> Failure {
+    let mut names = Vec::new();
+    for kind in [Kind::Source, Kind::View, Kind::Sink] {
+        let of_kind = catalogue.of(kind).into_iter();
+        names.extend(of_kind.map(|(name, _)| format!("{} {name}", kind.as_str())));
+    }
+    let help = if names.is_empty() {
+        "the directory holds none".to_owned()
+    } else {
+        format!("there are: {}", names.join(", "))
+    };
+    Failure::Usage { what: format!("there is no source, view or sink named {name}"), help }
+}
+
+/// Removes slot and publication, empties the source's tables, and forgets the source.
+async fn drop_source(opened: &mut Opened, name: &str, force: bool) -> Result<(), Failure> {
+    let statement = opened.catalogue.get(Kind::Source, name).unwrap_or_default().to_owned();
+    for spec in plan::parse(&statement)?.sources() {
+        let config =
+            SourceConfig { name: name.into(), url: expand(&spec.url)?, options: spec.options };
+        let state = opened.catalogue.get(Kind::SourceState, name).map(str::to_owned);
+        match source::drop_source(config, state).await {
+            Ok(()) => {}
+            Err(error) if force => {
+                tracing::warn!(
+                    source = name,
+                    "{error}; its slot and publication may still be there"
+                );
+            }
+            Err(source) => return Err(Failure::Source { name: name.to_owned(), source }),
+        }
+    }
+    intent::forget_source(opened, name)
+}
+
+/// Removes a search sink's index. Other targets keep what they hold.
+fn remove_index(root: &std::path::Path, catalogue: &Catalogue, sink: &str) -> Result<(), Failure> {
+    let statement = catalogue.get(Kind::Sink, sink).unwrap_or_default();
+    for spec in plan::parse(statement)?.sinks() {
+        let dir = directory::search_dir(root, &spec.view);
+        if spec.url == "search" && dir.is_dir() {
+            std::fs::remove_dir_all(&dir)
+                .map_err(|error| Failure::io(format!("cannot remove {}", dir.display()), error))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,111 @@
+//! `evert query` and `evert search`: rows, asked of a running process, or of a directory at rest.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use dataflow::Dataflow;
+use plan::ir::Program;
+use serde_json::{Map, Value};
+use serve::client::{Client, ClientError};
+use view::search::SearchReader;
+use view::{ViewInfo, Views};
+
+use crate::cli::{OutputFormat, QueryArgs, SearchArgs};
+use crate::directory;
+use crate::engine::Engine;
+use crate::failure::Failure;
+use crate::intent::Opened;
+use crate::output;
+
+/// Prints the rows of a query.
+pub(crate) async fn query(arguments: QueryArgs) -> Result<(), Failure> {
+    let root = arguments.dir.path();
+    directory::must_exist(&root)?;
+    let client = Client::new(&directory::socket(&root));
+    let (schema, rows) = match client.query(&arguments.sql, None).await {
+        Ok(answer) => (answer.schema, answer.batches),
+        Err(ClientError::NotRunning { .. }) => query_at_rest(&root, &arguments.sql).await?,
+        Err(error) => return Err(error.into()),
+    };
+    output::print_rows(&schema, &rows, output::chosen(arguments.output))
+}
+
+async fn query_at_rest(root: &Path, sql: &str) -> Result<(SchemaRef, Vec<RecordBatch>), Failure> {
+    let opened = Opened::new(root)?;
+    let (_, views) = rebuild(&opened)?;
+    let result = views.snapshot().query(sql).await?;
+    Ok((result.schema, result.rows))
+}
+
+/// Computes the views of a directory at rest from its log.
+pub(crate) fn rebuild(opened: &Opened) -> Result<(Program, Arc<Views>), Failure> {
+    let tables = opened.catalogue.tables()?;
+    let program = opened.catalogue.program(tables, &[])?;
+    let views = Views::new(program.views.iter().map(ViewInfo::from).collect());
+    let reader = opened.log.reader(change::Time::ZERO);
+    let dataflow = Dataflow::new(&program.views)?;
+    Engine::new(reader, dataflow, Arc::clone(&views), Vec::new()).run_to_end()?;
+    Ok((program, views))
+}
+
+/// Prints the rows that a search finds, the best first.
+pub(crate) async fn search(arguments: SearchArgs) -> Result<(), Failure> {
+    let root = arguments.dir.path();
+    directory::must_exist(&root)?;
+    let limit = usize::try_from(arguments.limit).expect("32 bits fit");
+    let client = Client::new(&directory::socket(&root));
+    let rows = match client.search(&arguments.view, &arguments.query, limit).await {
+        Ok(found) => found.hits.into_iter().map(|hit| hit.row).collect(),
+        Err(ClientError::NotRunning { .. }) => {
+            let index = SearchReader::open(&directory::search_dir(&root, &arguments.view))?;
+            let found = index.search(&arguments.query, limit)?;
+            found.hits.into_iter().map(|hit| hit.row).collect()
+        }
+        Err(error) => return Err(error.into()),
+    };
+    print_objects(rows, output::chosen(arguments.output))
+}
+
+/// Prints JSON objects that share their keys.
+fn print_objects(rows: Vec<Map<String, Value>>, format: OutputFormat) -> Result<(), Failure> {
+    if format == OutputFormat::Ndjson {
+        let lines: String =
+            rows.into_iter().map(|row| Value::Object(row).to_string() + "\n").collect();
+        return output::print(lines.as_bytes());
+    }
+    let names: Vec<String> =
+        rows.first().map(|row| row.keys().cloned().collect()).unwrap_or_default();
+    let cell = |row: &Map<String, Value>, name: &String| match row.get(name) {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    };
+    output::print_value(&rows, format, || {
+        if format == OutputFormat::Csv {
+            return csv_of(&names, rows.iter().map(|row| names.iter().map(|name| cell(row, name))));
+        }
+        let header: Vec<&str> = names.iter().map(String::as_str).collect();
+        let mut table = output::table(&header);
+        for row in &rows {
+            table.add_row(names.iter().map(|name| cell(row, name)));
+        }
+        let found = if rows.len() == 1 { "row" } else { "rows" };
+        format!("{table}\n{} {found}\n", rows.len())
+    })
+}
+
+fn csv_of(names: &[String], rows: impl Iterator<Item = impl Iterator<Item = String>>) -> String {
+    let quoted = |text: &str| {
+        if text.contains(['"', ',', '\n', '\r']) {
+            format!("\"{}\"", text.replace('"', "\"\""))
+        } else {
+            text.to_owned()
+        }
+    };
+    let line = |cells: Vec<String>| cells.join(",") + "\n";
+    let header = line(names.iter().map(|name| quoted(name)).collect());
+    let body = rows.map(|row| line(row.map(|cell| quoted(&cell)).collect()));
+    std::iter::once(header).chain(body).collect()
+}

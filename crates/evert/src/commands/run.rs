@@ -1,0 +1,45 @@
+//! `evert run`: a pipe or a script, until it is done or interrupted.
+
+use std::path::PathBuf;
+
+use crate::cli::RunArgs;
+use crate::commands::script_text;
+use crate::failure::Failure;
+use crate::intent::{is_stream, prepare};
+use crate::pipeline::{self, RunOptions};
+
+/// Runs what the user asks, together with what the directory already holds.
+pub(crate) async fn run(arguments: RunArgs) -> Result<(), Failure> {
+    let text = arguments.script.as_deref().map(script_text).transpose()?.unwrap_or_default();
+    let passing = arguments.dir.data.is_none() && only_passes_through(&text)?;
+    let mut options = RunOptions { once: arguments.once, http: arguments.http };
+    if !passing {
+        let prepared = prepare(&arguments.dir.path(), &text).await?;
+        return pipeline::run(prepared, options).await;
+    }
+    // Nothing could be asked of it later, so nothing is kept, and it ends with its input.
+    options.once = true;
+    let directory = passing_directory();
+    let outcome = match prepare(&directory, &text).await {
+        Ok(prepared) => pipeline::run(prepared, options).await,
+        Err(failure) => Err(failure),
+    };
+    if let Err(error) = std::fs::remove_dir_all(&directory) {
+        tracing::debug!("cannot remove {}: {error}", directory.display());
+    }
+    outcome
+}
+
+/// Whether a script reads nothing but standard input and writes nothing but standard output.
+fn only_passes_through(text: &str) -> Result<bool, Failure> {
+    let script = plan::parse(text)?;
+    let (sources, sinks) = (script.sources(), script.sink_urls());
+    Ok(!sources.is_empty()
+        && !sinks.is_empty()
+        && sources.iter().all(|source| is_stream(&source.url))
+        && sinks.iter().all(|url| is_stream(url)))
+}
+
+fn passing_directory() -> PathBuf {
+    std::env::temp_dir().join(format!("evert-{}", uuid::Uuid::new_v4()))
+}

@@ -1,0 +1,203 @@
+//! log ──► dataflow ──► views and outboxes: the one thread that moves everything derived from one Time to the next.
+//!
+//! A step takes whatever whole transactions have arrived, up to a limit, so that it is small when the pipeline keeps
+//! up and large when it is behind. At start the log is replayed from its beginning; a step then never crosses a Time
+//! that some sink holds, so the sum of the steps behind that Time is exactly what the sink still lacks.
+
+use std::collections::BTreeSet;
+use std::future::pending;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use change::{TableChanges, Time};
+use dataflow::{Dataflow, FlowError};
+use log::{Chunk, Log, LogReader};
+use plan::ir::ViewPlan;
+use sink::Outbox;
+use tokio::sync::mpsc;
+use view::Views;
+
+use crate::failure::Failure;
+
+/// The rows after which a step ends although more has arrived.
+const STEP_ROWS_MAX: usize = 262_144;
+
+/// How long the engine waits for the log before it looks whether to stop.
+const STOP_CHECK: Duration = Duration::from_millis(50);
+
+/// Where a view's differences go, besides the view store.
+pub(crate) struct Outlet {
+    /// The view's index.
+    pub(crate) view: usize,
+    /// What the sink already held when it was opened.
+    pub(crate) held: Time,
+    /// What the sink will take next.
+    pub(crate) outbox: Arc<Outbox>,
+}
+
+/// The engine on its own thread.
+pub(crate) struct EngineThread {
+    stop: Arc<AtomicBool>,
+    failure: mpsc::Receiver<Failure>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl EngineThread {
+    /// Starts to follow the log from its beginning.
+    pub(crate) fn start(
+        log: &Arc<Log>,
+        plans: &[ViewPlan],
+        views: &Arc<Views>,
+        outlets: Vec<Outlet>,
+    ) -> Result<Self, Failure> {
+        let reader = log.reader(Time::ZERO);
+        let engine = Engine::new(reader, Dataflow::new(plans)?, Arc::clone(views), outlets);
+        let stop = Arc::new(AtomicBool::new(false));
+        let (sender, failure) = mpsc::channel(1);
+        let stopping = Arc::clone(&stop);
+        let thread = std::thread::Builder::new()
+            .name("engine".to_owned())
+            .spawn(move || {
+                if let Err(failure) = engine.run(&stopping) {
+                    // The receiver is gone only when the run is over, and then nobody asks why.
+                    sender.blocking_send(failure).unwrap_or_default();
+                }
+            })
+            .map_err(|error| Failure::io("cannot start the engine's thread", error))?;
+        Ok(Self { stop, failure, thread: Some(thread) })
+    }
+
+    /// Waits until the engine fails; for ever when it does not.
+    pub(crate) async fn failed(&mut self) -> Failure {
+        match self.failure.recv().await {
+            Some(failure) => failure,
+            None => pending().await,
+        }
+    }
+
+    /// Ends the thread.
+    pub(crate) async fn stop(mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+            if !matches!(joined, Ok(Ok(()))) {
+                tracing::error!("the engine's thread ended by a panic");
+            }
+        }
+    }
+}
+
+/// The engine's inputs and outputs.
+///
+/// Invariant: views and outboxes have moved to `at`; the dataflow holds the state of `pushed`, which is `at` or later.
+pub(crate) struct Engine {
+    reader: LogReader,
+    dataflow: Dataflow,
+    views: Arc<Views>,
+    outlets: Vec<Outlet>,
+    boundaries: BTreeSet<Time>,
+    at: Time,
+    pushed: Time,
+}
+
+impl Engine {
+    /// Joins a reader at the log's beginning with what follows it.
+    pub(crate) fn new(
+        reader: LogReader,
+        dataflow: Dataflow,
+        views: Arc<Views>,
+        outlets: Vec<Outlet>,
+    ) -> Self {
+        let boundaries = outlets.iter().map(|outlet| outlet.held).collect();
+        let (at, pushed) = (Time::ZERO, Time::ZERO);
+        Self { reader, dataflow, views, outlets, boundaries, at, pushed }
+    }
+
+    /// Follows the log until told to stop.
+    pub(crate) fn run(mut self, stop: &AtomicBool) -> Result<(), Failure> {
+        while !stop.load(Ordering::Relaxed) {
+            self.step(STOP_CHECK)?;
+        }
+        Ok(())
+    }
+
+    /// Follows the log to its present end.
+    pub(crate) fn run_to_end(mut self) -> Result<(), Failure> {
+        while self.step(Duration::ZERO)? {}
+        Ok(())
+    }
+
+    /// Makes one step, waiting at most `patience` for its first transaction. Returns whether there was one.
+    fn step(&mut self, patience: Duration) -> Result<bool, Failure> {
+        let Some(mut chunk) = self.reader.next_blocking(patience)? else { return Ok(false) };
+        let mut rows = 0;
+        loop {
+            let complete = chunk.complete;
+            rows += self.push(&chunk)?;
+            if complete && rows >= STEP_ROWS_MAX {
+                break;
+            }
+            match self.reader.next()? {
+                Some(next) => chunk = next,
+                None => break,
+            }
+        }
+        self.finish()?;
+        Ok(true)
+    }
+
+    /// Pushes a chunk, ending a step wherever one of its transactions is a boundary.
+    fn push(&mut self, chunk: &Chunk) -> Result<usize, Failure> {
+        if !chunk.complete {
+            return Ok(self.push_tables(&chunk.tables)?);
+        }
+        let (mut rows, mut done) = (0, 0);
+        let within: Vec<Time> = self.boundaries.range(chunk.first..chunk.last).copied().collect();
+        for boundary in within {
+            let upto = index(boundary.0 - chunk.first.0) + 1;
+            rows += self.push_tables(&of_transactions(&chunk.tables, done, upto))?;
+            self.pushed = boundary;
+            self.finish()?;
+            done = upto;
+        }
+        let rest = of_transactions(&chunk.tables, done, chunk.heads.len());
+        rows += self.push_tables(&rest)?;
+        self.pushed = chunk.last;
+        if self.boundaries.contains(&chunk.last) {
+            self.finish()?;
+        }
+        Ok(rows)
+    }
+
+    fn push_tables(&mut self, tables: &[TableChanges]) -> Result<usize, FlowError> {
+        self.dataflow.push(tables)?;
+        Ok(tables.iter().map(|changes| changes.changes().len()).sum())
+    }
+
+    /// Ends the step: all views and outboxes move to the last transaction pushed.
+    fn finish(&mut self) -> Result<(), Failure> {
+        if self.pushed == self.at {
+            return Ok(());
+        }
+        let (after, upto) = (self.at, self.pushed);
+        let differences = self.dataflow.finish_step()?;
+        self.views.apply(upto, differences.clone())?;
+        for outlet in self.outlets.iter().filter(|outlet| outlet.held < upto) {
+            assert!(outlet.held <= after, "no step crosses a Time that a sink holds");
+            let difference = differences.iter().find(|(view, _)| *view == outlet.view);
+            outlet.outbox.put(after, upto, difference.map(|(_, batch)| batch));
+        }
+        self.at = upto;
+        Ok(())
+    }
+}
+
+fn of_transactions(tables: &[TableChanges], first: usize, last: usize) -> Vec<TableChanges> {
+    tables.iter().map(|changes| changes.of_transactions(first, last)).collect()
+}
+
+fn index(transactions: u64) -> usize {
+    usize::try_from(transactions).expect("a chunk's transactions are counted in memory")
+}

@@ -1,0 +1,213 @@
+//! Why a command failed, told to people: code, what, place, what to do; and the exit code told to scripts.
+
+use std::error::Error;
+use std::fmt::Write as _;
+
+use dataflow::FlowError;
+use log::LogError;
+use miette::{Diagnostic, GraphicalReportHandler, LabeledSpan, NamedSource, Severity, SourceCode};
+use plan::{Problem, Problems};
+use serve::ServeError;
+use serve::client::ClientError;
+use sink::SinkError;
+use source::SourceError;
+use view::ViewError;
+
+/// Everything that can end a command.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The script is wrong, in one or more places.
+    #[error("the script has problems")]
+    Script(#[from] Problems),
+    /// The command line asks for something that cannot be.
+    #[error("{what}")]
+    Usage {
+        /// What is wrong.
+        what: String,
+        /// What to do.
+        help: String,
+    },
+    /// Another process has the data directory.
+    #[error("the data directory {directory} is in use by {holder}")]
+    InUse {
+        /// The directory.
+        directory: String,
+        /// Who has it.
+        holder: String,
+    },
+    /// A file could not be read or written.
+    #[error("{what}")]
+    Io {
+        /// What was tried, with the path.
+        what: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The log failed.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// A source failed for good.
+    #[error("source {name}: {source}")]
+    Source {
+        /// The source.
+        name: String,
+        /// Why.
+        source: SourceError,
+    },
+    /// A sink failed for good.
+    #[error("sink {name}: {source}")]
+    Sink {
+        /// The sink.
+        name: String,
+        /// Why.
+        source: SinkError,
+    },
+    /// The engine failed.
+    #[error(transparent)]
+    Flow(#[from] FlowError),
+    /// A read failed.
+    #[error(transparent)]
+    View(#[from] ViewError),
+    /// The HTTP interface failed.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// The running process did not answer as it should.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// A part of the process ended that should not.
+    #[error("{0} ended unexpectedly")]
+    Ended(&'static str),
+}
+
+impl Failure {
+    /// Describes a failed operation on a file.
+    pub(crate) fn io(what: impl Into<String>, source: std::io::Error) -> Self {
+        Self::Io { what: what.into(), source }
+    }
+
+    /// The exit code, as `evert --help` lists them.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Script(_) | Self::Usage { .. } | Self::View(_) => 2,
+            Self::Source { .. } | Self::Sink { .. } | Self::Serve(_) => 3,
+            Self::InUse { .. } => 4,
+            Self::Log(LogError::DiskFull { .. }) => 6,
+            Self::Log(LogError::Damaged { .. } | LogError::Missing { .. }) => 5,
+            Self::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => 6,
+            Self::Client(ClientError::Refused(_)) => 2,
+            Self::Log(_) | Self::Io { .. } | Self::Flow(_) | Self::Client(_) | Self::Ended(_) => 1,
+        }
+    }
+
+    pub(crate) fn code(&self) -> &str {
+        match self {
+            Self::Script(_) => "SQL000",
+            Self::Usage { .. } => "EVT001",
+            Self::InUse { .. } => "EVT002",
+            Self::Io { .. } => "EVT003",
+            Self::Ended(_) => "EVT004",
+            Self::Log(error) => error.code(),
+            Self::Source { source, .. } => source.code(),
+            Self::Sink { source, .. } => source.code(),
+            Self::Flow(error) => error.code(),
+            Self::View(error) => error.code(),
+            Self::Serve(error) => error.code(),
+            Self::Client(error) => error.code(),
+        }
+    }
+
+    pub(crate) fn help(&self) -> Option<String> {
+        match self {
+            Self::Script(_) | Self::Io { .. } => None,
+            Self::Usage { help, .. } => Some(help.clone()),
+            Self::InUse { .. } => {
+                Some("stop that process, or name another directory with --data DIR".to_owned())
+            }
+            Self::Ended(_) => Some("this is a defect of Evert; please report it".to_owned()),
+            Self::Log(error) => error.help(),
+            Self::Source { source, .. } => source.help(),
+            Self::Sink { source, .. } => source.help(),
+            Self::Flow(error) => error.help(),
+            Self::View(error) => error.help(),
+            Self::Serve(error) => error.help(),
+            Self::Client(error) => error.help(),
+        }
+    }
+
+    /// The failure as text for standard error, every problem of a script with its place.
+    pub(crate) fn render(&self, graphical: bool) -> String {
+        if let Self::Script(problems) = self {
+            return render_problems(problems, graphical);
+        }
+        let mut text = format!("error[{}]: {self}\n", self.code());
+        let mut cause = match self {
+            // These show their source in their own text.
+            Self::Source { source, .. } => source.source(),
+            Self::Sink { source, .. } => source.source(),
+            _ => Error::source(self),
+        };
+        while let Some(error) = cause {
+            writeln!(text, "  because: {error}").expect("writing to a String");
+            cause = error.source();
+        }
+        if let Some(help) = self.help() {
+            writeln!(text, "  help: {help}").expect("writing to a String");
+        }
+        text
+    }
+}
+
+fn render_problems(problems: &Problems, graphical: bool) -> String {
+    let theme = if graphical {
+        miette::GraphicalTheme::unicode()
+    } else {
+        miette::GraphicalTheme::unicode_nocolor()
+    };
+    let handler = GraphicalReportHandler::new_themed(theme).with_width(100).with_links(false);
+    let source = NamedSource::new("script", problems.text.clone());
+    let mut text = String::new();
+    for problem in &problems.problems {
+        let shown = Shown { problem, source: &source };
+        handler.render_report(&mut text, &shown).expect("rendering into a String");
+    }
+    text
+}
+
+/// A problem as miette wants to see it.
+#[derive(Debug)]
+struct Shown<'a> {
+    problem: &'a Problem,
+    source: &'a NamedSource<String>,
+}
+
+impl std::fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.problem.message)
+    }
+}
+
+impl Error for Shown<'_> {}
+
+impl Diagnostic for Shown<'_> {
+    fn code<'a>(&'a self) -> Option<Box<dyn std::fmt::Display + 'a>> {
+        Some(Box::new(self.problem.code))
+    }
+
+    fn severity(&self) -> Option<Severity> {
+        Some(Severity::Error)
+    }
+
+    fn help<'a>(&'a self) -> Option<Box<dyn std::fmt::Display + 'a>> {
+        self.problem.help.as_ref().map(|help| Box::new(help) as Box<dyn std::fmt::Display>)
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        Some(self.source)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        let span = self.problem.span.clone();
+        let label = (!self.problem.label.is_empty()).then(|| self.problem.label.to_string());
+        Some(Box::new(std::iter::once(LabeledSpan::new(label, span.start, span.len()))))
+    }
+}

@@ -1,0 +1,87 @@
+//! source ──► log: hands groups to the log's writer, and the answer back to the source.
+//!
+//! It also remembers, for each source, what has become durable in this run: a source that starts again after a fault
+//! goes on from there, and only when nothing that it handed over before is still on its way.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use change::catalog::Kind;
+use change::{Part, SourcePosition, TransactionGroup};
+use log::{Log, LogError};
+use source::{Intake, IntakeError, Resume, Ticket};
+use tokio::sync::watch;
+
+use crate::catalogue::Catalogue;
+use crate::failure::Failure;
+
+/// The log as a source sees it.
+pub(crate) struct LogIntake {
+    log: Arc<Log>,
+    sources: watch::Sender<BTreeMap<Arc<str>, Taken>>,
+}
+
+/// What was taken from one source.
+#[derive(Clone, Copy, Debug, Default)]
+struct Taken {
+    /// Groups handed over whose outcome is not known yet.
+    under_way: u64,
+    /// The position behind the last whole transaction that became durable in this run.
+    durable: Option<SourcePosition>,
+}
+
+impl LogIntake {
+    pub(crate) fn new(log: Arc<Log>) -> Self {
+        Self { log, sources: watch::Sender::default() }
+    }
+
+    /// Waits until nothing of a source is under way, and says where it goes on.
+    pub(crate) async fn resume(&self, name: &str, before: &Resume) -> Result<Resume, Failure> {
+        let mut sources = self.sources.subscribe();
+        let settled = |sources: &BTreeMap<Arc<str>, Taken>| {
+            sources.get(name).is_none_or(|taken| taken.under_way == 0)
+        };
+        let durable = match sources.wait_for(settled).await {
+            Ok(sources) => sources.get(name).and_then(|taken| taken.durable),
+            Err(_gone) => return Err(Failure::Ended("the log's intake")),
+        };
+        let catalogue = Catalogue::read(&self.log)?;
+        Ok(Resume {
+            position: durable.or(before.position),
+            state: catalogue.get(Kind::SourceState, name).map(str::to_owned),
+            tables: catalogue.tables_of(name)?,
+        })
+    }
+}
+
+#[async_trait]
+impl Intake for LogIntake {
+    async fn submit(&self, group: TransactionGroup) -> Result<Ticket, IntakeError> {
+        let (answer, ticket) = source::ticket();
+        let name = Arc::clone(group.source());
+        let whole = matches!(group.part(), Part::Whole | Part::Last);
+        let position = group.heads().last().and_then(|head| head.position).filter(|_| whole);
+        self.sources.send_modify(|sources| {
+            sources.entry(Arc::clone(&name)).or_default().under_way += 1;
+        });
+        let sources = self.sources.clone();
+        let done = Box::new(move |outcome: Result<_, LogError>| {
+            sources.send_modify(|sources| {
+                let taken = sources.entry(name).or_default();
+                taken.under_way -= 1;
+                if outcome.is_ok() {
+                    taken.durable = position.or(taken.durable);
+                }
+            });
+            answer.send(outcome.map_err(failed));
+        });
+        // Encoding takes a while and a full queue blocks: this thread may.
+        tokio::task::block_in_place(|| self.log.append(&group, done)).map_err(failed)?;
+        Ok(ticket)
+    }
+}
+
+fn failed(error: LogError) -> IntakeError {
+    IntakeError::Log(Arc::new(error))
+}

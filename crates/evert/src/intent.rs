@@ -1,0 +1,318 @@
+//! From what the user asks and what the log already holds to what runs.
+//!
+//! Statements that are new become rows of the catalogue, in the log, before anything runs; from then on the directory
+//! knows them without being told again. What belongs to one run alone stays out of the log: standard input and
+//! output, and a pipe's unnamed result.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use arrow::array::{Int64Array, RecordBatch, new_null_array};
+use change::catalog::{CatalogChange, Kind, OWN_SOURCE, catalog_changes};
+use change::{
+    ChangeBatch, Part, SourcePosition, TRUNCATE, TableChanges, TableSchema, TransactionGroup,
+    TransactionHead,
+};
+use log::{Log, LogOptions, RealDisk};
+use plan::Script;
+use plan::ir::{Program, SinkSpec, SourceSpec, ViewPlan};
+use source::{Resume, SourceConfig};
+
+use crate::catalogue::{Catalogue, table_row};
+use crate::directory::{self, Directory};
+use crate::environment::expand;
+use crate::failure::Failure;
+use crate::supply::Supply;
+
+/// How long the log may take to write one catalogue transaction.
+const CATALOGUE_LIMIT: Duration = Duration::from_secs(60);
+
+/// The name that a pipe gives to a result that the user did not name.
+const UNNAMED_VIEW: &str = "result";
+
+/// All that a run needs.
+pub(crate) struct Prepared {
+    /// The directory, held alone.
+    pub(crate) directory: Directory,
+    /// Its log.
+    pub(crate) log: Arc<Log>,
+    /// The log's identity, which sinks keep beside their Time.
+    pub(crate) log_id: [u8; 16],
+    /// What runs.
+    pub(crate) program: Program,
+    /// The sources, open.
+    pub(crate) sources: Vec<Supply>,
+}
+
+/// A data directory that is open for writing.
+pub(crate) struct Opened {
+    /// The directory, held alone.
+    pub(crate) directory: Directory,
+    /// Its log.
+    pub(crate) log: Arc<Log>,
+    /// The log's identity.
+    pub(crate) log_id: [u8; 16],
+    /// The last durable position of each source.
+    pub(crate) positions: BTreeMap<String, SourcePosition>,
+    /// What exists.
+    pub(crate) catalogue: Catalogue,
+}
+
+impl Opened {
+    /// Takes a directory and recovers its log.
+    pub(crate) fn new(root: &Path) -> Result<Self, Failure> {
+        let directory = Directory::acquire(root)?;
+        let options = LogOptions::default();
+        let dir = directory::log_dir(root);
+        let (log, recovery) = Log::open(&dir, options, Arc::new(RealDisk), wall_clock_us)?;
+        if recovery.cut_bytes > 0 {
+            tracing::warn!(
+                bytes = recovery.cut_bytes,
+                "the log ended in an unfinished frame, which was never acknowledged; it was cut"
+            );
+        }
+        let catalogue = Catalogue::read(&log)?;
+        let (log_id, positions) = (recovery.log_id, recovery.positions);
+        Ok(Self { directory, log: Arc::new(log), log_id, positions, catalogue })
+    }
+
+    /// What the log knows of a source.
+    pub(crate) fn resume(&self, source: &str) -> Result<Resume, Failure> {
+        let state = self.catalogue.get(Kind::SourceState, source).map(str::to_owned);
+        let tables = self.catalogue.tables_of(source)?;
+        Ok(Resume { position: self.positions.get(source).copied(), state, tables })
+    }
+
+    /// Appends a catalogue transaction and waits until it is durable.
+    pub(crate) fn change_catalogue(&mut self, changes: Vec<CatalogChange>) -> Result<(), Failure> {
+        let changes = self.catalogue.missing(changes);
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let table = catalog_changes(&changes);
+        self.catalogue.apply(&table);
+        let heads = vec![TransactionHead::own()];
+        append_durably(
+            &self.log,
+            &TransactionGroup::new(OWN_SOURCE.into(), Part::Whole, heads, vec![table]),
+        )
+    }
+}
+
+/// Appends a group and waits until it is durable.
+pub(crate) fn append_durably(log: &Log, group: &TransactionGroup) -> Result<(), Failure> {
+    let (sender, receiver) = mpsc::sync_channel(1);
+    let done = move |outcome| {
+        // The receiver waits below, unless it gave up; then nobody asks.
+        sender.send(outcome).unwrap_or_default();
+    };
+    log.append(group, Box::new(done))?;
+    match receiver.recv_timeout(CATALOGUE_LIMIT) {
+        Ok(outcome) => Ok(outcome.map(drop)?),
+        Err(_late) => Err(Failure::Ended("the log's writer")),
+    }
+}
+
+/// Opens the directory, plans the script together with what the directory holds, and notes what is new.
+pub(crate) async fn prepare(root: &Path, text: &str) -> Result<Prepared, Failure> {
+    let mut opened = Opened::new(root)?;
+    let script = plan::parse_in(text, &opened.catalogue.for_planner(Vec::new()))?;
+    let specs = sources_of(&script, &opened.catalogue)?;
+    let mut sources = Vec::new();
+    let mut tables = Vec::new();
+    for spec in &specs {
+        let (supply, found) = open_source(spec, &opened).await?;
+        tables.extend(found);
+        sources.push(supply);
+    }
+    // Tables whose source belongs to an earlier run (standard input) can still be read.
+    for table in opened.catalogue.tables()? {
+        if !tables.iter().any(|known: &Arc<TableSchema>| known.name() == table.name()) {
+            tables.push(table);
+        }
+    }
+    let asked = plan::plan(&script, &opened.catalogue.for_planner(tables.clone()))?;
+    let program = opened.catalogue.program(tables.clone(), &asked.statements())?;
+    if program.sources.is_empty() && program.views.is_empty() {
+        return Err(Failure::Usage {
+            what: format!("there is nothing to run in {}", root.display()),
+            help: "give a pipe, such as 'demo | from orders | stdout', or a file of statements"
+                .to_owned(),
+        });
+    }
+    let mut changes = kept_statements(&program);
+    changes.extend(tables.iter().map(|table| table_row(table)));
+    opened.change_catalogue(changes)?;
+    let Opened { directory, log, log_id, .. } = opened;
+    Ok(Prepared { directory, log, log_id, program, sources })
+}
+
+/// The sources to open: those of the catalogue and those of the script.
+fn sources_of(script: &Script, catalogue: &Catalogue) -> Result<Vec<SourceSpec>, Failure> {
+    let mut specs = Vec::new();
+    for (_, statement) in catalogue.of(Kind::Source) {
+        specs.extend(plan::parse(statement)?.sources());
+    }
+    for spec in script.sources() {
+        if !specs.iter().any(|known: &SourceSpec| known.name == spec.name) {
+            specs.push(spec);
+        }
+    }
+    Ok(specs)
+}
+
+/// Opens a source and finds its tables: from the log when it was there before, otherwise from the system itself.
+async fn open_source(
+    spec: &SourceSpec,
+    opened: &Opened,
+) -> Result<(Supply, Vec<Arc<TableSchema>>), Failure> {
+    let failed = |source| Failure::Source { name: spec.name.clone(), source };
+    let url = expand(&spec.url)?;
+    let config =
+        SourceConfig { name: spec.name.as_str().into(), url, options: spec.options.clone() };
+    let mut source = source::open(config.clone()).map_err(failed)?;
+    let mut resume = opened.resume(&spec.name)?;
+    if is_stream(&spec.url) {
+        // Standard input is another one in every run.
+        resume.position = None;
+    }
+    if resume.position.is_none() || resume.tables.is_empty() {
+        resume.tables = discover(source.as_mut(), &resume, &spec.name).await.map_err(failed)?;
+    }
+    let tables = resume.tables.clone();
+    Ok((Supply { config, source, resume }, tables))
+}
+
+/// Finds a source's tables, waiting for a system that cannot be reached yet.
+async fn discover(
+    source: &mut dyn source::Source,
+    resume: &Resume,
+    name: &str,
+) -> Result<Vec<Arc<TableSchema>>, source::SourceError> {
+    let mut pause = Duration::from_millis(100);
+    loop {
+        match source.discover(resume).await {
+            Err(error) if error.is_transient() => {
+                tracing::warn!(source = %name, "{error}; trying again in {pause:?}");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(5));
+            }
+            found => return found,
+        }
+    }
+}
+
+/// The catalogue rows of the statements that outlive this run.
+fn kept_statements(program: &Program) -> Vec<CatalogChange> {
+    let kept_sinks: Vec<&SinkSpec> =
+        program.sinks.iter().filter(|sink| !is_stream(&sink.url)).collect();
+    let kept_views: BTreeSet<&str> = kept_sinks.iter().map(|sink| sink.view.as_str()).collect();
+    let view_is_kept =
+        |view: &&ViewPlan| view.name != UNNAMED_VIEW || kept_views.contains(view.name.as_str());
+    let row = |kind, name: &str, statement: &str| CatalogChange {
+        kind,
+        name: name.to_owned(),
+        definition: Some(statement.to_owned()),
+    };
+    let sources = program.sources.iter().filter(|source| !is_stream(&source.url));
+    let sources = sources.map(|source| row(Kind::Source, &source.name, &source.statement));
+    let views = program.views.iter().filter(view_is_kept);
+    let views = views.map(|view| row(Kind::View, &view.name, &view.statement));
+    let sinks = kept_sinks.iter().map(|sink| row(Kind::Sink, &sink.name, &sink.statement));
+    sources.chain(views).chain(sinks).collect()
+}
+
+/// Whether a URL means standard input or output.
+pub(crate) fn is_stream(url: &str) -> bool {
+    matches!(url, "stdin" | "stdout" | "-")
+}
+
+/// The wall clock, in microseconds since 1970 UTC.
+pub(crate) fn wall_clock_us() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// A script that was planned but does not run.
+pub(crate) struct Planned {
+    /// The script, whose canonical form can be shown.
+    pub(crate) script: Script,
+    /// What it means.
+    pub(crate) program: Program,
+}
+
+/// Plans a script on top of a catalogue. The sources that it names are asked for their tables; nothing is written.
+pub(crate) async fn plan_only(text: &str, catalogue: &Catalogue) -> Result<Planned, Failure> {
+    let script = plan::parse_in(text, &catalogue.for_planner(Vec::new()))?;
+    let mut tables = catalogue.tables()?;
+    for spec in script.sources() {
+        if tables.iter().any(|table| *table.name().source == *spec.name) {
+            continue;
+        }
+        let failed = |source| Failure::Source { name: spec.name.clone(), source };
+        let url = expand(&spec.url)?;
+        let config =
+            SourceConfig { name: spec.name.as_str().into(), url, options: spec.options.clone() };
+        let mut source = source::open(config).map_err(failed)?;
+        tables.extend(source.discover(&Resume::default()).await.map_err(failed)?);
+    }
+    let program = plan::plan(&script, &catalogue.for_planner(tables))?;
+    Ok(Planned { script, program })
+}
+
+/// Fails when something else in the catalogue needs what is to be dropped.
+pub(crate) fn still_plans_without(
+    catalogue: &Catalogue,
+    kind: Kind,
+    name: &str,
+) -> Result<(), Failure> {
+    let mut without = catalogue.clone();
+    without.remove(kind, name);
+    if kind == Kind::Source {
+        for table in catalogue.tables_of(name)? {
+            without.remove(Kind::Table, &table.name().to_string());
+        }
+    }
+    let tables = without.tables()?;
+    match without.program(tables, &[]) {
+        Ok(_) => Ok(()),
+        Err(problems) => {
+            let needed: Vec<&str> =
+                problems.problems.iter().map(|problem| problem.message.as_str()).collect();
+            Err(Failure::Usage {
+                what: format!("{} {name} is still needed: {}", kind.as_str(), needed.join("; ")),
+                help: "drop the sinks and views that read it first".to_owned(),
+            })
+        }
+    }
+}
+
+/// Forgets a source: its tables become empty, its position void, its catalogue rows go.
+///
+/// All of it is one transaction, so that a view never sees a part, and a source of the same name begins anew.
+pub(crate) fn forget_source(opened: &mut Opened, name: &str) -> Result<(), Failure> {
+    let removal = |kind, name: String| CatalogChange { kind, name, definition: None };
+    let tables = opened.catalogue.tables_of(name)?;
+    let mut rows = vec![removal(Kind::Source, name.to_owned())];
+    if opened.catalogue.get(Kind::SourceState, name).is_some() {
+        rows.push(removal(Kind::SourceState, name.to_owned()));
+    }
+    rows.extend(tables.iter().map(|table| removal(Kind::Table, table.name().to_string())));
+    let mut changes = vec![catalog_changes(&rows)];
+    changes.extend(tables.iter().map(truncation));
+    opened.catalogue.apply(&changes[0]);
+    let heads = vec![TransactionHead::own()];
+    append_durably(&opened.log, &TransactionGroup::new(name.into(), Part::Whole, heads, changes))
+}
+
+/// The change that says that a table has no rows any more.
+fn truncation(table: &Arc<TableSchema>) -> TableChanges {
+    let columns = table.columns().fields().iter();
+    let nothing = columns.map(|column| new_null_array(column.data_type(), 1)).collect();
+    let row = RecordBatch::try_new(Arc::clone(table.columns()), nothing)
+        .expect("every column of a table is nullable");
+    let changes = ChangeBatch::new(row, Int64Array::from_value(TRUNCATE, 1));
+    TableChanges::new(Arc::clone(table), changes, vec![1], Vec::new())
+}

@@ -1,1 +1,0 @@
-//! The binary: commands, configuration, and the pipeline that joins the stages.

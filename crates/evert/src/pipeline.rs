@@ -1,0 +1,173 @@
+//! The data's path, from top to bottom:
+//!
+//! ```text
+//! source ──► log ──► dataflow ──► view ──► serve (SQL, HTTP, push)
+//!                                 └──► sink (search, databases, files)
+//! ```
+//!
+//! A stage never calls a stage. Sources hand groups to the log's writer; the engine follows the log and moves views
+//! and outboxes; each sink takes from its outbox at its own pace; readers see the views. This file joins them, and
+//! ends them in the same order when the run is over.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use change::Time;
+use log::Log;
+use sink::Outbox;
+use source::End;
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet};
+use view::{ViewInfo, Views};
+
+use crate::backend::ProcessBackend;
+use crate::board::Board;
+use crate::delivery::{Delivery, deliver};
+use crate::engine::EngineThread;
+use crate::failure::Failure;
+use crate::intake::LogIntake;
+use crate::intent::Prepared;
+use crate::supply::supply;
+use crate::{progress, signals};
+
+/// How long the stages may take, after an interrupt, to finish what they have begun.
+const DRAIN_LIMIT: Duration = Duration::from_secs(10);
+
+/// What ends a run, and what it shows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RunOptions {
+    /// Finish when the sources have, and the sinks hold it.
+    pub(crate) once: bool,
+    /// Where to serve HTTP besides the directory's socket.
+    pub(crate) http: Option<SocketAddr>,
+}
+
+/// Runs what was prepared until it is done, interrupted, or fails for good.
+pub(crate) async fn run(prepared: Prepared, options: RunOptions) -> Result<(), Failure> {
+    let Prepared { directory, log, log_id, program, sources } = prepared;
+    let (stop, stopped) = watch::channel(false);
+    let board = Arc::new(Board::new(&program));
+    let views = Views::new(program.views.iter().map(ViewInfo::from).collect());
+
+    // source ──► log
+    let intake = Arc::new(LogIntake::new(Arc::clone(&log)));
+    let mut supplies = JoinSet::new();
+
+    // view ──► sink: opened before the engine starts, because its steps end at the Times that they hold.
+    let deliveries = Delivery::open_all(&program, &directory, log_id, options.once).await?;
+    Delivery::none_is_ahead(&deliveries, &log)?;
+    let outboxes: Vec<Arc<Outbox>> = deliveries.iter().map(Delivery::outbox).collect();
+
+    // log ──► dataflow ──► view
+    let outlets = deliveries.iter().map(Delivery::outlet).collect();
+    let engine = EngineThread::start(&log, &program.views, &views, outlets)?;
+
+    // view ──► serve
+    let backend = ProcessBackend::new(&log, &views, &board, directory.root(), log_id, stop.clone());
+    let servers = backend.serve(options.http, stopped.clone()).await?;
+
+    let mut ends = JoinSet::new();
+    for delivery in deliveries {
+        ends.spawn(deliver(delivery, Arc::clone(&views), Arc::clone(&board), stopped.clone()));
+    }
+    for source in sources {
+        let (intake, board) = (Arc::clone(&intake), Arc::clone(&board));
+        supplies.spawn(supply(source, intake, board, options.once, stopped.clone()));
+    }
+    progress::show(&board, stopped.clone());
+
+    let mut stages = Stages { supplies, ends, engine };
+    let over = stages.until_over(options.once, stopped).await;
+    stop.send_replace(!matches!(over, Ok(Over::Done)));
+    let outcome = match over {
+        Ok(Over::Done) => stages.drain(&log, &views, &outboxes).await,
+        Ok(Over::Interrupted) => {
+            let drained = stages.drain(&log, &views, &outboxes);
+            tokio::time::timeout(DRAIN_LIMIT, drained).await.unwrap_or_else(|_late| {
+                tracing::warn!(
+                    "a sink did not finish in time; the next run goes on where it stopped"
+                );
+                Ok(())
+            })
+        }
+        // When the log has failed, whatever else fails does so for that reason.
+        Err(failure) => Err(log.failure().map_or(failure, Failure::Log)),
+    };
+    stop.send_replace(true);
+    stages.engine.stop().await;
+    servers.stopped().await;
+    outcome
+}
+
+/// Why a run is over.
+enum Over {
+    /// All sources have ended and that was all that was asked.
+    Done,
+    /// Somebody asked it to stop, or nobody reads its output any more.
+    Interrupted,
+}
+
+/// The stages at work.
+struct Stages {
+    supplies: JoinSet<Result<End, Failure>>,
+    ends: JoinSet<Result<(), Failure>>,
+    engine: EngineThread,
+}
+
+impl Stages {
+    /// Waits for the run's end, or for the first stage that fails for good.
+    async fn until_over(
+        &mut self,
+        once: bool,
+        mut stopped: watch::Receiver<bool>,
+    ) -> Result<Over, Failure> {
+        let mut interrupts = signals::Interrupts::new()?;
+        let anything_to_supply = !self.supplies.is_empty();
+        loop {
+            let all_supplied = self.supplies.is_empty() && (once || !anything_to_supply);
+            if all_supplied && once {
+                return Ok(Over::Done);
+            }
+            tokio::select! {
+                failure = self.engine.failed() => return Err(failure),
+                Some(end) = self.supplies.join_next() => drop(joined(end)?),
+                Some(end) = self.ends.join_next() => {
+                    joined(end)?;
+                    return Ok(Over::Interrupted);
+                }
+                () = interrupts.next() => return Ok(Over::Interrupted),
+                _asked = stopped.wait_for(|&stop| stop) => return Ok(Over::Interrupted),
+            }
+        }
+    }
+
+    /// Brings what is in the log to the views and sinks, and ends both.
+    async fn drain(
+        &mut self,
+        log: &Log,
+        views: &Views,
+        outboxes: &[Arc<Outbox>],
+    ) -> Result<(), Failure> {
+        while let Some(end) = self.supplies.join_next().await {
+            joined(end)?;
+        }
+        let reached = async {
+            let goal = Time(log.upper().0 - 1);
+            views.wait_past(goal).await;
+        };
+        tokio::select! {
+            failure = self.engine.failed() => return Err(failure),
+            () = reached => {}
+        }
+        outboxes.iter().for_each(|outbox| outbox.close());
+        while let Some(end) = self.ends.join_next().await {
+            joined(end)?;
+        }
+        Ok(())
+    }
+}
+
+fn joined<T>(end: Result<Result<T, Failure>, JoinError>) -> Result<T, Failure> {
+    end.unwrap_or_else(|_panic_or_abort| Err(Failure::Ended("a stage")))
+}

@@ -1,0 +1,200 @@
+//! What can go wrong with the log, and what to do about it.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use change::{TableName, Time};
+
+use crate::format::FormatError;
+
+/// A failure of the log. It can be cloned, for everyone who waits is told.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum LogError {
+    /// A file operation failed.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system says.
+        source: Arc<io::Error>,
+    },
+    /// There is no room for more. Nothing that was acknowledged is lost.
+    #[error("the disk is full: no room to write {}", path.display())]
+    DiskFull {
+        /// The segment.
+        path: PathBuf,
+        /// What the system says.
+        source: Arc<io::Error>,
+    },
+    /// The disk did not confirm what was written. It is never asked again: it might forget and say yes.
+    #[error("the disk did not confirm what was written to {}", path.display())]
+    SyncFailed {
+        /// The segment.
+        path: PathBuf,
+        /// What the system says.
+        source: Arc<io::Error>,
+    },
+    /// Bytes that were once durable are not what was written.
+    #[error("the log is damaged: {} at byte {offset}: {reason}; {lost}", segment.display())]
+    Damaged {
+        /// The segment.
+        segment: PathBuf,
+        /// Where in it.
+        offset: u64,
+        /// What is wrong there.
+        reason: FormatError,
+        /// What cannot be read any more.
+        lost: Lost,
+    },
+    /// A segment that must be there is not.
+    #[error("the log is damaged: {} is missing", segment.display())]
+    Missing {
+        /// The segment.
+        segment: PathBuf,
+    },
+    /// A newer version of Evert wrote this.
+    #[error("{} has format version {version}, which this version of Evert cannot read", segment.display())]
+    Version {
+        /// The segment.
+        segment: PathBuf,
+        /// Its version.
+        version: u16,
+    },
+    /// A group does not fit into one frame.
+    #[error("a group of transactions has {bytes} bytes; a frame holds at most {limit}")]
+    FrameTooLarge {
+        /// Its size.
+        bytes: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// A table has columns that the log cannot hold.
+    #[error("table {table} cannot be logged: {reason}")]
+    Unsupported {
+        /// The table.
+        table: TableName,
+        /// Why.
+        reason: String,
+    },
+    /// More of a transaction came whose beginning is not in the log.
+    #[error("source {name} sent a later part of a transaction without its first")]
+    NoFirstPart {
+        /// The source.
+        name: Arc<str>,
+    },
+    /// The log was closed.
+    #[error("the log is closed")]
+    Closed,
+    /// The log was opened for reading only.
+    #[error("the log was opened for reading only")]
+    ReadOnly,
+    /// There is no log in the directory.
+    #[error("there is no log in {}", dir.display())]
+    NoLog {
+        /// The directory.
+        dir: PathBuf,
+    },
+}
+
+/// What damage took away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// The Time of the first transaction that is lost.
+    pub from: Time,
+    /// The Time of the first one that can be read again; `None` when none can.
+    pub until: Option<Time>,
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.until {
+            Some(until) if until <= self.from => {
+                write!(f, "lost are a schema or a part of the transaction at Time {}", self.from)
+            }
+            Some(until) => {
+                write!(
+                    f,
+                    "lost are the transactions from Time {} and before Time {until}",
+                    self.from
+                )
+            }
+            None => write!(f, "lost are the transactions of this segment from Time {}", self.from),
+        }
+    }
+}
+
+impl LogError {
+    /// The error's code, for documentation and searching.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Io { .. } => "LOG001",
+            Self::DiskFull { .. } => "LOG002",
+            Self::SyncFailed { .. } => "LOG003",
+            Self::Damaged { .. } | Self::Missing { .. } => "LOG004",
+            Self::Version { .. } => "LOG005",
+            Self::FrameTooLarge { .. } => "LOG006",
+            Self::Unsupported { .. } => "LOG007",
+            Self::NoFirstPart { .. } => "LOG008",
+            Self::Closed => "LOG009",
+            Self::ReadOnly => "LOG010",
+            Self::NoLog { .. } => "LOG011",
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn help(&self) -> Option<String> {
+        Some(match self {
+            Self::Io { .. } | Self::NoFirstPart { .. } | Self::Closed | Self::ReadOnly => {
+                return None;
+            }
+            Self::DiskFull { path, .. } => format!(
+                "make room on the disk of {}, then start again; what was acknowledged is safe",
+                path.display()
+            ),
+            Self::SyncFailed { .. } => {
+                "check the disk (its kernel messages say more), then start again: the log keeps \
+                 what is readable and the sources send the rest anew"
+                    .to_owned()
+            }
+            Self::Damaged { segment, .. } | Self::Missing { segment } => format!(
+                "put {} back from a backup or replica; or, if the sources still hold everything, \
+                 move {} away and start again to copy them anew",
+                segment.display(),
+                segment.parent().unwrap_or(Path::new(".")).display()
+            ),
+            Self::Version { .. } => "use the version of Evert that wrote it, or a newer one".into(),
+            Self::FrameTooLarge { .. } => "send the transaction in parts".to_owned(),
+            Self::Unsupported { .. } => {
+                "leave the table or the column out of the source".to_owned()
+            }
+            Self::NoLog { .. } => "check the path; `evert run` creates a log".to_owned(),
+        })
+    }
+
+    pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
+        let (path, source) = (path.to_owned(), Arc::new(source));
+        if is_full(&source) {
+            return Self::DiskFull { path, source };
+        }
+        Self::Io { action, path, source }
+    }
+
+    /// The error for a sync that failed.
+    pub(crate) fn sync(path: &Path, source: io::Error) -> Self {
+        let (path, source) = (path.to_owned(), Arc::new(source));
+        if is_full(&source) {
+            return Self::DiskFull { path, source };
+        }
+        Self::SyncFailed { path, source }
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}

@@ -1,0 +1,44 @@
+//! The limits of the log. What stages agree on is in [`change::limits`].
+
+/// The most bytes of one frame's payload, stored or plain.
+pub const FRAME_BYTES_MAX: usize = 1 << 30;
+
+/// The most bytes of a schema frame's payload.
+pub const SCHEMA_BYTES_MAX: usize = 4 << 20;
+
+/// How deep the type of a column may nest.
+pub const TYPE_DEPTH_MAX: usize = 32;
+
+/// The most bytes of a request id, and of a source's name.
+pub const NAME_BYTES_MAX: usize = u16::MAX as usize;
+
+/// The most ends (tables × transactions) of one frame.
+pub const ENDS_MAX: usize = 1 << 26;
+
+/// The default of [`LogOptions::segment_bytes_max`](crate::LogOptions): a new segment costs three syncs.
+pub const SEGMENT_BYTES_DEFAULT: u64 = 256 << 20;
+
+/// The default of [`LogOptions::queue_bytes_max`](crate::LogOptions).
+pub const QUEUE_BYTES_DEFAULT: u64 = 32 << 20;
+
+/// The first and the largest step in which a segment's file is allocated ahead; steps double in between.
+pub(crate) const ALLOCATE_BYTES: (u64, u64) = (4 << 20, 64 << 20);
+
+/// How many bytes lie between two entries of the index from Time to offset.
+pub(crate) const INDEX_INTERVAL_BYTES: u64 = 1 << 20;
+
+/// How many bytes a reader reads ahead.
+pub(crate) const WINDOW_BYTES: usize = 256 << 10;
+
+/// Payloads below this are not worth compressing.
+pub(crate) const COMPRESS_BYTES_MIN: usize = 512;
+
+/// Turns a length that a limit above bounds into one that addresses memory.
+pub(crate) fn in_memory(bytes: u64) -> usize {
+    usize::try_from(bytes).expect("a machine that runs this addresses 64 bits")
+}
+
+/// Turns a length in memory into one on disk.
+pub(crate) fn on_disk(bytes: usize) -> u64 {
+    u64::try_from(bytes).expect("a length in memory fits 64 bits")
+}

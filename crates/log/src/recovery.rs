@@ -1,0 +1,236 @@
+//! Opening a log: what is there, where it goes on, and what a crash left behind.
+//!
+//! Only the last segment is read; its preamble says what the others hold. The frames are read until one is not whole.
+//! Then there are three cases:
+//!
+//! 1. Nothing but zeros follows: the log ended there.
+//! 2. A frame follows whose write began behind the unreadable one: that was durable once. This is damage. It is
+//!    reported and nothing is touched.
+//! 3. Anything else is an unfinished last write, which nobody was told is durable. It is cut, and said.
+//!
+//! The frames of the last write are written once more and synced before anyone may read them: after a crash of the
+//! process they may be in memory only, and after a failed sync the system may believe them to be on disk.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use change::{SourcePosition, Time};
+
+use crate::decode;
+use crate::disk::{Access, Disk};
+use crate::error::LogError;
+use crate::format::{FormatError, FrameKind, Header};
+use crate::limits::in_memory;
+use crate::preamble::Preamble;
+use crate::schema::FoundSchema;
+use crate::segment::{self, Frames, ReadError, Tail, UNBORN};
+use crate::shared::{Index, Segment};
+
+/// What was found when a log was opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recovery {
+    /// The next Time to assign.
+    pub upper: Time,
+    /// The bytes of an unfinished last write that were cut off.
+    pub cut_bytes: u64,
+    /// The segment that they were cut off from.
+    pub cut_segment: Option<PathBuf>,
+    /// Where each source goes on: behind its last whole transaction.
+    pub positions: BTreeMap<String, SourcePosition>,
+    /// The log's identity, chosen at its creation.
+    pub log_id: [u8; 16],
+}
+
+/// A log that was read and may be continued.
+pub(crate) struct Recovered {
+    pub(crate) preamble: Preamble,
+    pub(crate) segments: Vec<Segment>,
+    pub(crate) schemas: Vec<FoundSchema>,
+    /// Whether the last segment holds transactions.
+    pub(crate) fresh: bool,
+    /// Whether the log was closed in order.
+    pub(crate) closed: bool,
+    pub(crate) cut_bytes: u64,
+    /// Where the last write began.
+    last_write: u64,
+}
+
+impl Recovered {
+    pub(crate) fn report(&self, dir: &Path) -> Recovery {
+        let positions = self.preamble.positions.iter();
+        let last = self.segments.last().map(|last| segment::path(dir, last.number));
+        Recovery {
+            upper: self.preamble.next,
+            cut_bytes: self.cut_bytes,
+            cut_segment: last.filter(|_| self.cut_bytes > 0),
+            positions: positions.map(|(name, at)| (name.to_string(), *at)).collect(),
+            log_id: self.preamble.log_id,
+        }
+    }
+}
+
+/// Reads a log; `None` when there is none.
+pub(crate) fn recover(disk: &dyn Disk, dir: &Path) -> Result<Option<Recovered>, LogError> {
+    let names = disk.list(dir).map_err(|error| LogError::io("list", dir, error))?;
+    let numbers: Vec<u64> = names.iter().filter_map(|name| segment::number(name)).collect();
+    let Some(&last) = numbers.last() else { return Ok(None) };
+    if let Some((missing, _)) = (1..).zip(&numbers).find(|(wanted, found)| wanted != *found) {
+        return Err(LogError::Missing { segment: segment::path(dir, missing) });
+    }
+    let mut segments = Vec::with_capacity(numbers.len());
+    for number in 1..=last {
+        let preamble = read_preamble(&mut Frames::open(disk, dir, number)?)?;
+        if let Some(before) = segments.last_mut() {
+            let before: &mut Segment = before;
+            before.end = preamble.previous_end;
+        }
+        segments.push(Segment { number, first: preamble.next, end: 0, index: Index::default() });
+    }
+    let mut frames = Frames::open(disk, dir, last)?;
+    let length = frames.length()?;
+    let (scan, reason) = Scan::run(&mut frames, length)?;
+    let remains = frames.remains(scan.offset)?;
+    if matches!(reason, FormatError::Version(_)) || remains.durable.is_some() {
+        return Err(frames.damaged(scan.offset, reason, scan.preamble.next));
+    }
+    let open = segments.last_mut().expect("there is a last segment");
+    open.end = scan.offset;
+    open.index = scan.index;
+    Ok(Some(Recovered {
+        preamble: scan.preamble,
+        segments,
+        schemas: scan.schemas,
+        fresh: scan.fresh,
+        closed: scan.closed,
+        cut_bytes: remains.end - scan.offset,
+        last_write: scan.last_write,
+    }))
+}
+
+/// Makes the last segment ready to be continued.
+pub(crate) fn resume(disk: &dyn Disk, dir: &Path, recovered: &Recovered) -> Result<Tail, LogError> {
+    let Segment { number, end, .. } = *recovered.segments.last().expect("a log has a segment");
+    let path = segment::path(dir, number);
+    let failed = |error| LogError::io("repair", &path, error);
+    let file = disk.open(&path, Access::Write).map_err(failed)?;
+    if recovered.cut_bytes > 0 {
+        tracing::warn!(
+            segment = %path.display(),
+            offset = end,
+            bytes = recovered.cut_bytes,
+            "cut an unfinished write off the log; nothing that was acknowledged is lost"
+        );
+    }
+    // What lies behind the end must never be taken for a frame, so it goes even when it is only zeros.
+    file.truncate(end).map_err(failed)?;
+    let mut last = vec![0; in_memory(end - recovered.last_write)];
+    file.read_at(&mut last, recovered.last_write).map_err(failed)?;
+    file.write_at(&[&last], recovered.last_write).map_err(failed)?;
+    file.sync().map_err(failed)?;
+    if disk.list(dir).map_err(failed)?.iter().any(|name| name == UNBORN) {
+        disk.remove(&dir.join(UNBORN)).map_err(failed)?;
+    }
+    let fresh = recovered.fresh;
+    Ok(Tail { file, path: path.clone(), number, end, allocated: end, fresh })
+}
+
+fn read_preamble(frames: &mut Frames) -> Result<Preamble, LogError> {
+    let length = frames.length()?;
+    let mut read = || -> Result<Preamble, ReadError> {
+        let header = frames.header(0, length)?;
+        if header.kind != FrameKind::Preamble {
+            return Err(FormatError::Value("a segment begins without a preamble").into());
+        }
+        Ok(Preamble::from_bytes(&frames.stored(&header)?.1)?)
+    };
+    read().map_err(|error| frames.explain(error, 0, Time::ZERO))
+}
+
+/// Goes through a segment frame by frame.
+struct Scan {
+    preamble: Preamble,
+    index: Index,
+    schemas: Vec<FoundSchema>,
+    offset: u64,
+    last_write: u64,
+    fresh: bool,
+    closed: bool,
+}
+
+impl Scan {
+    /// Reads the segment; returns what it holds and why it ends.
+    fn run(frames: &mut Frames, length: u64) -> Result<(Self, FormatError), LogError> {
+        let preamble = read_preamble(frames)?;
+        let mut scan = Self {
+            preamble,
+            index: Index::default(),
+            schemas: Vec::new(),
+            offset: 0,
+            last_write: 0,
+            fresh: true,
+            closed: false,
+        };
+        loop {
+            let (header, stored) = match read_frame(frames, scan.offset, length) {
+                Ok(read) => read,
+                Err(ReadError::Format(reason)) => return Ok((scan, reason)),
+                Err(ReadError::Log(error)) => return Err(error),
+            };
+            // The checksum says that this was written as it is, so whatever is wrong with it is not a torn write.
+            if let Err(reason) = scan.take(&header, stored) {
+                return Err(frames.damaged(scan.offset, reason, scan.preamble.next));
+            }
+        }
+    }
+
+    fn take(&mut self, header: &Header, stored: arrow::buffer::Buffer) -> Result<(), FormatError> {
+        self.closed = header.kind == FrameKind::Close;
+        match header.kind {
+            FrameKind::Preamble if self.offset > 0 => {
+                return Err(FormatError::Value("a preamble is within a segment"));
+            }
+            FrameKind::Preamble | FrameKind::Close => {}
+            FrameKind::Schema => {
+                self.schemas.push(FoundSchema::from_bytes(&stored)?);
+                self.index.add_schema(self.offset);
+            }
+            FrameKind::Transactions => {
+                if header.first_time != self.preamble.next {
+                    return Err(FormatError::Value("the Times do not follow each other"));
+                }
+                let plain = decode::plain(header, stored)?;
+                let read = decode::heads(&plain)?;
+                let position = read.heads.iter().rev().find_map(|head| head.position);
+                self.preamble.apply(header, &read.source.into(), position);
+                self.index.add_transactions(header.first_time, self.offset);
+                self.fresh = false;
+            }
+        }
+        self.offset = header.end();
+        self.last_write = header.batch_offset;
+        Ok(())
+    }
+}
+
+fn read_frame(
+    frames: &mut Frames,
+    offset: u64,
+    length: u64,
+) -> Result<(Header, arrow::buffer::Buffer), ReadError> {
+    let header = frames.header(offset, length)?;
+    let (_leaves, stored) = frames.stored(&header)?;
+    Ok((header, stored))
+}
+
+/// Creates a log.
+pub(crate) fn create(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    log_id: [u8; 16],
+    wall_clock_us: i64,
+) -> Result<(Tail, Preamble), LogError> {
+    let preamble = Preamble { log_id, next: Time::ZERO.next(), ..Preamble::default() };
+    let tail = segment::create(&**disk, dir, 1, &preamble, wall_clock_us)?;
+    Ok((tail, preamble))
+}

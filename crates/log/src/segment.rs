@@ -1,0 +1,308 @@
+//! Segment files: their names, how one is created, and how frames are found in one.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::buffer::{Buffer, MutableBuffer};
+use change::Time;
+
+use crate::disk::{Access, Disk, DiskFile};
+use crate::error::{LogError, Lost};
+use crate::format::{
+    FRAME_ALIGNMENT, FormatError, FrameKind, HEADER_BYTES, Header, LEAF_BYTES, MAGIC, Place,
+    aligned,
+};
+use crate::limits::{ALLOCATE_BYTES, WINDOW_BYTES, in_memory, on_disk};
+use crate::preamble::Preamble;
+use crate::schema::FoundSchema;
+
+/// A segment's name before its first frame is durable.
+pub(crate) const UNBORN: &str = "segment.new";
+
+/// How much is read to see what follows a large frame.
+const GLANCE_BYTES: usize = 4 << 10;
+
+/// The file of a segment.
+pub(crate) fn path(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("{number:020}.log"))
+}
+
+/// The number of the segment with this file name.
+pub(crate) fn number(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(".log")?;
+    if digits.len() == 20 { digits.parse().ok().filter(|&number| number > 0) } else { None }
+}
+
+/// A segment that is written.
+pub(crate) struct Tail {
+    pub(crate) file: Arc<dyn DiskFile>,
+    pub(crate) path: PathBuf,
+    pub(crate) number: u64,
+    /// Where the next frame goes.
+    pub(crate) end: u64,
+    /// How long the file is.
+    pub(crate) allocated: u64,
+    /// Whether no transactions are in it yet.
+    pub(crate) fresh: bool,
+}
+
+impl Tail {
+    /// Makes the file long enough for frames up to `end`.
+    pub(crate) fn reserve(&mut self, end: u64, segment_bytes_max: u64) -> Result<(), LogError> {
+        if end <= self.allocated {
+            return Ok(());
+        }
+        let (least, most) = ALLOCATE_BYTES;
+        let step = self.allocated.clamp(least, most);
+        let length = (self.allocated + step).min(segment_bytes_max).max(end);
+        let failed = |error| LogError::io("allocate room for", &self.path, error);
+        self.file.allocate(length).map_err(failed)?;
+        self.allocated = length;
+        Ok(())
+    }
+}
+
+/// Creates a segment. It gets its name when its preamble is durable, so a segment with a name is never torn there.
+pub(crate) fn create(
+    disk: &dyn Disk,
+    dir: &Path,
+    number: u64,
+    preamble: &Preamble,
+    wall_clock_us: i64,
+) -> Result<Tail, LogError> {
+    let (unborn, path) = (dir.join(UNBORN), path(dir, number));
+    let payload = preamble.to_bytes();
+    let mut header = Header::new(FrameKind::Preamble);
+    header.place = Place { segment: number, offset: 0 };
+    header.first_time = preamble.next;
+    header.wall_clock_us = wall_clock_us;
+    header.payload_length = u32::try_from(payload.len()).expect("a preamble is small");
+    header.plain_length = header.payload_length;
+    header.payload_crc = crc32c::crc32c(&payload);
+    let failed = |error| LogError::io("create", &path, error);
+    let file = disk.create(&unborn).map_err(failed)?;
+    let end = header.end();
+    let fresh = true;
+    let mut tail = Tail { file, path: path.clone(), number, end, allocated: 0, fresh };
+    tail.reserve(end, 0)?;
+    tail.file.write_at(&[&header.to_bytes(), &payload], 0).map_err(failed)?;
+    tail.file.sync().map_err(failed)?;
+    disk.rename(&unborn, &path).map_err(failed)?;
+    disk.sync_dir(dir).map_err(failed)?;
+    Ok(tail)
+}
+
+/// Why a frame could not be read.
+pub(crate) enum ReadError {
+    /// It is not there, or not whole.
+    Format(FormatError),
+    /// The file cannot be read.
+    Log(LogError),
+}
+
+impl From<FormatError> for ReadError {
+    fn from(error: FormatError) -> Self {
+        Self::Format(error)
+    }
+}
+
+impl From<LogError> for ReadError {
+    fn from(error: LogError) -> Self {
+        Self::Log(error)
+    }
+}
+
+/// Reads frames of one segment.
+pub(crate) struct Frames {
+    file: Arc<dyn DiskFile>,
+    path: PathBuf,
+    number: u64,
+    /// Bytes read ahead, and where they begin.
+    window: Vec<u8>,
+    window_offset: u64,
+    /// How much to read ahead next.
+    window_bytes: usize,
+}
+
+/// A frame's leaf commitments and its payload as stored.
+pub(crate) type Stored = (Vec<[u8; LEAF_BYTES]>, Buffer);
+
+impl Frames {
+    pub(crate) fn open(disk: &dyn Disk, dir: &Path, number: u64) -> Result<Self, LogError> {
+        let path = path(dir, number);
+        let file = disk.open(&path, Access::Read);
+        let file = file.map_err(|error| LogError::io("open", &path, error))?;
+        Ok(Self {
+            file,
+            path,
+            number,
+            window: Vec::new(),
+            window_offset: 0,
+            window_bytes: WINDOW_BYTES,
+        })
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    pub(crate) fn length(&self) -> Result<u64, LogError> {
+        self.file.length().map_err(|error| self.failed(error))
+    }
+
+    /// Reads the header at `offset` of frames that end at `end`.
+    pub(crate) fn header(&mut self, offset: u64, end: u64) -> Result<Header, ReadError> {
+        if end < offset.saturating_add(on_disk(HEADER_BYTES)) {
+            return Err(FormatError::Short.into());
+        }
+        if self.in_window(offset, HEADER_BYTES).is_none() {
+            let length = in_memory(end - offset).min(self.window_bytes);
+            self.window.resize(length, 0);
+            self.window_offset = offset;
+            let read = self.file.read_at(&mut self.window, offset);
+            self.window.truncate(read.map_err(|error| self.failed(error))?);
+        }
+        let bytes = self.in_window(offset, HEADER_BYTES).ok_or(FormatError::Short)?;
+        let header = Header::from_bytes(bytes, Place { segment: self.number, offset })?;
+        let large = header.bytes() > on_disk(WINDOW_BYTES);
+        self.window_bytes = if large { GLANCE_BYTES } else { WINDOW_BYTES };
+        if header.end() > end {
+            return Err(FormatError::Short.into());
+        }
+        Ok(header)
+    }
+
+    /// Reads a frame's leaves and payload, and compares them with their checksums.
+    pub(crate) fn stored(&mut self, header: &Header) -> Result<Stored, ReadError> {
+        let offset = header.place.offset + on_disk(HEADER_BYTES);
+        let leaves = self.read(offset, in_memory(header.leaves_bytes()))?;
+        let payload = header.payload_length as usize;
+        let payload = self.read(offset + header.leaves_bytes(), payload)?;
+        let crcs = (crc32c::crc32c(&leaves), crc32c::crc32c(&payload));
+        if crcs != (header.leaves_crc, header.payload_crc) {
+            return Err(FormatError::PayloadChecksum.into());
+        }
+        Ok((leaves.as_chunks().0.to_vec(), payload.into()))
+    }
+
+    fn in_window(&self, offset: u64, length: usize) -> Option<&[u8]> {
+        let start = in_memory(offset.checked_sub(self.window_offset)?);
+        self.window.get(start..start.checked_add(length)?)
+    }
+
+    fn read(&self, offset: u64, length: usize) -> Result<MutableBuffer, ReadError> {
+        let mut bytes = MutableBuffer::from_len_zeroed(length);
+        let ahead = match offset.checked_sub(self.window_offset).map(in_memory) {
+            Some(start) => self.window.get(start..).unwrap_or_default(),
+            None => &[],
+        };
+        let ahead = &ahead[..ahead.len().min(length)];
+        let (front, rest) = bytes.as_slice_mut().split_at_mut(ahead.len());
+        front.copy_from_slice(ahead);
+        if !rest.is_empty() {
+            let read = self.file.read_at(rest, offset + on_disk(ahead.len()));
+            if read.map_err(|error| self.failed(error))? < rest.len() {
+                return Err(FormatError::Short.into());
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// Reads a schema frame's payload.
+    pub(crate) fn schema(&mut self, header: &Header) -> Result<FoundSchema, ReadError> {
+        Ok(FoundSchema::from_bytes(&self.stored(header)?.1)?)
+    }
+
+    /// Makes the error for damage at `offset`: says what is lost, from the transaction `next` on.
+    pub(crate) fn damaged(&self, offset: u64, reason: FormatError, next: Time) -> LogError {
+        let segment = self.path.clone();
+        if let FormatError::Version(version) = reason {
+            return LogError::Version { segment, version };
+        }
+        match self.remains(offset) {
+            Ok(remains) => {
+                let until = remains.next.map(|header| header.first_time);
+                LogError::Damaged { segment, offset, reason, lost: Lost { from: next, until } }
+            }
+            Err(error) => error,
+        }
+    }
+
+    /// Turns any reason for not reading a frame into what the caller of the log is told.
+    pub(crate) fn explain(&self, error: ReadError, offset: u64, next: Time) -> LogError {
+        match error {
+            ReadError::Format(reason) => self.damaged(offset, reason, next),
+            ReadError::Log(error) => error,
+        }
+    }
+
+    /// Looks at what is behind an unreadable frame.
+    pub(crate) fn remains(&self, from: u64) -> Result<Remains, LogError> {
+        let mut remains = Remains { end: from, next: None, durable: None };
+        let mut chunk = vec![0; WINDOW_BYTES];
+        let zeros = vec![0; WINDOW_BYTES];
+        let mut offset = from;
+        loop {
+            let read = self.file.read_at(&mut chunk, offset).map_err(|error| self.failed(error))?;
+            let bytes = &chunk[..read];
+            if *bytes != zeros[..read] {
+                let last = bytes.iter().rposition(|&byte| byte != 0).unwrap_or(0);
+                remains.end = offset + on_disk(last) + 1;
+                self.find_frames(bytes, offset, from, &mut remains)?;
+            }
+            offset += on_disk(read);
+            if read < chunk.len() || remains.durable.is_some() {
+                return Ok(remains);
+            }
+        }
+    }
+
+    fn find_frames(
+        &self,
+        bytes: &[u8],
+        offset: u64,
+        from: u64,
+        remains: &mut Remains,
+    ) -> Result<(), LogError> {
+        for (at, block) in (offset..).step_by(FRAME_ALIGNMENT).zip(bytes.chunks(FRAME_ALIGNMENT)) {
+            if at == from || !block.starts_with(&MAGIC) {
+                continue;
+            }
+            let mut header = [0; HEADER_BYTES];
+            self.file.read_at(&mut header, at).map_err(|error| self.failed(error))?;
+            let place = Place { segment: self.number, offset: at };
+            if let Ok(header) = Header::from_bytes(&header, place) {
+                if header.batch_offset > from {
+                    remains.durable.get_or_insert(header.place);
+                }
+                remains.next.get_or_insert(header);
+            }
+        }
+        Ok(())
+    }
+
+    fn failed(&self, error: std::io::Error) -> LogError {
+        LogError::io("read", &self.path, error)
+    }
+}
+
+/// What is behind a frame that cannot be read.
+pub(crate) struct Remains {
+    /// Where the last byte that is not zero ends.
+    pub(crate) end: u64,
+    /// The next frame that can be read.
+    pub(crate) next: Option<Header>,
+    /// A frame whose write began behind the unreadable one: what is before it was durable.
+    pub(crate) durable: Option<Place>,
+}
+
+/// The header and bytes of a frame that closes the log.
+pub(crate) fn close_header(place: Place, next: Time, wall_clock_us: i64) -> Header {
+    let mut header = Header::new(FrameKind::Close);
+    header.place = place;
+    header.batch_offset = place.offset;
+    header.first_time = next;
+    header.wall_clock_us = wall_clock_us;
+    assert_eq!(header.end(), place.offset + aligned(header.bytes(), FRAME_ALIGNMENT));
+    header
+}

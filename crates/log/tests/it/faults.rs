@@ -1,0 +1,131 @@
+//! A disk that fails: full, refusing to sync, crashing with any of its unsynced blocks lost.
+
+use std::sync::Arc;
+
+use change::{Part, Time};
+use log::faults::FaultyDisk;
+use log::{Log, LogError, LogOptions};
+use tempfile::TempDir;
+
+use crate::world::{
+    append, append_later, dir, group, ids, options, part, small_segments, try_open,
+};
+
+fn open(dir: &TempDir, disk: &FaultyDisk, options: LogOptions) -> Log {
+    try_open(dir.path(), options, Arc::new(disk.clone())).unwrap().0
+}
+
+#[test]
+fn a_full_disk_stops_the_log_and_room_lets_it_go_on() {
+    for (room, writable) in [(Some(5_000), None), (None, Some(5_000))] {
+        let (dir, disk) = (dir(), FaultyDisk::default());
+        let log = open(&dir, &disk, small_segments());
+        disk.set_room(room);
+        disk.set_writable(writable);
+        let (mut acknowledged, mut error) = (0, None);
+        for step in 0..100 {
+            match append(&log, &group("s", step, &[2])) {
+                Ok(time) => acknowledged = time.0,
+                Err(why) => error = error.or(Some(why)),
+            }
+        }
+        let error = error.expect("the disk was full");
+        assert!(matches!(error, LogError::DiskFull { .. }), "{error}");
+        assert!(error.help().unwrap().contains("room"));
+        assert!(acknowledged > 2 && acknowledged < 60, "{acknowledged}");
+        assert_eq!(log.upper(), Time(acknowledged + 1), "nothing after the failure");
+        assert_eq!(log.failure().unwrap().code(), "LOG002");
+        assert_eq!(ids(&log, 0).len() as u64, acknowledged * 2, "still readable");
+        drop(log);
+        // Starting without room fails or not, but it loses nothing.
+        drop(try_open(dir.path(), small_segments(), Arc::new(disk.clone())));
+        disk.set_room(None);
+        disk.set_writable(None);
+        let log = open(&dir, &disk, small_segments());
+        assert_eq!(log.upper(), Time(acknowledged + 1));
+        append(&log, &group("s", 500, &[2])).unwrap();
+        assert_eq!(ids(&log, 0).len() as u64, acknowledged * 2 + 2);
+    }
+}
+
+#[test]
+fn a_failed_sync_is_told_to_everyone_and_never_tried_again() {
+    let (dir, disk) = (dir(), FaultyDisk::default());
+    let log = open(&dir, &disk, options());
+    append(&log, &group("s", 0, &[1])).unwrap();
+    let mut reader = log.reader(Time(1));
+    disk.fail_sync_after(0);
+    let waiting: Vec<_> = (1..20).map(|step| append_later(&log, &group("s", step, &[1]))).collect();
+    for waiting in waiting {
+        let result = waiting.and_then(|waiting| waiting.recv().expect("everyone is told"));
+        assert!(matches!(result, Err(LogError::SyncFailed { .. })), "{result:?}");
+    }
+    // The disk would say yes again by now. Nobody asks.
+    assert_eq!(append(&log, &group("s", 90, &[1])).unwrap_err().code(), "LOG003");
+    assert_eq!(log.upper(), Time(2), "what was not confirmed is not visible");
+    let told = reader.next_blocking(std::time::Duration::from_secs(60)).unwrap_err();
+    assert_eq!(told.code(), "LOG003");
+}
+
+#[test]
+fn what_a_failed_sync_left_is_durable_before_it_is_read_again() {
+    let (dir, disk) = (dir(), FaultyDisk::default());
+    let log = open(&dir, &disk, options());
+    append(&log, &group("s", 0, &[1])).unwrap();
+    disk.fail_sync_after(0);
+    append(&log, &group("s", 1, &[1])).unwrap_err();
+    drop(log);
+    // Without a crash the frame is readable, whether it is on disk or not. So it must be put there.
+    let log = open(&dir, &disk, options());
+    let found = ids(&log, 0);
+    assert_eq!(found.len(), 2);
+    disk.crash();
+    drop(log);
+    disk.restart(|| false).unwrap();
+    assert_eq!(ids(&open(&dir, &disk, options()), 0), found, "what was read once stays");
+}
+
+#[test]
+fn no_crash_loses_what_was_acknowledged_or_looks_like_damage() {
+    for seed in 1..=60_u64 {
+        let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut below = |limit: u64| {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            random % limit
+        };
+        let (dir, disk) = (dir(), FaultyDisk::default());
+        let (mut acknowledged, mut step) = (0, 0);
+        for _life in 0..6 {
+            let log = open(&dir, &disk, small_segments());
+            let found = ids(&log, 0);
+            let upper = log.upper().0;
+            assert!(upper > acknowledged, "seed {seed}: {upper} after {acknowledged}");
+            assert_eq!(found.len() as u64, (upper - 1) * 3, "seed {seed}: whole transactions");
+            acknowledged = upper - 1;
+            for _ in 0..below(6) {
+                step += 1;
+                acknowledged = append(&log, &group("s", step, &[3])).unwrap().0;
+            }
+            // What is queued during a sync is one write of several frames; its own sync fails.
+            disk.fail_sync_after(below(2));
+            let mut waiting = Vec::new();
+            for _ in 0..below(8) {
+                step += 1;
+                waiting.extend(append_later(&log, &group("s", step, &[3])));
+                if below(3) == 0 {
+                    drop(append_later(&log, &part("p", Part::First, step, &[9])));
+                }
+            }
+            for waiting in waiting {
+                if let Ok(time) = waiting.recv().expect("everyone is told") {
+                    acknowledged = time.0;
+                }
+            }
+            drop(log);
+            disk.crash();
+            disk.restart(|| below(2) == 0).unwrap();
+        }
+    }
+}

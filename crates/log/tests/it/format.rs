@@ -1,0 +1,125 @@
+//! The format's description and the code are the same.
+
+use std::fmt::Write as _;
+
+use log::format::{
+    FRAME_ALIGNMENT, GROUP_BYTES, HEAD_BYTES, HEADER_BYTES, HEADER_CRC, HEADER_FIELDS, LEAF_BYTES,
+    MAGIC, SECTION_ALIGNMENT, TABLE_BYTES, VERSION,
+};
+
+use crate::world::{append, dir, frames, group, ids, open, segments};
+
+const DOCUMENT: &str = include_str!("../../../../docs/format.md");
+
+/// The rows of the table below a heading, split into cells.
+fn table(heading: &str) -> Vec<Vec<String>> {
+    let (_, section) = DOCUMENT.split_once(heading).expect("the heading is there");
+    let lines = section.lines().skip_while(|line| !line.starts_with('|'));
+    let rows = lines.take_while(|line| line.starts_with('|')).skip(2);
+    let cells = |line: &str| {
+        let cells = line.trim_matches('|').split('|');
+        cells.map(|cell| cell.trim().trim_matches('`').to_owned()).collect()
+    };
+    rows.map(cells).collect()
+}
+
+/// Checks that a documented structure has no gap, and how long it is.
+fn check_dense(heading: &str, bytes: usize) {
+    let mut end = 0;
+    for row in table(heading) {
+        assert_eq!(row[0], end.to_string(), "{heading}: {row:?}");
+        end += row[1].parse::<usize>().unwrap();
+    }
+    assert_eq!(end, bytes, "{heading}");
+}
+
+#[test]
+fn the_documented_header_is_the_one_in_the_code() {
+    let documented: Vec<(String, String, String)> = table("## The frame header")
+        .into_iter()
+        .map(|row| (row[0].clone(), row[1].clone(), row[2].clone()))
+        .collect();
+    let fields = HEADER_FIELDS.iter().chain([&HEADER_CRC]);
+    let coded: Vec<(String, String, String)> =
+        fields.map(|f| (f.offset.to_string(), f.bytes.to_string(), f.name.to_owned())).collect();
+    assert_eq!(documented, coded);
+    check_dense("## The frame header", HEADER_BYTES);
+}
+
+#[test]
+fn the_documented_structures_have_the_sizes_in_the_code() {
+    check_dense("### The group", GROUP_BYTES);
+    check_dense("### A transaction", HEAD_BYTES);
+    check_dense("### A table", TABLE_BYTES);
+}
+
+#[test]
+fn the_documented_numbers_are_the_ones_in_the_code() {
+    let constants = [
+        ("header", HEADER_BYTES),
+        ("frame alignment", FRAME_ALIGNMENT),
+        ("section alignment", SECTION_ALIGNMENT),
+        ("leaf commitment", LEAF_BYTES),
+        ("format version", VERSION.into()),
+    ];
+    let mut expected = String::new();
+    for (name, value) in constants {
+        writeln!(expected, "{name} {value}").unwrap();
+    }
+    let mut found = String::new();
+    for row in table("## Numbers") {
+        writeln!(found, "{} {}", row[0], row[1]).unwrap();
+    }
+    assert_eq!(found, expected);
+    assert!(DOCUMENT.contains(std::str::from_utf8(&MAGIC).unwrap()));
+}
+
+#[test]
+fn a_written_group_lies_as_documented() {
+    let dir = dir();
+    let (log, _) = open(dir.path());
+    append(&log, &group("shop", 7, &[1, 1])).unwrap();
+    drop(log);
+    let bytes = std::fs::read(&segments(dir.path())[0]).unwrap();
+    let kinds: Vec<u8> = frames(&bytes).iter().map(|frame| frame.kind as u8).collect();
+    assert_eq!(kinds, [1, 2, 3, 4]);
+    let frame = &frames(&bytes)[2];
+    assert_eq!(frame.flags, 0, "too small to be compressed");
+    let payload = &bytes[frame.place.offset as usize + HEADER_BYTES..];
+    let number = |at: usize| u32::from_le_bytes(payload[at..at + 4].try_into().unwrap());
+    assert_eq!((number(0), number(4), number(12)), (2, 1, 4), "transactions, tables, source");
+    assert_eq!(&payload[GROUP_BYTES..GROUP_BYTES + 4], b"shop");
+    let heads = GROUP_BYTES + 4;
+    assert_eq!(payload[heads..heads + 2], [1, 3], "committed, at a step");
+    assert_eq!(number(heads + HEAD_BYTES), 7, "the step");
+    let table = (heads + number(8) as usize).next_multiple_of(SECTION_ALIGNMENT);
+    assert_eq!((number(table), number(table + 4)), (0, 2), "first schema, two rows");
+    assert_eq!(payload[table + 8..table + 12], [0, 1, 0, 0], "inserts, ends by transaction");
+    let message = table + TABLE_BYTES + SECTION_ALIGNMENT;
+    assert_eq!(number(message), u32::MAX, "an Arrow message");
+    let length = (number(table + 16) + number(table + 20)) as usize;
+    assert_eq!(message + length, frame.payload_length as usize, "up to the end");
+}
+
+#[test]
+fn leaf_commitments_come_back_beside_their_transactions() {
+    let dir = dir();
+    let (log, _) = open(dir.path());
+    append(&log, &group("s", 0, &[1, 1])).unwrap();
+    drop(log);
+    let file = segments(dir.path()).remove(0);
+    let bytes = std::fs::read(&file).unwrap();
+    let mut header = frames(&bytes)[2].clone();
+    let start = header.place.offset as usize;
+    let payload = &bytes[start + HEADER_BYTES..start + header.bytes() as usize];
+    let leaves = [[1; LEAF_BYTES], [2; LEAF_BYTES]];
+    header.leaves = 2;
+    header.leaves_crc = crc32c::crc32c(leaves.as_flattened());
+    let mut frame = [&bytes[..start], &header.to_bytes(), leaves.as_flattened(), payload].concat();
+    frame.resize(header.end() as usize, 0);
+    std::fs::write(&file, frame).unwrap();
+    let (log, recovery) = open(dir.path());
+    assert_eq!(recovery.cut_bytes, 0);
+    assert_eq!(log.raw_frames().next().unwrap().unwrap().leaves, leaves);
+    assert_eq!(ids(&log, 0).len(), 2);
+}

@@ -1,0 +1,18 @@
+//! Tests of the log through its public face, with real files and with a disk that fails.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::disallowed_methods,
+    reason = "tests: a panic is a failure, numbers are small, and waiting has a deadline"
+)]
+
+mod append;
+mod damage;
+mod faults;
+mod format;
+mod parts;
+mod property;
+mod read;
+mod world;

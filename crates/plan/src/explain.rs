@@ -1,0 +1,179 @@
+//! Plans as trees that people read.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use arrow::datatypes::Schema;
+use datafusion::physical_expr::PhysicalExpr;
+
+use crate::ir::{AggregateCall, AggregateFunction, JoinKind, Node, OrderKey, ViewPlan};
+use crate::name::quoted;
+
+/// Shows how a view is computed: the view with its key and order, then one operator a line, inputs below.
+#[must_use]
+pub fn explain(view: &ViewPlan) -> String {
+    let columns = view.schema.fields().iter();
+    let columns = columns.map(|field| format!("{} {}", quoted(field.name()), field.data_type()));
+    let mut text =
+        format!("view {}({})", quoted(&view.name), columns.collect::<Vec<_>>().join(", "));
+    if !view.key.is_empty() {
+        push(&mut text, format_args!(" key ({})", names(&view.schema, &view.key)));
+    }
+    if !view.order.is_empty() {
+        push(&mut text, format_args!(" order by {}", order(&view.schema, &view.order)));
+    }
+    text.push('\n');
+    tree(&mut text, &view.root, "", true);
+    text
+}
+
+fn tree(text: &mut String, node: &Node, indent: &str, is_last: bool) {
+    let branch = if is_last { "└─ " } else { "├─ " };
+    push(text, format_args!("{indent}{branch}{}\n", line(node)));
+    let indent = format!("{indent}{}", if is_last { "   " } else { "│  " });
+    let inputs = inputs(node);
+    for (index, input) in inputs.iter().enumerate() {
+        tree(text, input, &indent, index + 1 == inputs.len());
+    }
+}
+
+fn push(text: &mut String, arguments: std::fmt::Arguments<'_>) {
+    text.write_fmt(arguments).expect("writing to a string does not fail");
+}
+
+fn inputs(node: &Node) -> Vec<&Node> {
+    match node {
+        Node::Table { .. } => Vec::new(),
+        Node::Filter { input, .. }
+        | Node::Project { input, .. }
+        | Node::Aggregate { input, .. }
+        | Node::Distinct { input }
+        | Node::TopK { input, .. } => vec![input],
+        Node::Join { left, right, .. } => vec![left, right],
+        Node::Union { inputs, .. } => inputs.iter().collect(),
+    }
+}
+
+fn line(node: &Node) -> String {
+    match node {
+        Node::Table { table, schema, .. } => {
+            let key: Vec<_> = table.key().to_vec();
+            let key = match key.is_empty() {
+                true => String::new(),
+                false => format!(" key ({})", names(table.columns(), &key)),
+            };
+            let all: Vec<_> = (0..schema.fields().len()).collect();
+            format!("table {} ({}){key}", table.name(), names(schema, &all))
+        }
+        Node::Filter { predicate, .. } => format!("filter {}", expression(predicate)),
+        Node::Project { expressions, schema, .. } => {
+            let column =
+                |(expr, field): (&Arc<dyn PhysicalExpr>, &Arc<arrow::datatypes::Field>)| {
+                    let (expr, name) = (expression(expr), shown(field.name()));
+                    if expr == name { name } else { format!("{expr} as {name}") }
+                };
+            let columns = expressions.iter().zip(schema.fields()).map(column);
+            format!("project {}", columns.collect::<Vec<_>>().join(", "))
+        }
+        Node::Join { left, right, kind, on, filter, .. } => {
+            let kind = match kind {
+                JoinKind::Inner if on.is_empty() => "cross join",
+                JoinKind::Inner => "join",
+                JoinKind::Left => "left join",
+            };
+            let (left, right) = (left.schema(), right.schema());
+            let pair = |(l, r): &(usize, usize)| {
+                format!("{} = {}", shown(left.field(*l).name()), shown(right.field(*r).name()))
+            };
+            let mut conditions: Vec<_> = on.iter().map(pair).collect();
+            conditions.extend(filter.iter().map(expression));
+            match conditions.is_empty() {
+                true => kind.to_owned(),
+                false => format!("{kind} on {}", conditions.join(" and ")),
+            }
+        }
+        Node::Aggregate { input, group, aggregates, .. } => {
+            let input = input.schema();
+            let calls: Vec<_> = aggregates.iter().map(|one| call(&input, one)).collect();
+            let group = match group.is_empty() {
+                true => String::new(),
+                false => format!(" group by {}", names(&input, group)),
+            };
+            format!("aggregate {}{group}", calls.join(", ")).replace("  ", " ")
+        }
+        Node::Distinct { .. } => "distinct".to_owned(),
+        Node::TopK { input, order: by, offset, limit } => {
+            let mut text = String::from("top");
+            if let Some(limit) = limit {
+                push(&mut text, format_args!(" {limit}"));
+            }
+            if *offset > 0 {
+                push(&mut text, format_args!(" behind {offset}"));
+            }
+            if !by.is_empty() {
+                push(&mut text, format_args!(" by {}", order(&input.schema(), by)));
+            }
+            text
+        }
+        Node::Union { .. } => "union all".to_owned(),
+    }
+}
+
+fn call(input: &Schema, call: &AggregateCall) -> String {
+    let function = match call.function {
+        AggregateFunction::Count => "count",
+        AggregateFunction::Sum => "sum",
+        AggregateFunction::Avg => "avg",
+        AggregateFunction::Min => "min",
+        AggregateFunction::Max => "max",
+    };
+    let distinct = if call.distinct { "distinct " } else { "" };
+    let name = |column: usize| shown(input.field(column).name());
+    let argument = call.argument.map_or_else(|| "*".to_owned(), name);
+    let filter = call.filter.map(|column| format!(" filter ({})", name(column)));
+    format!("{function}({distinct}{argument}){}", filter.unwrap_or_default())
+}
+
+fn order(schema: &Schema, keys: &[OrderKey]) -> String {
+    let key = |key: &OrderKey| {
+        let name = shown(schema.field(key.column).name());
+        let direction = if key.options.descending { " desc" } else { "" };
+        // As in PostgreSQL, NULLs are the greatest unless the query says otherwise.
+        let nulls = match (key.options.descending, key.options.nulls_first) {
+            (false, true) => " nulls first",
+            (true, false) => " nulls last",
+            _ => "",
+        };
+        format!("{name}{direction}{nulls}")
+    };
+    keys.iter().map(key).collect::<Vec<_>>().join(", ")
+}
+
+fn names(schema: &Schema, columns: &[usize]) -> String {
+    let names = columns.iter().map(|&column| shown(schema.field(column).name()));
+    names.collect::<Vec<_>>().join(", ")
+}
+
+/// A column's name; those that the planner invented are shown as such.
+fn shown(name: &str) -> String {
+    match name.strip_prefix('\0') {
+        Some(invented) => format!("#{invented}"),
+        None => name.rsplit('.').next().filter(|_| !name.contains('(')).unwrap_or(name).to_owned(),
+    }
+}
+
+/// An expression without the positions that DataFusion writes behind columns.
+fn expression(expr: &Arc<dyn PhysicalExpr>) -> String {
+    let text = expr.to_string();
+    let mut parts = text.split('@');
+    let mut result = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let digits =
+            part.len() - part.trim_start_matches(|letter: char| letter.is_ascii_digit()).len();
+        if digits == 0 {
+            result.push('@');
+        }
+        result.push_str(&part[digits..]);
+    }
+    result.replace('\0', "#")
+}

@@ -1,0 +1,132 @@
+//! Which columns tell the rows of a view apart.
+//!
+//! A key is a set of columns whose values no two rows share. Every operator says which keys of its inputs survive it:
+//! the formula for an inner join of L and R is that a key of L is one of L⋈R when each row of L meets at most one row
+//! of R, which holds when the join's columns contain a key of R; otherwise a key of L and one of R together are.
+
+use std::collections::BTreeSet;
+
+use datafusion::physical_expr::expressions::Column;
+
+use crate::ir::{AggregateFunction, JoinKind, Node};
+use crate::limits::KEYS_MAX;
+
+type Key = BTreeSet<usize>;
+
+/// The view's key: the smallest that is known, ascending; empty when none is.
+pub(crate) fn key(root: &Node) -> Vec<usize> {
+    // A single row is told apart by anything; a count is never NULL.
+    if let Some(column) = count_of_single_row(root) {
+        return vec![column];
+    }
+    let keys = keys(root);
+    let shortest = keys.iter().map(BTreeSet::len).filter(|&length| length > 0).min();
+    let first = keys.into_iter().find(|key| Some(key.len()) == shortest);
+    first.map(|key| key.into_iter().collect()).unwrap_or_default()
+}
+
+/// The column that holds a count, when the node has always exactly one row.
+fn count_of_single_row(node: &Node) -> Option<usize> {
+    match node {
+        Node::Aggregate { group, aggregates, .. } if group.is_empty() => {
+            aggregates.iter().position(|call| call.function == AggregateFunction::Count)
+        }
+        Node::Project { input, expressions, .. } => {
+            let count = count_of_single_row(input)?;
+            expressions.iter().position(|expression| column_of(expression) == Some(count))
+        }
+        Node::Filter { input, .. } => count_of_single_row(input),
+        Node::Table { .. }
+        | Node::Join { .. }
+        | Node::Aggregate { .. }
+        | Node::Distinct { .. }
+        | Node::TopK { .. }
+        | Node::Union { .. } => None,
+    }
+}
+
+fn column_of(
+    expression: &std::sync::Arc<dyn datafusion::physical_expr::PhysicalExpr>,
+) -> Option<usize> {
+    expression.downcast_ref::<Column>().map(Column::index)
+}
+
+/// All known keys, those of the left side of joins first.
+fn keys(node: &Node) -> Vec<Key> {
+    let mut keys = match node {
+        Node::Table { table, columns, .. } => {
+            let position = |key: &usize| columns.iter().position(|column| column == key);
+            let key: Option<Key> = table.key().iter().map(position).collect();
+            key.filter(|key| !key.is_empty()).into_iter().collect()
+        }
+        Node::Filter { input, .. } | Node::TopK { input, .. } => keys(input),
+        Node::Project { input, expressions, .. } => {
+            let position = |column: &usize| {
+                expressions.iter().position(|expression| column_of(expression) == Some(*column))
+            };
+            keys(input).iter().filter_map(|key| key.iter().map(position).collect()).collect()
+        }
+        Node::Join { left, right, kind, on, .. } => join_keys(left, right, *kind, on),
+        Node::Aggregate { input, group, .. } => {
+            let position = |column: &usize| group.iter().position(|grouped| grouped == column);
+            let kept = keys(input);
+            let kept = kept.iter().filter_map(|key| key.iter().map(position).collect());
+            kept.chain([(0..group.len()).collect()]).collect()
+        }
+        Node::Distinct { input } => {
+            let mut known = keys(input);
+            known.push((0..input.schema().fields().len()).collect());
+            known
+        }
+        Node::Union { .. } => Vec::new(),
+    };
+    let mut seen = BTreeSet::new();
+    keys.retain(|key| seen.insert(key.clone()));
+    keys.truncate(KEYS_MAX);
+    keys
+}
+
+fn join_keys(left: &Node, right: &Node, kind: JoinKind, on: &[(usize, usize)]) -> Vec<Key> {
+    let offset = left.schema().fields().len();
+    let (left_keys, right_keys) = (keys(left), keys(right));
+    let contains = |columns: &Key, key: &Key| !key.is_empty() && key.is_subset(columns);
+    let left_on: Key = on.iter().map(|(column, _)| *column).collect();
+    let right_on: Key = on.iter().map(|(_, column)| *column).collect();
+    let shifted = |key: &Key| key.iter().map(|column| column + offset).collect::<Key>();
+    let mut result = Vec::new();
+    if right_keys.iter().any(|key| contains(&right_on, key)) {
+        result.extend(left_keys.iter().cloned());
+    }
+    // Left rows without a match have no right key, so the right key serves only an inner join.
+    if kind == JoinKind::Inner && left_keys.iter().any(|key| contains(&left_on, key)) {
+        result.extend(right_keys.iter().map(shifted));
+    }
+    for left_key in &left_keys {
+        for right_key in &right_keys {
+            // A right column that equals a column of the left key says nothing new.
+            let is_new = |column: &&usize| {
+                kind == JoinKind::Left
+                    || !on.iter().any(|(l, r)| r == *column && left_key.contains(l))
+            };
+            let right_part = right_key.iter().filter(is_new).map(|column| column + offset);
+            result.push(left_key.iter().copied().chain(right_part).collect());
+        }
+    }
+    if kind == JoinKind::Inner {
+        for index in 0..result.len().min(KEYS_MAX) {
+            result.extend(equal_keys(&result[index], on, offset));
+        }
+    }
+    result
+}
+
+/// The same key with columns of the other side that are equal in every row of an inner join.
+fn equal_keys(key: &Key, on: &[(usize, usize)], offset: usize) -> Vec<Key> {
+    let pairs = on.iter().flat_map(|(l, r)| [(*l, r + offset), (r + offset, *l)]);
+    pairs
+        .filter(|(from, _)| key.contains(from))
+        .map(|(from, to)| {
+            key.iter().map(|column| if *column == from { to } else { *column }).collect()
+        })
+        .collect()
+}

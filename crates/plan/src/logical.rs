@@ -1,0 +1,169 @@
+//! DataFusion's part: types and a plan for a resolved query, optimised with rules whose results can be maintained.
+
+#![allow(clippy::wildcard_enum_match_arm, reason = "the planner's errors grow with DataFusion")]
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use datafusion::common::Diagnostic;
+use datafusion::error::{DataFusionError, Result as PlanResult};
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+use datafusion::optimizer::eliminate_cross_join::EliminateCrossJoin;
+use datafusion::optimizer::eliminate_duplicated_expr::EliminateDuplicatedExpr;
+use datafusion::optimizer::eliminate_outer_join::EliminateOuterJoin;
+use datafusion::optimizer::extract_equijoin_predicate::ExtractEquijoinPredicate;
+use datafusion::optimizer::optimize_projections::OptimizeProjections;
+use datafusion::optimizer::optimize_unions::OptimizeUnions;
+use datafusion::optimizer::push_down_filter::PushDownFilter;
+use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
+use datafusion::optimizer::{Optimizer, OptimizerContext};
+use datafusion::sql::planner::SqlToRel;
+use datafusion::sql::sqlparser::ast::{Query, Statement};
+
+use crate::codes::{self, Code};
+use crate::functions::parser_options;
+use crate::lex::{lex, lower_first};
+use crate::problem::Problem;
+use crate::scope::Column;
+use crate::tables::{Provider, Tables};
+
+/// Plans a resolved query; the result's columns have the given columns' names.
+pub(crate) fn plan(
+    query: Query,
+    columns: &[Column],
+    state: &SessionState,
+    tables: &Tables,
+) -> PlanResult<LogicalPlan> {
+    let provider = Provider { state, tables };
+    let planner = SqlToRel::new_with_options(&provider, parser_options());
+    let plan = planner.sql_statement_to_plan(Statement::Query(Box::new(query)))?;
+    let found = plan.schema().columns();
+    if found.len() != columns.len() {
+        return Err(DataFusionError::Internal(format!(
+            "{} columns are planned where {} were resolved",
+            found.len(),
+            columns.len()
+        )));
+    }
+    let named = found
+        .into_iter()
+        .zip(columns)
+        .map(|(found, column)| Expr::Column(found).alias(column.name.as_str()));
+    let plan = LogicalPlanBuilder::from(plan).project(named)?.build()?;
+    state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})
+}
+
+/// Moves filters and projections down and finds the keys of joins.
+pub(crate) fn optimize(plan: LogicalPlan, state: &SessionState) -> PlanResult<LogicalPlan> {
+    // Rules that invent nodes which cannot be maintained (semi joins, empty relations, limits inside of joins) and
+    // rules that are only about batches stay out.
+    let rules = Optimizer::with_rules(vec![
+        Arc::new(OptimizeUnions::new()),
+        Arc::new(SimplifyExpressions::new()),
+        Arc::new(ExtractEquijoinPredicate::new()),
+        Arc::new(EliminateDuplicatedExpr::new()),
+        Arc::new(EliminateCrossJoin::new()),
+        Arc::new(EliminateOuterJoin::new()),
+        Arc::new(PushDownFilter::new()),
+        Arc::new(OptimizeProjections::new()),
+    ]);
+    let context = OptimizerContext::new_with_config_options(Arc::clone(state.config_options()));
+    rules.optimize(plan, &context, |_, _| {})
+}
+
+/// Turns DataFusion's error into a problem at the best place that can be found.
+pub(crate) fn problem(error: &DataFusionError, text: &str, whole: &Range<usize>) -> Problem {
+    let diagnostic = error.diagnostic();
+    let message = message_of(error, diagnostic);
+    let code = code_of(&message);
+    let span = diagnostic
+        .and_then(|diagnostic| diagnostic.span)
+        .and_then(|span| {
+            let start = usize::try_from(span.start.column.checked_sub(1)?).ok()?;
+            Some(start..usize::try_from(span.end.column.checked_sub(1)?).ok()?)
+        })
+        .or_else(|| named_place(&message, text, whole))
+        .filter(|span| span.start >= whole.start && span.end <= whole.end)
+        .unwrap_or_else(|| whole.clone());
+    let label = match code {
+        codes::TYPE => "the types do not fit",
+        codes::GROUP => "many values in a group",
+        _ => "here",
+    };
+    let help = match code {
+        codes::TYPE => Some("cast one side: `value::type`".to_owned()),
+        codes::GROUP => Some("add it to `group by`, or aggregate it: `min(…)`".to_owned()),
+        _ => diagnostic.and_then(|diagnostic| Some(diagnostic.helps.first()?.message.clone())),
+    };
+    Problem { help, ..Problem::new(code, span, message, label) }
+}
+
+fn message_of(error: &DataFusionError, diagnostic: Option<&Diagnostic>) -> String {
+    if let Some(diagnostic) = diagnostic {
+        return clean(&diagnostic.message);
+    }
+    let root = error.find_root();
+    clean(&match root {
+        DataFusionError::Plan(message)
+        | DataFusionError::NotImplemented(message)
+        | DataFusionError::Execution(message)
+        | DataFusionError::Configuration(message)
+        | DataFusionError::Internal(message) => message.clone(),
+        other => other.strip_backtrace(),
+    })
+}
+
+/// The first sentence, without the planner's own markings.
+fn clean(message: &str) -> String {
+    let line = message.lines().next().unwrap_or_default();
+    let line = line.split("\n\nbacktrace").next().unwrap_or_default();
+    let prefixes = ["Error during planning: ", "Arrow error: ", "Optimizer rule ", "type_coercion"];
+    let mut line = line.trim();
+    for prefix in prefixes {
+        line = line.strip_prefix(prefix).unwrap_or(line).trim_start();
+    }
+    let line = line.split(" Candidate functions").next().unwrap_or_default();
+    lower_first(line.trim_end_matches(['.', ' ']))
+}
+
+fn code_of(message: &str) -> Code {
+    let contains = |parts: &[&str]| parts.iter().any(|part| message.contains(part));
+    if contains(&["GROUP BY", "group by", "aggregate"]) {
+        codes::GROUP
+    } else if contains(&[
+        "oerce",
+        "cast",
+        "Cast",
+        "type",
+        "function matches",
+        "signature",
+        "parse",
+        "argument",
+        "onvert",
+        "compar",
+        "recision",
+    ]) {
+        codes::TYPE
+    } else {
+        codes::PLANNER
+    }
+}
+
+/// Finds the only place of the query that has the function, operator or value which the message names.
+fn named_place(message: &str, text: &str, whole: &Range<usize>) -> Option<Range<usize>> {
+    let lexemes = lex(text, whole.clone()).ok()?;
+    let only = |word: &str| {
+        let mut found = lexemes.iter().filter(|lexeme| {
+            lexeme.text == word || lexeme.string().is_some_and(|string| string == word)
+        });
+        found.next().filter(|_| found.next().is_none()).map(|lexeme| lexeme.span.clone())
+    };
+    let quoted = message.split(['\'', '`', '"']).skip(1).step_by(2);
+    let names = quoted.flat_map(|part| [part, part.split('(').next().unwrap_or(part)]);
+    let words = message.split_whitespace().map(|word| word.trim_matches(['(', ')', ',', '.', ':']));
+    let telling = |word: &&str| {
+        !word.is_empty() && !["for", "in", "and", "or", "to", "is", "by", "of"].contains(word)
+    };
+    names.chain(words).filter(telling).find_map(only)
+}

@@ -1,0 +1,271 @@
+//! Tables, and how they are joined.
+
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "the syntax tree is sqlparser's; what is not named is refused"
+)]
+
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, Expr, Ident, Join, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart,
+    Query, Spanned, TableAlias, TableFactor, TableWithJoins,
+};
+use datafusion::sql::sqlparser::tokenizer::Span;
+
+use super::{Aggregates, Parts, Resolver};
+use crate::codes;
+use crate::problem::{Problem, suggest};
+use crate::scope::{Column, Scope, exact, meant};
+use crate::tables::{Lookup, Tables};
+
+impl Resolver<'_> {
+    pub(super) fn joined(&mut self, table: &mut TableWithJoins, parts: &Parts) -> Scope {
+        let mut scope = self.relation(&mut table.relation, parts);
+        for join in &mut table.joins {
+            self.join(join, &mut scope, parts);
+        }
+        scope
+    }
+
+    /// Joins another table to the scope.
+    pub(super) fn join(&mut self, join: &mut Join, scope: &mut Scope, parts: &Parts) {
+        let right = self.relation(&mut join.relation, parts);
+        self.refuse_same_name(&right, scope, join.relation.span());
+        let span = join.relation.span();
+        let constraint = match &mut join.join_operator {
+            JoinOperator::Join(constraint)
+            | JoinOperator::Inner(constraint)
+            | JoinOperator::Left(constraint)
+            | JoinOperator::LeftOuter(constraint) => constraint,
+            JoinOperator::CrossJoin(_) => {
+                scope.append(right);
+                return;
+            }
+            other => {
+                let (message, help) = refused_join(other);
+                self.refuse(codes::JOIN, span, message, help);
+                scope.append(right);
+                return;
+            }
+        };
+        let names = match constraint {
+            JoinConstraint::On(condition) => {
+                scope.append(right);
+                self.expression(condition, scope, &[], Aggregates::Refused("on"));
+                return;
+            }
+            JoinConstraint::Using(names) => names
+                .iter()
+                .filter_map(|name| name.0.last()?.as_ident().cloned())
+                .collect::<Vec<_>>(),
+            JoinConstraint::Natural => common_names(scope, &right, span),
+            JoinConstraint::None => Vec::new(),
+        };
+        if names.is_empty() && !scope.open && !right.open {
+            let help = "add `on a.id = b.a_id`, or write `cross join`";
+            self.refuse(
+                codes::JOIN,
+                span,
+                "the join does not say which rows belong together",
+                help,
+            );
+        }
+        *constraint = self.using(&names, scope, right);
+    }
+
+    /// Writes USING as ON; the right columns are merged into the left ones.
+    fn using(&mut self, names: &[Ident], scope: &mut Scope, mut right: Scope) -> JoinConstraint {
+        let mut condition: Option<Expr> = None;
+        for name in names {
+            let one = std::slice::from_ref(name);
+            let found = [scope.find(one, &self.whole), right.find(one, &self.whole)];
+            let [left_column, right_column] = found.map(|found| match found {
+                Ok(column) => column.cloned(),
+                Err(problem) => {
+                    self.problems.push(problem);
+                    None
+                }
+            });
+            let (Some(left_column), Some(right_column)) = (left_column, right_column) else {
+                continue;
+            };
+            let merged = right.columns.iter_mut().filter(|column| {
+                column.name == right_column.name && column.path == right_column.path
+            });
+            merged.for_each(|column| column.merged = true);
+            let equal = Expr::BinaryOp {
+                left: Box::new(left_column.expression(name.span)),
+                op: BinaryOperator::Eq,
+                right: Box::new(right_column.expression(name.span)),
+            };
+            condition = Some(match condition {
+                None => equal,
+                Some(before) => Expr::BinaryOp {
+                    left: Box::new(before),
+                    op: BinaryOperator::And,
+                    right: Box::new(equal),
+                },
+            });
+        }
+        scope.append(right);
+        condition.map_or(JoinConstraint::None, JoinConstraint::On)
+    }
+
+    fn refuse_same_name(&mut self, right: &Scope, left: &Scope, span: Span) {
+        let twice = right
+            .columns
+            .iter()
+            .find(|column| !column.path.is_empty() && left.has_table(&column.path));
+        if let Some(column) = twice {
+            let name = column.path.join(".");
+            let message = format!("{name} is joined twice under the same name");
+            let help = format!("name one of them: `join {name} as other on …`");
+            let place = self.place(span);
+            self.problems
+                .push(Problem::new(codes::TABLE, place, message, "the second one").with_help(help));
+        }
+    }
+
+    fn relation(&mut self, factor: &mut TableFactor, parts: &Parts) -> Scope {
+        let span = factor.span();
+        match factor {
+            TableFactor::Table { name, alias, args: None, version: None, sample: None, .. } => {
+                self.table(name, alias.as_mut(), parts)
+            }
+            TableFactor::Derived { lateral: false, subquery, alias, sample: None } => {
+                self.derived(subquery, alias, parts)
+            }
+            TableFactor::NestedJoin { table_with_joins, alias: None } => {
+                self.joined(table_with_joins, parts)
+            }
+            TableFactor::Derived { lateral: true, .. } => {
+                let help = "it comes later; write a join with a condition";
+                self.refuse(codes::JOIN, span, "LATERAL cannot be maintained yet", help);
+                Scope { columns: Vec::new(), open: true }
+            }
+            _ => {
+                let help = "read a table, a view or a subquery `(select …) as t`";
+                self.refuse(codes::CLAUSE, span, "a query cannot read from this", help);
+                Scope { columns: Vec::new(), open: true }
+            }
+        }
+    }
+
+    fn table(
+        &mut self,
+        name: &mut ObjectName,
+        alias: Option<&mut TableAlias>,
+        parts: &Parts,
+    ) -> Scope {
+        let span = name.span();
+        let path: Vec<_> = name.0.iter().filter_map(ObjectNamePart::as_ident).map(meant).collect();
+        let part = parts.iter().rev().find(|(part, _)| path == [part.as_str()]);
+        let mut columns = match part {
+            Some((part, columns)) => {
+                *name = ObjectName::from(vec![exact(part, span)]);
+                columns.clone()
+            }
+            None => match self.tables.find(&path) {
+                Lookup::Found(full, table) => {
+                    *name = ObjectName::from(vec![exact(&Tables::key(&full), span)]);
+                    let fields = table.schema.fields().iter();
+                    fields.map(|field| Column::new(full.clone(), field.name().clone())).collect()
+                }
+                Lookup::Broken => {
+                    self.incomplete = true;
+                    return Scope { columns: Vec::new(), open: true };
+                }
+                missing => {
+                    self.missing_table(&path.join("."), missing, span, parts);
+                    return Scope { columns: Vec::new(), open: true };
+                }
+            },
+        };
+        if let Some(alias) = alias {
+            rename(alias, &mut columns);
+        }
+        Scope { columns, open: false }
+    }
+
+    fn missing_table(&mut self, name: &str, missing: Lookup, span: Span, parts: &Parts) {
+        let place = self.place(span);
+        let problem = match missing {
+            Lookup::Ambiguous(full) => {
+                let message = format!("{} tables are named {name}", full.len());
+                Problem::new(codes::TABLE, place, message, "which one?")
+                    .with_help(format!("write {}", full.join(" or ")))
+            }
+            Lookup::Source(tables) if tables.is_empty() => {
+                let message = format!("the source {name} has no tables yet");
+                Problem::new(codes::SOURCE, place, message, "nothing to read")
+            }
+            Lookup::Source(tables) => {
+                let message = format!("the source {name} has {} tables", tables.len());
+                Problem::new(codes::SOURCE, place, message, "which one?")
+                    .with_help(format!("begin with `from TABLE`; there are {}", tables.join(", ")))
+            }
+            Lookup::Unknown | Lookup::Found(..) | Lookup::Broken => {
+                let mut names = self.tables.names();
+                names.extend(parts.iter().map(|(part, _)| part.clone()));
+                let help = suggest(name, names.iter().map(String::as_str), "there are");
+                let message = format!("there is no table or view {name}");
+                Problem { help, ..Problem::new(codes::TABLE, place, message, "not known") }
+            }
+        };
+        self.problems.push(problem);
+    }
+
+    fn derived(
+        &mut self,
+        subquery: &mut Query,
+        alias: &mut Option<TableAlias>,
+        parts: &Parts,
+    ) -> Scope {
+        let scope = self.query(subquery, parts);
+        let mut columns: Vec<_> = scope.visible().cloned().collect();
+        self.refuse_duplicates(&columns);
+        self.derived_count += 1;
+        let unnamed = format!("subquery{}", self.derived_count);
+        let alias = alias.get_or_insert_with(|| TableAlias {
+            explicit: true,
+            name: exact(&unnamed, Span::empty()),
+            columns: Vec::new(),
+            at: None,
+        });
+        rename(alias, &mut columns);
+        Scope { columns, open: scope.open }
+    }
+}
+
+/// Gives the columns the names of an alias: `t` or `t(a, b)`.
+fn rename(alias: &mut TableAlias, columns: &mut [Column]) {
+    let name = meant(&alias.name);
+    alias.name = exact(&name, alias.name.span);
+    for (column, new) in columns.iter_mut().zip(&mut alias.columns) {
+        column.name = meant(&new.name);
+        new.name = exact(&column.name, new.name.span);
+    }
+    for column in columns {
+        *column = Column::new(vec![name.clone()], std::mem::take(&mut column.name));
+    }
+}
+
+fn common_names(left: &Scope, right: &Scope, span: Span) -> Vec<Ident> {
+    let common = |column: &&Column| left.visible().any(|other| other.name == column.name);
+    right.visible().filter(common).map(|column| exact(&column.name, span)).collect()
+}
+
+fn refused_join(operator: &JoinOperator) -> (&'static str, &'static str) {
+    match operator {
+        JoinOperator::Right(_) | JoinOperator::RightOuter(_) => {
+            ("right joins are not supported", "swap the tables and write `left join`")
+        }
+        JoinOperator::FullOuter(_) => (
+            "full joins cannot be maintained yet",
+            "it comes later; `union all` a left join with the rows that only the right table has",
+        ),
+        _ => (
+            "this kind of join cannot be maintained yet",
+            "it comes later; `join`, `left join` and `cross join` are there",
+        ),
+    }
+}

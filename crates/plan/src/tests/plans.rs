@@ -1,0 +1,208 @@
+//! Plans: what queries become.
+
+use expect_test::expect;
+
+use super::{check, only_plan, shop};
+use crate::{parse, plan};
+
+#[test]
+fn a_join_with_an_aggregate_reads_only_what_it_needs() {
+    check(
+        "create view revenue as
+         select c.region, sum(o.total) as revenue, count(*) as orders
+         from orders o join customers c on o.customer_id = c.id
+         where o.status <> 'void' group by c.region having sum(o.total) > 10",
+        &expect![[r#""#]],
+    );
+}
+
+#[test]
+fn pipes_and_sql_give_the_same_plan() {
+    let pairs = [
+        (
+            "from orders | where status = 'paid' | aggregate sum(total) as t, count(*) as n group by customer_id",
+            "select customer_id, sum(total) as t, count(*) as n from orders where status = 'paid' group by customer_id",
+        ),
+        (
+            "from orders |> select id, total |> order by total desc |> limit 3",
+            "select id, total from orders order by total desc limit 3",
+        ),
+        ("from orders | drop status, placed_at, customer_id", "select id, total from orders"),
+        ("from orders | distinct", "select distinct * from orders"),
+        (
+            "from customers | rename name as title | select title",
+            "select name as title from customers",
+        ),
+        (
+            "from customers | set name = upper(name) | select id, name",
+            "select id, upper(name) as name from customers",
+        ),
+        (
+            "from orders o | left join customers c on o.customer_id = c.id | select o.id, c.name",
+            "select o.id, c.name from orders o left join customers c on o.customer_id = c.id",
+        ),
+        (
+            "from orders | select id | union all (from customers | select id)",
+            "select id from orders union all select id from customers",
+        ),
+        (
+            "from orders | as o | where o.total > 5 | select o.id",
+            "select id from orders where total > 5",
+        ),
+    ];
+    for (pipe, sql) in pairs {
+        let (pipe, sql) = (format!("create view v as {pipe}"), format!("create view v as {sql}"));
+        assert!(!only_plan(&sql).contains("SQL"), "{}", super::shown(&sql));
+        assert_eq!(super::shown(&pipe), super::shown(&sql), "{pipe}");
+    }
+}
+
+#[test]
+fn each_operator_has_its_node() {
+    let v = |query: &str| format!("create view v as {query}");
+    check(&v("select count(*) as n from orders"), &expect![[r#""#]]);
+    check(&v("select distinct region from customers"), &expect![[r#""#]]);
+    check(&v("select id from orders order by id limit 5 offset 2"), &expect![[r#""#]]);
+    check(
+        &v("select id, status from orders order by lower(status), id desc limit 5"),
+        &expect![[r#""#]],
+    );
+    check(&v("select name from customers order by id limit 5"), &expect![[r#""#]]);
+    check(
+        &v("select id, name from customers order by name desc nulls last, id"),
+        &expect![[r#""#]],
+    );
+    check(&v("select id from orders union select id from customers"), &expect![[r#""#]]);
+    check(
+        &v(
+            "select o.id, c.name from orders o, customers c where o.customer_id = c.id and o.total > 1",
+        ),
+        &expect![[r#""#]],
+    );
+    check(
+        &v(
+            "select o.id, c.name from orders o left join customers c on o.customer_id = c.id and c.region = 'EU'",
+        ),
+        &expect![[r#""#]],
+    );
+    check(
+        &v(
+            "select avg(quantity) as a, sum(distinct quantity) as s, count(distinct line) as d, max(weight) filter (where line > 1) as m from items group by order_id",
+        ),
+        &expect![[r#""#]],
+    );
+    check(
+        &v(
+            "select date_trunc('day', placed_at) as day, sum(total) as t from orders group by date_trunc('day', placed_at)",
+        ),
+        &expect![[r#""#]],
+    );
+    check(
+        &v(
+            "with big as (select * from orders where total > 100) select b.id, c.name from big b join customers c on c.id = b.customer_id",
+        ),
+        &expect![[r#""#]],
+    );
+    check(&v("select count(*) as n from orders cross join customers"), &expect![[r#""#]]);
+}
+
+#[test]
+fn keys_follow_from_primary_keys() {
+    let key = |query: &str| {
+        let text = format!("create view v as {query}");
+        let program =
+            plan(&parse(&text).unwrap(), &shop()).unwrap_or_else(|problems| panic!("{problems}"));
+        let view = &program.views[0];
+        view.key
+            .iter()
+            .map(|&at| view.schema.field(at).name().clone())
+            .collect::<Vec<_>>()
+            .join(",")
+    };
+    assert_eq!(key("select id, total from orders where total > 1"), "id");
+    assert_eq!(key("select total from orders"), "");
+    assert_eq!(
+        key("select o.id, c.name from orders o join customers c on o.customer_id = c.id"),
+        "id"
+    );
+    assert_eq!(
+        key("select o.id, c.name from orders o left join customers c on o.customer_id = c.id"),
+        "id"
+    );
+    assert_eq!(
+        key("select i.*, o.total from items i join orders o on i.order_id = o.id"),
+        "order_id,line"
+    );
+    assert_eq!(
+        key("select o.id as a, c.id as b from orders o join customers c on o.status = c.name"),
+        "a,b"
+    );
+    assert_eq!(key("select region, count(*) as n from customers group by region"), "region");
+    assert_eq!(key("select count(*) as n from customers"), "n");
+    assert_eq!(key("select distinct region, name from customers"), "region,name");
+    assert_eq!(key("select id from orders union all select id from customers"), "");
+    assert_eq!(key("select id from orders order by total limit 3"), "id");
+    assert_eq!(
+        key(
+            "select o.id, count(*) as n from orders o join items i on i.order_id = o.id group by o.id, o.status"
+        ),
+        "id"
+    );
+    assert_eq!(key("from events"), "");
+}
+
+#[test]
+fn views_read_earlier_views() {
+    check(
+        "create view paid as select id, customer_id, total from orders where status = 'paid';
+         create view top as from paid | order by total desc | limit 2 | select id, total;",
+        &expect![[r#""#]],
+    );
+}
+
+#[test]
+fn a_pipes_aggregate_may_compute_with_aggregates() {
+    check(
+        "create view v as from orders | aggregate round(sum(total) / count(*), 2) as mean, max(total) group by status",
+        &expect![[r#""#]],
+    );
+}
+
+#[test]
+fn tables_are_found_by_short_and_full_names() {
+    let plans: Vec<_> = ["entries", "audit.entries", "shop.audit.entries"]
+        .map(|name| only_plan(&format!("create view v as select id, what from {name}")))
+        .to_vec();
+    assert_eq!(plans[0], plans[1]);
+    assert_eq!(plans[0], plans[2]);
+    check(
+        "create view v as select shop.orders.id, orders.total from shop.orders",
+        &expect![[r#""#]],
+    );
+    check("create view v as select source, reason from evert.dead_letters", &expect![[r#""#]]);
+}
+
+#[test]
+fn what_is_known_of_a_type_reaches_the_view() {
+    let text = "create view v as select region, max(token) as last, min(id) as id from customers group by region;
+                create view w as select token as t, id from customers;";
+    let program = plan(&parse(text).unwrap(), &shop()).unwrap();
+    let known = |view: usize, column: usize| {
+        change::logical_type(program.views[view].schema.field(column)).map(str::to_owned)
+    };
+    assert_eq!(known(0, 1).as_deref(), Some("uuid"));
+    assert_eq!(known(0, 0), None);
+    assert_eq!(known(1, 0).as_deref(), Some("uuid"));
+    for view in &program.views {
+        assert!(view.schema.fields().iter().all(|field| field.is_nullable()));
+        assert_eq!(view.root.schema(), view.schema);
+    }
+}
+
+#[test]
+fn postgres_words_are_understood() {
+    check(
+        "create view v as select id::text as id, name ilike 'a%' as a, coalesce(region, $$none$$) as r, e'x\\ty' as e, name || '!' as loud, ceiling(1.5) as up from customers",
+        &expect![[r#""#]],
+    );
+}

@@ -1,0 +1,91 @@
+//! Scripts: what pipes stand for, and the canonical form.
+
+use expect_test::{Expect, expect};
+
+use super::{shop, shown_in};
+use crate::{Catalog, parse, parse_in, plan};
+
+fn check_script(text: &str, expect: &Expect) {
+    let script = parse(text).unwrap_or_else(|problems| panic!("{problems}"));
+    expect.assert_eq(&script.to_string());
+    let again = parse(&script.to_string()).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(again, script, "the canonical form reads back");
+    assert_eq!(again.to_string(), script.to_string(), "the canonical form is its own");
+}
+
+#[test]
+fn a_pipe_is_a_script_of_three_statements() {
+    check_script(
+        "postgres://app@localhost/shop | from orders JOIN customers on orders.customer_id = customers.id
+         | where orders.status <> 'a|b' -- not void
+         |> aggregate sum(total) as revenue, count(*) as orders group by customers.region
+         | postgres://h/dwh/revenue (mode = 'upsert')",
+        &expect![[r#""#]],
+    );
+    check_script(
+        "stdin (format = 'csv') | aggregate count(*) group by country | -",
+        &expect![[r#""#]],
+    );
+    check_script(
+        "demo | from orders | where (flags | 4) = 4 and a || '|' = $x$|$x$ | search(columns = 'a, b')",
+        &expect![[r#""#]],
+    );
+    check_script(
+        "'data/my orders.csv' with (header = true) | select Id, count(*) as n group by Id | out.ndjson",
+        &expect![[r#""#]],
+    );
+    check_script("shop | from orders | distinct", &expect![[r#""#]]);
+}
+
+#[test]
+fn a_pipe_without_a_query_mirrors_its_source() {
+    check_script("postgres://a@b/shop | postgres://c@d/copy?x=y", &expect![[r#""#]]);
+    let script = parse("shop | postgres://c@d/copy?x=y").unwrap();
+    let program = plan(&script, &shop()).unwrap_or_else(|problems| panic!("{problems}"));
+    expect![[r#""#]].assert_eq(&program.statements().join(";\n"));
+}
+
+#[test]
+fn scripts_have_a_canonical_form() {
+    check_script(
+        "CREATE SOURCE Shop FROM 'postgres://x/y' WITH (Slot = \"A\", n = 5);\n/* a view */ Create View V As Select o.id, left(o.status, 3) As s From orders o Left Join customers c Using (id) Where o.id Is Distinct From 4 Group By 1, 2 Order By o.id Limit 5;;\ncreate sink \"S 1\" from v into 'it''s.ndjson';",
+        &expect![[r#""#]],
+    );
+}
+
+#[test]
+fn names_stay_clear_of_the_catalogue_unless_they_mean_the_same() {
+    let catalog = Catalog { views: vec!["create view out as\nfrom orders".to_owned()], ..shop() };
+    let same = parse_in("shop | from orders | out.ndjson", &catalog).unwrap();
+    let other = parse_in("other/shop.csv | where a > 1 | out.ndjson", &catalog).unwrap();
+    expect![[r#""#]].assert_eq(&format!("{same}---\n{other}"));
+}
+
+#[test]
+fn the_catalogue_is_part_of_the_program() {
+    let catalog = Catalog {
+        views: vec!["create view orders as\nfrom orders\n|> where total > 5".to_owned()],
+        sinks: vec!["create sink s from orders into 'search'".to_owned()],
+        ..shop()
+    };
+    let program =
+        plan(&parse("create view n as select count(*) as n from orders").unwrap(), &catalog)
+            .unwrap();
+    let names: Vec<_> = program.views.iter().map(|view| view.name.as_str()).collect();
+    assert_eq!(names, ["orders", "n"]);
+    assert_eq!(program.sinks.len(), 1);
+    let repeated =
+        plan(&parse("create view orders as from orders | where total > 5").unwrap(), &catalog)
+            .unwrap();
+    assert_eq!(repeated.views.len(), 1);
+    let broken = Catalog { views: Vec::new(), ..catalog };
+    expect![[r#""#]].assert_eq(&shown_in("create view n as select id from customers", &broken));
+}
+
+#[test]
+fn the_documentation_lists_the_codes() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/sql.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    assert!(text.contains(&crate::codes::table()), "docs/sql.md holds:\n{}", crate::codes::table());
+    assert!(crate::codes::ALL.is_sorted_by(|a, b| a.code < b.code));
+}

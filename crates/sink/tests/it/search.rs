@@ -1,0 +1,35 @@
+//! A view as a search index: its Time comes back with its rows.
+
+use change::Time;
+
+use crate::world::{Rows, config, write};
+
+#[tokio::test]
+async fn the_index_comes_back_at_the_time_of_its_rows() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config("search".to_owned(), dir.path());
+    let mut sink = sink::open(config.clone()).await.unwrap();
+    assert_eq!(sink.held(), Time::ZERO);
+    let rows: Rows = [(1, "brown fox".to_owned()), (2, "lazy dog".to_owned())].into();
+    write(&mut *sink, 4, &Rows::new(), &rows).await.unwrap();
+    let fewer: Rows = [(2, "lazy fox".to_owned())].into();
+    write(&mut *sink, 6, &rows, &fewer).await.unwrap();
+    drop(sink);
+    let sink = sink::open(config.clone()).await.unwrap();
+    assert_eq!(sink.held(), Time(6));
+    drop(sink);
+    let path = dir.path().join("search/things");
+    let index = view::search::SearchIndex::open(&path, &config.view, config.log_id, &[]).unwrap();
+    let contents = index.contents().unwrap();
+    assert_eq!(contents.len(), 1, "{contents:?}");
+    assert!(contents[0].contains("lazy fox"), "{contents:?}");
+    drop(index);
+
+    let mut other = config;
+    other.log_id = *b"another log's id";
+    let Err(error) = sink::open(other).await else {
+        panic!("an index of another log was opened");
+    };
+    assert_eq!(error.code(), "SINK020");
+    assert!(error.help().unwrap().contains("rm -r"), "{error}");
+}

@@ -1,0 +1,4 @@
+//! Sources against the real systems.
+#![allow(clippy::disallowed_methods, reason = "tests read clocks and start threads")]
+
+mod postgres;

@@ -1,0 +1,8 @@
+//! The PostgreSQL source against a real server.
+
+mod backfill;
+mod faults;
+mod refusals;
+mod rig;
+mod stream;
+mod types;

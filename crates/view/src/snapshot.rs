@@ -1,0 +1,163 @@
+//! All views at one Time, for as long as somebody reads them.
+
+use std::sync::{Arc, OnceLock};
+
+use arrow::array::RecordBatch;
+use arrow::compute::{SortOptions, interleave_record_batch};
+use arrow::error::ArrowError;
+use arrow::row::{RowConverter, Rows, SortField};
+use bytes::Bytes;
+use change::Time;
+
+use crate::error::ViewError;
+use crate::limits::BATCH_ROWS;
+use crate::page::Page;
+use crate::store::ViewInfo;
+use crate::{json, text};
+
+/// A consistent read of all views at one Time. Cloning it costs one reference; it never changes.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The Time that every view is exact at.
+    pub time: Time,
+    pub(crate) views: Arc<[Arc<ViewRows>]>,
+}
+
+/// The rows of one view at one Time.
+#[derive(Debug)]
+pub(crate) struct ViewRows {
+    pub(crate) info: Arc<ViewInfo>,
+    pub(crate) pages: Vec<Arc<Page>>,
+    pub(crate) row_count: u64,
+    /// The rows as a JSON array: readers who come at the same Time share one copy.
+    pub(crate) json: OnceLock<Bytes>,
+}
+
+impl Snapshot {
+    /// The views, in the order of the script.
+    pub fn views(&self) -> impl Iterator<Item = &Arc<ViewInfo>> {
+        self.views.iter().map(|rows| &rows.info)
+    }
+
+    /// What is known of a view.
+    ///
+    /// # Errors
+    /// When there is no such view.
+    pub fn info(&self, view: &str) -> Result<&Arc<ViewInfo>, ViewError> {
+        Ok(&self.view(view)?.info)
+    }
+
+    /// The view's rows in the order that its query declares; then, or else, by key, or by all columns.
+    ///
+    /// # Errors
+    /// When there is no such view.
+    pub fn rows(&self, view: &str) -> Result<Vec<RecordBatch>, ViewError> {
+        Ok(self.view(view)?.ordered(usize::MAX)?)
+    }
+
+    /// The first `limit` of the view's [rows](Self::rows).
+    ///
+    /// # Errors
+    /// When there is no such view.
+    pub fn first_rows(&self, view: &str, limit: usize) -> Result<Vec<RecordBatch>, ViewError> {
+        Ok(self.view(view)?.ordered(limit)?)
+    }
+
+    /// How many rows the view has, equal ones counted each.
+    ///
+    /// # Errors
+    /// When there is no such view.
+    pub fn row_count(&self, view: &str) -> Result<u64, ViewError> {
+        Ok(self.view(view)?.row_count)
+    }
+
+    /// The memory that the view's rows hold, in bytes.
+    ///
+    /// # Errors
+    /// When there is no such view.
+    pub fn bytes(&self, view: &str) -> Result<usize, ViewError> {
+        Ok(self.view(view)?.pages.iter().map(|page| page.bytes()).sum())
+    }
+
+    /// The view's [rows](Self::rows) as one JSON array, encoded once for all who ask before the view changes.
+    ///
+    /// # Errors
+    /// When there is no such view.
+    pub fn json(&self, view: &str) -> Result<Bytes, ViewError> {
+        let view = self.view(view)?;
+        if let Some(json) = view.json.get() {
+            return Ok(json.clone());
+        }
+        let json = Bytes::from(json::to_array(&view.ordered(usize::MAX)?));
+        Ok(view.json.get_or_init(|| json).clone())
+    }
+
+    /// The view's [rows](Self::rows) as CSV with a header.
+    ///
+    /// # Errors
+    /// When there is no such view.
+    pub fn csv(&self, view: &str) -> Result<Vec<u8>, ViewError> {
+        let view = self.view(view)?;
+        Ok(text::to_csv(&view.info.schema, &view.ordered(usize::MAX)?))
+    }
+
+    pub(crate) fn view(&self, name: &str) -> Result<&Arc<ViewRows>, ViewError> {
+        self.views.iter().find(|view| view.info.name == name).ok_or_else(|| {
+            ViewError::UnknownView {
+                name: name.to_owned(),
+                known: self.views().map(|info| info.name.clone()).collect(),
+            }
+        })
+    }
+}
+
+impl ViewRows {
+    /// The first `limit` rows in the view's order, in batches.
+    pub(crate) fn ordered(&self, limit: usize) -> Result<Vec<RecordBatch>, ArrowError> {
+        let keys = self.sort_keys()?;
+        let compare = |a: &(u32, u32), b: &(u32, u32)| {
+            let row = |&(page, slot): &(u32, u32)| keys[page as usize].row(slot as usize);
+            row(a).cmp(&row(b))
+        };
+        let mut places: Vec<(u32, u32)> = Vec::new();
+        for (number, page) in (0u32..).zip(&self.pages) {
+            places.extend(page.slots().map(|slot| (number, slot)));
+        }
+        if limit == 0 {
+            places.clear();
+        } else if limit < places.len() {
+            places.select_nth_unstable_by(limit - 1, compare);
+            places.truncate(limit);
+        }
+        places.sort_unstable_by(compare);
+        let pages: Vec<&RecordBatch> = self.pages.iter().map(|page| page.rows()).collect();
+        let batch = |places: &[(u32, u32)]| {
+            let places: Vec<(usize, usize)> =
+                places.iter().map(|&(page, slot)| (page as usize, slot as usize)).collect();
+            interleave_record_batch(&pages, &places)
+        };
+        places.chunks(BATCH_ROWS).map(batch).collect()
+    }
+
+    /// For every page, rows whose bytes compare as the view's rows are to be shown.
+    fn sort_keys(&self) -> Result<Vec<Rows>, ArrowError> {
+        let info = &self.info;
+        let mut columns: Vec<(usize, SortOptions)> =
+            info.order.iter().map(|key| (key.column, key.options)).collect();
+        let rest: Vec<usize> = match info.key.as_slice() {
+            [] => (0..info.schema.fields().len()).collect(),
+            key => key.to_vec(),
+        };
+        columns.extend(rest.into_iter().map(|column| (column, SortOptions::default())));
+        let field = |&(column, options): &(usize, SortOptions)| {
+            SortField::new_with_options(info.schema.field(column).data_type().clone(), options)
+        };
+        let converter = RowConverter::new(columns.iter().map(field).collect())?;
+        let convert = |page: &Arc<Page>| {
+            let arrays: Vec<_> =
+                columns.iter().map(|&(column, _)| Arc::clone(page.rows().column(column))).collect();
+            converter.convert_columns(&arrays)
+        };
+        self.pages.iter().map(convert).collect()
+    }
+}
