@@ -65,21 +65,32 @@ impl Intake for LogIntake {
         self.sources.send_modify(|sources| {
             sources.entry(Arc::clone(&name)).or_default().under_way += 1;
         });
-        let sources = self.sources.clone();
+        let (sources, of) = (self.sources.clone(), Arc::clone(&name));
         let done = Box::new(move |outcome: Result<_, LogError>| {
-            sources.send_modify(|sources| {
-                let taken = sources.entry(name).or_default();
-                taken.under_way -= 1;
-                if outcome.is_ok() {
-                    taken.durable = position.or(taken.durable);
-                }
-            });
+            settle(&sources, of, position.filter(|_| outcome.is_ok()));
             answer.send(outcome.map_err(failed));
         });
         // Encoding takes a while and a full queue blocks: this thread may.
-        tokio::task::block_in_place(|| self.log.append(&group, done)).map_err(failed)?;
+        tokio::task::block_in_place(|| self.log.append(&group, done)).map_err(|error| {
+            // A group that is refused at once is not answered.
+            settle(&self.sources, name, None);
+            failed(error)
+        })?;
         Ok(ticket)
     }
+}
+
+/// Notes that a group's outcome is known, and what is durable by it.
+fn settle(
+    sources: &watch::Sender<BTreeMap<Arc<str>, Taken>>,
+    name: Arc<str>,
+    durable: Option<SourcePosition>,
+) {
+    sources.send_modify(|sources| {
+        let taken = sources.entry(name).or_default();
+        taken.under_way -= 1;
+        taken.durable = durable.or(taken.durable);
+    });
 }
 
 fn failed(error: LogError) -> IntakeError {

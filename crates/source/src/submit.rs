@@ -52,7 +52,7 @@ impl Submitter {
                 durable = self.oldest_durable() => durable?,
             }
         }
-        let rows = group.rows() as u64;
+        let rows = source_rows(&group);
         let transactions = match group.part() {
             Part::Whole | Part::Last => group.heads().len() as u64,
             Part::First | Part::Middle => 0,
@@ -102,4 +102,11 @@ impl Submitter {
         }
         Ok(Submitted::Yes)
     }
+}
+
+/// How many changed rows of the source's own tables a group carries, without dead letters and catalogue.
+pub(crate) fn source_rows(group: &TransactionGroup) -> u64 {
+    let own =
+        group.tables().iter().filter(|changes| changes.table().name().source == *group.source());
+    own.map(|changes| changes.changes().len() as u64).sum()
 }

@@ -12,7 +12,20 @@ fn a_join_with_an_aggregate_reads_only_what_it_needs() {
          select c.region, sum(o.total) as revenue, count(*) as orders
          from orders o join customers c on o.customer_id = c.id
          where o.status <> 'void' group by c.region having sum(o.total) > 10",
-        &expect![[r#""#]],
+        &expect![[r#"
+            view revenue(region Utf8, revenue Decimal128(22, 2), orders Int64) key (region)
+            └─ project region, sum(o.total) as revenue, count(Int64(1)) as orders
+               └─ filter sum(o.total) > 10.00
+                  └─ aggregate sum(total), count(*) group by region
+                     └─ project total, region
+                        └─ project customer_id, total, id, region
+                           └─ join on key0 = id
+                              ├─ project customer_id, total, CAST(customer_id AS Int64) as key0
+                              │  └─ project customer_id, total
+                              │     └─ filter status != void
+                              │        └─ table shop.orders (customer_id, status, total) key (id)
+                              └─ table shop.customers (id, region) key (id)
+        "#]],
     );
 }
 
@@ -60,50 +73,135 @@ fn pipes_and_sql_give_the_same_plan() {
 #[test]
 fn each_operator_has_its_node() {
     let v = |query: &str| format!("create view v as {query}");
-    check(&v("select count(*) as n from orders"), &expect![[r#""#]]);
-    check(&v("select distinct region from customers"), &expect![[r#""#]]);
-    check(&v("select id from orders order by id limit 5 offset 2"), &expect![[r#""#]]);
+    check(&v("select count(*) as n from orders"), &expect![[r#"
+        view v(n Int64) key (n)
+        └─ project count(Int64(1)) as n
+           └─ aggregate count(*)
+              └─ table shop.orders (id) key (id)
+    "#]]);
+    check(&v("select distinct region from customers"), &expect![[r#"
+        view v(region Utf8) key (region)
+        └─ distinct
+           └─ table shop.customers (region) key (id)
+    "#]]);
+    check(&v("select id from orders order by id limit 5 offset 2"), &expect![[r#"
+        view v(id Int64) key (id) order by id
+        └─ top 5 behind 2 by id
+           └─ table shop.orders (id) key (id)
+    "#]]);
     check(
         &v("select id, status from orders order by lower(status), id desc limit 5"),
-        &expect![[r#""#]],
+        &expect![[r#"
+            view v(id Int64, status Utf8) key (id)
+            └─ project id, status
+               └─ top 5 by key0, id desc
+                  └─ project id, status, lower(status) as key0
+                     └─ table shop.orders (id, status) key (id)
+        "#]],
     );
-    check(&v("select name from customers order by id limit 5"), &expect![[r#""#]]);
+    check(&v("select name from customers order by id limit 5"), &expect![[r#"
+        view v(name Utf8)
+        └─ project name
+           └─ top 5 by id
+              └─ project name, id
+                 └─ table shop.customers (id, name) key (id)
+    "#]]);
     check(
         &v("select id, name from customers order by name desc nulls last, id"),
-        &expect![[r#""#]],
+        &expect![[r#"
+            view v(id Int64, name Utf8) key (id) order by name desc nulls last, id
+            └─ table shop.customers (id, name) key (id)
+        "#]],
     );
-    check(&v("select id from orders union select id from customers"), &expect![[r#""#]]);
+    check(&v("select id from orders union select id from customers"), &expect![[r#"
+        view v(id Int64) key (id)
+        └─ distinct
+           └─ union all
+              ├─ table shop.orders (id) key (id)
+              └─ table shop.customers (id) key (id)
+    "#]]);
     check(
         &v(
             "select o.id, c.name from orders o, customers c where o.customer_id = c.id and o.total > 1",
         ),
-        &expect![[r#""#]],
+        &expect![[r#"
+            view v(id Int64, name Utf8) key (id)
+            └─ project id, name
+               └─ project id, customer_id, id, name
+                  └─ join on key0 = id
+                     ├─ project id, customer_id, CAST(customer_id AS Int64) as key0
+                     │  └─ project id, customer_id
+                     │     └─ filter total > 1.00
+                     │        └─ table shop.orders (id, customer_id, total) key (id)
+                     └─ table shop.customers (id, name) key (id)
+        "#]],
     );
     check(
         &v(
             "select o.id, c.name from orders o left join customers c on o.customer_id = c.id and c.region = 'EU'",
         ),
-        &expect![[r#""#]],
+        &expect![[r#"
+            view v(id Int64, name Utf8) key (id)
+            └─ project id, name
+               └─ project id, customer_id, id, name
+                  └─ left join on key0 = id
+                     ├─ project id, customer_id, CAST(customer_id AS Int64) as key0
+                     │  └─ table shop.orders (id, customer_id) key (id)
+                     └─ project id, name
+                        └─ filter region = EU
+                           └─ table shop.customers (id, name, region) key (id)
+        "#]],
     );
     check(
         &v(
             "select avg(quantity) as a, sum(distinct quantity) as s, count(distinct line) as d, max(weight) filter (where line > 1) as m from items group by order_id",
         ),
-        &expect![[r#""#]],
+        &expect![[r#"
+            view v(a Float64, s Int64, d Int64, m Float64)
+            └─ project avg(shop.items.quantity) as a, sum(DISTINCT shop.items.quantity) as s, count(DISTINCT shop.items.line) as d, max(shop.items.weight) FILTER (WHERE shop.items.line > Int64(1)) as m
+               └─ aggregate avg(k1), sum(distinct k2), count(distinct k3), max(k4) filter (k5) group by k0
+                  └─ project order_id as k0, CAST(quantity AS Float64) as k1, CAST(quantity AS Int64) as k2, line as k3, weight as k4, line > 1 as k5
+                     └─ table shop.items (order_id, line, quantity, weight) key (order_id, line)
+        "#]],
     );
     check(
         &v(
             "select date_trunc('day', placed_at) as day, sum(total) as t from orders group by date_trunc('day', placed_at)",
         ),
-        &expect![[r#""#]],
+        &expect![[r#"
+            view v(day Timestamp(µs, "UTC"), t Decimal128(22, 2)) key (day)
+            └─ project date_trunc(Utf8("day"),shop.orders.placed_at) as day, sum(shop.orders.total) as t
+               └─ aggregate sum(k1) group by k0
+                  └─ project date_trunc(day, placed_at) as k0, total as k1
+                     └─ table shop.orders (total, placed_at) key (id)
+        "#]],
     );
     check(
         &v(
             "with big as (select * from orders where total > 100) select b.id, c.name from big b join customers c on c.id = b.customer_id",
         ),
-        &expect![[r#""#]],
+        &expect![[r#"
+            view v(id Int64, name Utf8) key (id)
+            └─ project id, name
+               └─ project id, customer_id, id, name
+                  └─ join on key0 = id
+                     ├─ project id, customer_id, CAST(customer_id AS Int64) as key0
+                     │  └─ project id, customer_id
+                     │     └─ filter total > 100.00
+                     │        └─ table shop.orders (id, customer_id, total) key (id)
+                     └─ table shop.customers (id, name) key (id)
+        "#]],
     );
-    check(&v("select count(*) as n from orders cross join customers"), &expect![[r#""#]]);
+    check(&v("select count(*) as n from orders cross join customers"), &expect![[r#"
+        view v(n Int64) key (n)
+        └─ project count(Int64(1)) as n
+           └─ aggregate count(*)
+              └─ cross join
+                 ├─ project 
+                 │  └─ table shop.orders (id) key (id)
+                 └─ project 
+                    └─ table shop.customers (id) key (id)
+    "#]]);
 }
 
 #[test]
@@ -156,7 +254,17 @@ fn views_read_earlier_views() {
     check(
         "create view paid as select id, customer_id, total from orders where status = 'paid';
          create view top as from paid | order by total desc | limit 2 | select id, total;",
-        &expect![[r#""#]],
+        &expect![[r#"
+            view paid(id Int64, customer_id Int32, total Decimal128(12, 2)) key (id)
+            └─ project id, customer_id, total
+               └─ filter status = paid
+                  └─ table shop.orders (id, customer_id, status, total) key (id)
+            view "top"(id Int64, total Decimal128(12, 2)) key (id) order by total desc
+            └─ top 2 by total desc
+               └─ project id, total
+                  └─ filter status = paid
+                     └─ table shop.orders (id, status, total) key (id)
+        "#]],
     );
 }
 
@@ -164,7 +272,12 @@ fn views_read_earlier_views() {
 fn a_pipes_aggregate_may_compute_with_aggregates() {
     check(
         "create view v as from orders | aggregate round(sum(total) / count(*), 2) as mean, max(total) group by status",
-        &expect![[r#""#]],
+        &expect![[r#"
+            view v(status Utf8, mean Decimal128(26, 2), max Decimal128(12, 2)) key (status)
+            └─ project status, round(#aggregate0 / CAST(#aggregate1 AS Decimal128(20, 0)), 2) as mean, max
+               └─ aggregate sum(total), count(*), max(total) group by status
+                  └─ table shop.orders (status, total) key (id)
+        "#]],
     );
 }
 
@@ -177,9 +290,15 @@ fn tables_are_found_by_short_and_full_names() {
     assert_eq!(plans[0], plans[2]);
     check(
         "create view v as select shop.orders.id, orders.total from shop.orders",
-        &expect![[r#""#]],
+        &expect![[r#"
+            view v(id Int64, total Decimal128(12, 2)) key (id)
+            └─ table shop.orders (id, total) key (id)
+        "#]],
     );
-    check("create view v as select source, reason from evert.dead_letters", &expect![[r#""#]]);
+    check("create view v as select source, reason from evert.dead_letters", &expect![[r#"
+        view v("source" Utf8, reason Utf8)
+        └─ table evert.dead_letters (source, reason)
+    "#]]);
 }
 
 #[test]
@@ -203,6 +322,10 @@ fn what_is_known_of_a_type_reaches_the_view() {
 fn postgres_words_are_understood() {
     check(
         "create view v as select id::text as id, name ilike 'a%' as a, coalesce(region, $$none$$) as r, e'x\\ty' as e, name || '!' as loud, ceiling(1.5) as up from customers",
-        &expect![[r#""#]],
+        &expect![[r#"
+            view v(id Utf8, a Boolean, r Utf8, e Utf8, loud Utf8, up Decimal128(2, 1))
+            └─ project CAST(id AS Utf8) as id, name ILIKE a% as a, CASE WHEN region IS NOT NULL THEN region ELSE none END as r, x	y as e, name || ! as loud, 2.0 as up
+               └─ table shop.customers (id, name, region) key (id)
+        "#]],
     );
 }

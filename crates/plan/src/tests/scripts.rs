@@ -20,15 +20,41 @@ fn a_pipe_is_a_script_of_three_statements() {
          | where orders.status <> 'a|b' -- not void
          |> aggregate sum(total) as revenue, count(*) as orders group by customers.region
          | postgres://h/dwh/revenue (mode = 'upsert')",
-        &expect![[r#""#]],
+        &expect![[r#"
+            create source shop from 'postgres://app@localhost/shop';
+
+            create view revenue as
+              from orders
+            join customers on orders.customer_id = customers.id
+              |> where orders.status <> 'a|b'
+              |> aggregate sum(total) as revenue, count(*) as orders group by customers.region;
+
+            create sink revenue_to_postgres from revenue into 'postgres://h/dwh/revenue' (mode = 'upsert');
+        "#]],
     );
     check_script(
         "stdin (format = 'csv') | aggregate count(*) group by country | -",
-        &expect![[r#""#]],
+        &expect![[r#"
+            create source stdin from 'stdin' ("format" = 'csv');
+
+            create view result as
+              from stdin
+              |> aggregate count(*) group by country;
+
+            create sink result_to_stdout from result into 'stdout';
+        "#]],
     );
     check_script(
         "demo | from orders | where (flags | 4) = 4 and a || '|' = $x$|$x$ | search(columns = 'a, b')",
-        &expect![[r#""#]],
+        &expect![[r#"
+            create source demo from 'demo';
+
+            create view result as
+              from orders
+              |> where (flags | 4) = 4 and a || '|' = $x$|$x$;
+
+            create sink result_to_search from result into 'search' (columns = 'a, b');
+        "#]],
     );
     check_script(
         "'data/my orders.csv' with (header = true) | select Id, count(*) as n group by Id | out.ndjson",
@@ -39,17 +65,49 @@ fn a_pipe_is_a_script_of_three_statements() {
 
 #[test]
 fn a_pipe_without_a_query_mirrors_its_source() {
-    check_script("postgres://a@b/shop | postgres://c@d/copy?x=y", &expect![[r#""#]]);
+    check_script("postgres://a@b/shop | postgres://c@d/copy?x=y", &expect![[r#"
+        create source shop from 'postgres://a@b/shop';
+
+        create sink shop_to_postgres from shop.* into 'postgres://c@d/copy?x=y';
+    "#]]);
     let script = parse("shop | postgres://c@d/copy?x=y").unwrap();
     let program = plan(&script, &shop()).unwrap_or_else(|problems| panic!("{problems}"));
-    expect![[r#""#]].assert_eq(&program.statements().join(";\n"));
+    expect![[r#"
+        create source shop from 'postgres://app@localhost/shop';
+        create source events from 'events.csv';
+        create view audit_entries as
+        from shop.audit.entries;
+        create view customers as
+        from shop.customers;
+        create view items as
+        from shop.items;
+        create view orders as
+        from shop.orders;
+        create sink audit_entries_to_postgres from audit_entries into 'postgres://c@d/copy/audit.entries?x=y';
+        create sink customers_to_postgres from customers into 'postgres://c@d/copy/customers?x=y';
+        create sink items_to_postgres from items into 'postgres://c@d/copy/items?x=y';
+        create sink orders_to_postgres from orders into 'postgres://c@d/copy/orders?x=y'"#]].assert_eq(&program.statements().join(";\n"));
 }
 
 #[test]
 fn scripts_have_a_canonical_form() {
     check_script(
         "CREATE SOURCE Shop FROM 'postgres://x/y' WITH (Slot = \"A\", n = 5);\n/* a view */ Create View V As Select o.id, left(o.status, 3) As s From orders o Left Join customers c Using (id) Where o.id Is Distinct From 4 Group By 1, 2 Order By o.id Limit 5;;\ncreate sink \"S 1\" from v into 'it''s.ndjson';",
-        &expect![[r#""#]],
+        &expect![[r#"
+            create source shop from 'postgres://x/y' (n = '5', slot = 'A');
+
+            create view v as
+              select o.id,
+            left(o.status, 3) as s
+            from orders o
+            left join customers c using (id)
+            where o.id is distinct from 4
+            group by 1, 2
+            order by o.id
+            limit 5;
+
+            create sink "S 1" from v into 'it''s.ndjson';
+        "#]],
     );
 }
 
@@ -58,7 +116,20 @@ fn names_stay_clear_of_the_catalogue_unless_they_mean_the_same() {
     let catalog = Catalog { views: vec!["create view out as\nfrom orders".to_owned()], ..shop() };
     let same = parse_in("shop | from orders | out.ndjson", &catalog).unwrap();
     let other = parse_in("other/shop.csv | where a > 1 | out.ndjson", &catalog).unwrap();
-    expect![[r#""#]].assert_eq(&format!("{same}---\n{other}"));
+    expect![[r#"
+        create view out as
+          from orders;
+
+        create sink out_to_file from out into 'out.ndjson';
+        ---
+        create source shop_2 from 'other/shop.csv';
+
+        create view out_2 as
+          from shop_2
+          |> where a > 1;
+
+        create sink out_2_to_file from out_2 into 'out.ndjson';
+    "#]].assert_eq(&format!("{same}---\n{other}"));
 }
 
 #[test]
@@ -79,7 +150,12 @@ fn the_catalogue_is_part_of_the_program() {
             .unwrap();
     assert_eq!(repeated.views.len(), 1);
     let broken = Catalog { views: Vec::new(), ..catalog };
-    expect![[r#""#]].assert_eq(&shown_in("create view n as select id from customers", &broken));
+    expect![[r#"
+        SQL010: `create sink s from orders into 'search'` in the catalogue: there is no view orders
+        1 | create view n as select id from customers
+          | ^ not in this script
+          = help: a sink copies a view: `create view orders as from orders`
+    "#]].assert_eq(&shown_in("create view n as select id from customers", &broken));
 }
 
 #[test]

@@ -72,25 +72,35 @@
     return text;
   }
 
-  function cell(value, column, words) {
+  function cell(value, column, wide, words) {
     const text = shown(value, column.type);
-    const kind = value === null || value === undefined ? 'null' : isNumber(column.type) ? 'number' : undefined;
-    const td = el('td', { class: kind && isNumber(column.type) && kind === 'null' ? 'null number' : kind });
-    td.append(...(words?.length && kind !== 'number' ? marked(text, words) : [text]));
+    const kinds = [(value ?? null) === null && 'null', isNumber(column.type) && 'number', column === wide && 'wide'];
+    const td = el('td', { class: kinds.filter(Boolean).join(' ') || null });
+    td.append(...(words?.length && !isNumber(column.type) ? marked(text, words) : [text]));
     if (text.length > 32 || (value !== null && text !== String(value))) td.title = typeof value === 'object' ? text : String(value);
     return td;
   }
 
-  function head(columns) {
-    const cells = columns.map((column) => el('th',
-      { scope: 'col', class: isNumber(column.type) && 'number', title: column.type }, column.name.replaceAll('_', ' ')));
+  // The column with the longest texts, which takes the room that the others leave.
+  function widest(columns, list) {
+    const length = (column) => list.slice(0, ROWS_SHOWN)
+      .reduce((most, row) => Math.max(most, shown(row[column.name], column.type).length), 0);
+    const texts = columns.filter((column) => !isNumber(column.type) && !/^(time|date|uuid|bool)/.test(column.type));
+    const [longest] = texts.map((column) => ({ column, length: length(column) })).sort((a, b) => b.length - a.length);
+    return longest?.length > 14 ? longest.column : null;
+  }
+
+  function head(columns, wide) {
+    const cells = columns.map((column) => el('th', { scope: 'col', title: column.type,
+      class: isNumber(column.type) ? 'number' : column === wide && 'wide' }, column.name.replaceAll('_', ' ')));
     return el('thead', {}, el('tr', {}, ...cells));
   }
 
   function plainTable(columns, list, words) {
-    const body = list.map((row) => el('tr', {}, ...columns.map((column) => cell(row[column.name], column, words))));
+    const wide = widest(columns, list);
+    const body = list.map((row) => el('tr', {}, ...columns.map((column) => cell(row[column.name], column, wide, words))));
     return el('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'Rows' },
-      el('table', {}, head(columns), el('tbody', {}, ...body)));
+      el('table', {}, head(columns, wide), el('tbody', {}, ...body)));
   }
 
   function compareValues(a, b, type) {
@@ -137,7 +147,7 @@
         onclick: () => copyText(`curl -N ${location.origin}${path}/changes`, copy) }, 'Copy curl');
       this.card = el('article', { class: 'card', 'aria-label': `View ${this.name}` },
         el('div', { class: 'card-head' }, el('h2', {}, this.name), this.badge),
-        el('div', { class: 'scroll' }, el('table', {}, head(this.columns), this.body)),
+        el('div', { class: 'scroll' }, this.table = el('table', {}, head(this.columns, null), this.body)),
         el('div', { class: 'card-foot' }, this.more, el('a', { href: path }, 'JSON'), copy));
     }
 
@@ -165,6 +175,10 @@
       for (const row of snapshot.rows) this.add(row, 1);
       this.edge = snapshot.truncated ? snapshot.rows.at(-1) ?? null : null;
       this.fresh = true;
+      this.wide = widest(this.columns, snapshot.rows);
+      this.table.firstChild.replaceWith(head(this.columns, this.wide));
+      this.body.replaceChildren();
+      this.drawn.clear();
     }
 
     add(row, diff) {
@@ -249,7 +263,7 @@
     }
 
     newRow(row) {
-      const tr = el('tr', {}, ...this.columns.map((column) => cell(row[column.name], column)));
+      const tr = el('tr', {}, ...this.columns.map((column) => cell(row[column.name], column, this.wide)));
       tr.row = row;
       return tr;
     }
@@ -267,7 +281,7 @@
       for (const [at, column] of this.columns.entries()) {
         const [was, is] = [tr.row[column.name], row[column.name]];
         if (was === is || JSON.stringify(was) === JSON.stringify(is)) continue;
-        const td = cell(is, column);
+        const td = cell(is, column, this.wide);
         tr.children[at].replaceWith(td);
         if (calm) continue;
         if (!isNumber(column.type) || was === null || is === null) blink(td, '--other');
@@ -414,14 +428,16 @@
     node.note.hidden = !text;
   }
 
-  const column = (title, ...children) => el('div', { class: 'column' }, el('h3', {}, title), ...children);
+  const column = (title, ...children) => el('div', { class: 'column' }, el('h3', {}, title),
+    el('div', { class: 'nodes' }, ...children));
 
   function buildPath(status) {
     nodes.clear();
     const sources = status.sources.map((source) => buildNode(`source/${source.name}`, source.name, true));
     const log = buildNode('log/', 'Durable log', false);
     const middle = status.views.map((view) => buildNode(`view/${view.name}`, view.name, false));
-    const sinks = status.sinks.map((sink) => buildNode(`sink/${sink.name}`, sink.name, true));
+    const place = (sink) => status.views.findIndex((view) => view.name === sink.view);
+    const sinks = [...status.sinks].sort((a, b) => place(a) - place(b)).map((sink) => buildNode(`sink/${sink.name}`, sink.name, true));
     byId('columns').replaceChildren(column('Sources', ...sources), column('Log', log), column('Views', ...middle),
       ...(sinks.length ? [column('Sinks', ...sinks)] : []));
     edges = [
@@ -491,8 +507,8 @@
       const node = nodes.get(`sink/${sink.name}`);
       node.root.dataset.phase = sink.phase;
       node.kind.textContent = sink.kind;
-      node.main.textContent = count(sink.held);
-      node.unit.textContent = 'Time held';
+      node.main.textContent = `Time ${count(sink.held)}`;
+      node.unit.textContent = 'held';
       const late = sink.behind_transactions > 0 ? `${count(sink.behind_transactions)} behind` : 'Up to date';
       note(node, sink.detail ?? (sink.lag_ms > 1000 ? `${late} · ${duration(sink.lag_ms)}` : late));
       measure(node, sink.held);
@@ -565,7 +581,10 @@
     byId('search').hidden = names.length === 0;
     document.querySelector('nav a[href="#search"]').hidden = names.length === 0;
     byId('search-view').replaceChildren(...names.map((name) => el('option', { value: name }, name)));
-    document.querySelector('.pick').classList.toggle('single', names.length === 1);
+    document.querySelector('.pick').hidden = names.length < 2;
+    const named = () => { byId('search-words').placeholder = `Search ${byId('search-view').value}…`; };
+    byId('search-view').onchange = () => { named(); runSearch(); };
+    named();
   }
 
   async function runSearch() {
@@ -594,7 +613,6 @@
     search.timer = setTimeout(runSearch, SEARCH_MS);
   }
   byId('search-words').addEventListener('input', searchSoon);
-  byId('search-view').addEventListener('change', runSearch);
   byId('search-form').addEventListener('submit', (event) => { event.preventDefault(); runSearch(); });
   // What was found stays true while the data moves on.
   setInterval(() => { if (byId('search-words').value && search.at !== time && !document.hidden) runSearch(); }, 2000);

@@ -35,8 +35,8 @@ const UNPACED_TRANSACTIONS: u64 = 1_000;
 pub(crate) struct DemoSource {
     source: Arc<str>,
     seed: u64,
-    /// Transactions a second; 0: as fast as possible.
-    rate: f64,
+    /// Transactions a second; 0: as fast as possible; `None`: as the way it runs suggests.
+    rate: Option<f64>,
     /// How many steps there are after the first; `None`: no end.
     limit: Option<u64>,
 }
@@ -53,10 +53,10 @@ impl DemoSource {
     fn read(config: SourceConfig) -> Result<Self, SourceError> {
         let mut options = Options::new(config.options);
         let seed = options.number("seed")?.unwrap_or(42);
-        let rate: f64 = options.number("rate")?.unwrap_or(20.0);
+        let rate: Option<f64> = options.number("rate")?;
         let limit = options.number("limit")?;
         options.finish()?;
-        if !(rate.is_finite() && rate >= 0.0) {
+        if let Some(rate) = rate.filter(|rate| !(rate.is_finite() && *rate >= 0.0)) {
             let help = "write rate = '20', or rate = '0' for as fast as possible".to_owned();
             return Err(wrong("rate", format!("'{rate}' is not a rate"), Some(help)));
         }
@@ -69,42 +69,51 @@ impl DemoSource {
         Some(steps.saturating_add(1))
     }
 
+    /// How fast it goes: with `once` as fast as possible, else so that people can follow.
+    fn pace(&self, once: bool) -> Pace {
+        Pace::of(self.rate.unwrap_or(if once { 0.0 } else { 20.0 }))
+    }
+}
+
+/// How transactions follow each other.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
     /// How many transactions a group has. Groups end at its multiples, wherever a run begins.
-    fn group_transactions(&self) -> u64 {
-        if self.rate == 0.0 {
-            return UNPACED_TRANSACTIONS;
+    group_transactions: u64,
+    /// The time from group to group.
+    interval: Duration,
+}
+
+impl Pace {
+    /// Takes a rate of transactions a second; 0: as fast as possible.
+    fn of(rate: f64) -> Self {
+        if rate == 0.0 {
+            return Self { group_transactions: UNPACED_TRANSACTIONS, interval: Duration::ZERO };
         }
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             reason = "a rate is positive, and a float beyond u64 becomes its maximum"
         )]
-        let transactions = (self.rate / GROUPS_PER_SECOND_MAX).ceil() as u64;
-        transactions.clamp(1, UNPACED_TRANSACTIONS)
-    }
-
-    /// The time from group to group; zero: none.
-    fn group_interval(&self) -> Duration {
-        if self.rate == 0.0 {
-            return Duration::ZERO;
-        }
+        let transactions = (rate / GROUPS_PER_SECOND_MAX).ceil() as u64;
+        let group_transactions = transactions.clamp(1, UNPACED_TRANSACTIONS);
         #[expect(clippy::cast_precision_loss, reason = "at most a thousand")]
-        let seconds = self.group_transactions() as f64 / self.rate;
-        Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+        let seconds = group_transactions as f64 / rate;
+        let interval = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
+        Self { group_transactions, interval }
     }
+}
 
-    /// Makes steps up to the end of a group, or the goal.
-    fn next_group(&self, shop: &mut Shop, ledger: &mut Ledger, goal: Option<u64>) {
-        let size = self.group_transactions();
-        loop {
-            let deeds = shop.step();
-            let step = shop.step_count();
-            ledger.add(step, shop.now_us(), &deeds);
-            // The first stock stands alone.
-            let is_end = step == 1 || step.is_multiple_of(size) || Some(step) == goal;
-            if is_end || ledger.rows() >= GROUP_ROWS_MAX {
-                return;
-            }
+/// Makes steps up to the end of a group, or the goal.
+fn gather(shop: &mut Shop, ledger: &mut Ledger, pace: Pace, goal: Option<u64>) {
+    loop {
+        let deeds = shop.step();
+        let step = shop.step_count();
+        ledger.add(step, shop.now_us(), &deeds);
+        // The first stock stands alone.
+        let is_end = step == 1 || step.is_multiple_of(pace.group_transactions);
+        if is_end || Some(step) == goal || ledger.rows() >= GROUP_ROWS_MAX {
+            return;
         }
     }
 }
@@ -162,7 +171,7 @@ impl Source for DemoSource {
         let replayed = tokio::task::spawn_blocking(move || replay(seed, step)).await;
         let mut shop = replayed.expect("the shop does not panic");
         let mut ledger = Ledger::new(&self.source, &tables(&self.source));
-        let goal = self.goal(run.once);
+        let (goal, pace) = (self.goal(run.once), self.pace(run.once));
         let mut stop = run.clone();
         let mut submitter = Submitter::new(intake, run);
         submitter.progress().set_phase(Phase::Streaming);
@@ -174,12 +183,12 @@ impl Source for DemoSource {
                 durable = submitter.oldest_durable() => { durable?; continue }
                 () = sleep_until(due) => {}
             }
-            self.next_group(&mut shop, &mut ledger, goal);
+            gather(&mut shop, &mut ledger, pace, goal);
             if submitter.submit(ledger.take()).await? == Submitted::Stopped {
                 return Ok(End::Stopped);
             }
             // What was late is not made up for.
-            due = due.unwrap_or_else(Instant::now).checked_add(self.group_interval());
+            due = due.unwrap_or_else(Instant::now).checked_add(pace.interval);
             due = due.map(|due| due.max(Instant::now()));
         }
         if submitter.all_durable().await? == Submitted::Stopped {

@@ -142,10 +142,10 @@ async fn the_rate_paces_transactions_without_changing_them() {
 
 #[tokio::test]
 async fn once_ends_a_shop_without_limit() {
-    let ran = run_url("demo", &[("rate", "0")], Resume::default()).await.unwrap();
+    let ran = run_url("demo", &[], Resume::default()).await.unwrap();
     let last = ran.groups.last().unwrap().heads().last().unwrap().position;
     assert_eq!(last, Some(SourcePosition::Step(1_001)));
-    let again = run_url("demo", &[("rate", "0")], ran.resume_behind(ran.groups.len())).await;
+    let again = run_url("demo", &[], ran.resume_behind(ran.groups.len())).await;
     assert!(again.unwrap().groups.is_empty());
 }
 

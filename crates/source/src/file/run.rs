@@ -18,7 +18,7 @@ use super::schema::Shape;
 use super::settings::{Format, Settings};
 use super::transactions::{Decoder, Parts, Transactions};
 use crate::limits::{GROUPS_AHEAD_MAX, RECORD_BYTES_MAX};
-use crate::submit::{Submitted, Submitter};
+use crate::submit::{Submitted, Submitter, source_rows};
 use crate::{End, Intake, Phase, Progress, Resume, RunOptions, SourceError};
 
 /// How long live input may pause before what it gave becomes a transaction.
@@ -174,7 +174,7 @@ pub(crate) async fn run(
             group = groups.recv() => group,
         };
         let Some(group) = group.transpose()? else { break };
-        rows += group.rows() as u64;
+        rows += source_rows(&group);
         if submitter.submit(group).await? == Submitted::Stopped {
             return Ok(End::Stopped);
         }

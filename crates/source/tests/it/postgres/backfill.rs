@@ -8,8 +8,17 @@ use source::{End, Phase};
 
 use super::rig::{Memory, Running, assert_equal, config, run_once, server, until};
 
-#[tokio::test]
-async fn copy_and_stream_meet_exactly_under_concurrent_writes() {
+/// Tells the writers to stop.
+struct StopWhenDropped<'a>(&'a AtomicBool);
+
+impl Drop for StopWhenDropped<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn copy_and_stream_meet_exactly_under_concurrent_writes() {
     let server = server(
         "create table a (id int primary key, n int, pad text);
          insert into a select i, 0, repeat('x', 100) from generate_series(1, 100000) i",
@@ -17,6 +26,8 @@ async fn copy_and_stream_meet_exactly_under_concurrent_writes() {
     let memory = Arc::new(Memory::default());
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        // However the test ends, the writers do as well.
+        let writing = StopWhenDropped(&stop);
         for writer in 1..=2 {
             let (server, stop) = (&server, &stop);
             scope.spawn(move || {
@@ -29,7 +40,7 @@ async fn copy_and_stream_meet_exactly_under_concurrent_writes() {
                         next % 100_000,
                         next * 7 % 100_000
                     );
-                    server.psql(&sql.repeat(1)).unwrap();
+                    server.psql(&sql).unwrap();
                 }
             });
         }
@@ -39,7 +50,7 @@ async fn copy_and_stream_meet_exactly_under_concurrent_writes() {
             until("streaming", || running.progress.report().phase == Phase::Streaming).await;
             let streamed = memory.groups().len();
             until("streamed changes", || memory.groups().len() > streamed + 10).await;
-            stop.store(true, Ordering::Relaxed);
+            drop(writing);
             running.stop().await;
             run_once(&server, &memory, &[]).await;
         });
@@ -59,13 +70,16 @@ async fn an_interrupted_copy_is_void_and_begins_anew() {
          insert into a select i, repeat('x', 100) from generate_series(1, 200000) i",
     );
     let memory = Arc::new(Memory::default());
+    // The note of the slot, and two parts.
+    memory.fill_up_after(3);
     let running = Running::start(config(&server, &[]), &memory, memory.resume(), false);
-    until("the first part", || memory.groups().iter().any(|g| g.part() == Part::First)).await;
+    until("two parts", || memory.groups().len() == 3).await;
     running.stop().await;
     let resume = memory.resume();
     assert_eq!((resume.position, resume.tables.len()), (None, 0), "nothing of it counts");
     assert!(resume.state.is_some(), "but whose slot it is");
     server.psql("delete from a where id % 2 = 0").unwrap();
+    memory.fill_up_after(1_000);
     run_once(&server, &memory, &[]).await;
     assert_equal(&server, &memory, "a");
     let firsts = memory.groups().iter().filter(|group| group.part() == Part::First).count();

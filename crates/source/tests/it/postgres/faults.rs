@@ -80,7 +80,8 @@ async fn an_idle_source_does_not_hold_the_servers_history_back() {
     running.stop().await;
 }
 
-#[tokio::test]
+// With threads: a server that stops waits for the source, which must be able to answer meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_restarts_is_waited_for() {
     let mut server = Postgres::start(PostgresOptions::durable()).unwrap();
     server.psql("create table t (id int primary key, n int)").unwrap();

@@ -37,6 +37,8 @@ struct Inner {
     groups: Vec<TransactionGroup>,
     durable: usize,
     holds: bool,
+    /// How many groups are taken; then it is as if the log were full.
+    room: Option<usize>,
     held: VecDeque<TicketSender>,
 }
 
@@ -48,6 +50,12 @@ impl Memory {
     /// From now on nothing becomes durable.
     pub(crate) fn hold(&self) {
         self.inner().holds = true;
+    }
+
+    /// Takes so many groups more, and then none.
+    pub(crate) fn fill_up_after(&self, groups: usize) {
+        let mut inner = self.inner();
+        inner.room = Some(inner.groups.len() + groups);
     }
 
     /// The `count` oldest groups that are held become durable.
@@ -86,6 +94,13 @@ impl Memory {
 impl Intake for Memory {
     async fn submit(&self, group: TransactionGroup) -> Result<Ticket, IntakeError> {
         let (sender, ticket) = source::ticket();
+        let is_full = {
+            let inner = self.inner();
+            inner.room.is_some_and(|room| inner.groups.len() >= room)
+        };
+        if is_full {
+            std::future::pending::<()>().await;
+        }
         let mut inner = self.inner();
         inner.groups.push(group);
         if inner.holds {
