@@ -152,6 +152,7 @@ fn source_status(name: &str, entry: &SourceEntry) -> SourceStatus {
         rows: report.rows,
         rows_estimate,
         position: report.position.map(|position| position.to_string()),
+        lag_bytes: report.lag_bytes,
         lag_ms: None,
     }
 }

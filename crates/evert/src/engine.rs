@@ -118,20 +118,23 @@ impl Engine {
     /// Follows the log until told to stop.
     pub(crate) fn run(mut self, stop: &AtomicBool) -> Result<(), Failure> {
         while !stop.load(Ordering::Relaxed) {
-            self.step(STOP_CHECK)?;
+            if let Some(chunk) = self.reader.next_blocking(STOP_CHECK)? {
+                self.step_from(chunk)?;
+            }
         }
         Ok(())
     }
 
     /// Follows the log to its present end.
     pub(crate) fn run_to_end(mut self) -> Result<(), Failure> {
-        while self.step(Duration::ZERO)? {}
+        while let Some(chunk) = self.reader.next()? {
+            self.step_from(chunk)?;
+        }
         Ok(())
     }
 
-    /// Makes one step, waiting at most `patience` for its first transaction. Returns whether there was one.
-    fn step(&mut self, patience: Duration) -> Result<bool, Failure> {
-        let Some(mut chunk) = self.reader.next_blocking(patience)? else { return Ok(false) };
+    /// Makes one step of a chunk and of what has arrived behind it, up to the limit.
+    fn step_from(&mut self, mut chunk: Chunk) -> Result<(), Failure> {
         let mut rows = 0;
         loop {
             let complete = chunk.complete;
@@ -144,8 +147,7 @@ impl Engine {
                 None => break,
             }
         }
-        self.finish()?;
-        Ok(true)
+        self.finish()
     }
 
     /// Pushes a chunk, ending a step wherever one of its transactions is a boundary.

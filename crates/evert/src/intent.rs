@@ -15,7 +15,7 @@ use change::{
     ChangeBatch, Part, SourcePosition, TRUNCATE, TableChanges, TableSchema, TransactionGroup,
     TransactionHead,
 };
-use log::{Log, LogOptions, RealDisk};
+use log::{Log, LogOptions, RealDisk, Recovery};
 use plan::Script;
 use plan::ir::{Program, SinkSpec, SourceSpec, ViewPlan};
 use source::{Resume, SourceConfig};
@@ -73,6 +73,17 @@ impl Opened {
                 "the log ended in an unfinished frame, which was never acknowledged; it was cut"
             );
         }
+        Self::with(directory, log, recovery)
+    }
+
+    /// Takes a directory to read what its log holds; nothing is written.
+    pub(crate) fn at_rest(root: &Path) -> Result<Self, Failure> {
+        let directory = Directory::acquire(root)?;
+        let (log, recovery) = Log::open_read_only(&directory::log_dir(root), Arc::new(RealDisk))?;
+        Self::with(directory, log, recovery)
+    }
+
+    fn with(directory: Directory, log: Log, recovery: Recovery) -> Result<Self, Failure> {
         let catalogue = Catalogue::read(&log)?;
         let (log_id, positions) = (recovery.log_id, recovery.positions);
         Ok(Self { directory, log: Arc::new(log), log_id, positions, catalogue })

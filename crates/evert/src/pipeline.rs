@@ -123,10 +123,8 @@ impl Stages {
         mut stopped: watch::Receiver<bool>,
     ) -> Result<Over, Failure> {
         let mut interrupts = signals::Interrupts::new()?;
-        let anything_to_supply = !self.supplies.is_empty();
         loop {
-            let all_supplied = self.supplies.is_empty() && (once || !anything_to_supply);
-            if all_supplied && once {
+            if once && self.supplies.is_empty() {
                 return Ok(Over::Done);
             }
             tokio::select! {

@@ -75,6 +75,9 @@ pub(crate) fn convert(plan: &LogicalPlan, state: &SessionState) -> Result<Conver
     Ok(Converted { node: Converter { state }.node(plan)? })
 }
 
+/// The start of the names of computed keys; no user can write it.
+const EXTRA: &str = "\0key";
+
 struct Converter<'a> {
     state: &'a SessionState,
 }
@@ -166,8 +169,8 @@ impl Converter<'_> {
             return Err(Refusal::new(codes::JOIN, "a join on `is not distinct from`", help));
         }
         let (lefts, rights): (Vec<_>, Vec<_>) = join.on.iter().cloned().unzip();
-        let mut left = self.with_columns(&join.left, lefts)?.exact();
-        let mut right = self.with_columns(&join.right, rights)?.exact();
+        let mut left = self.with_columns(&join.left, lefts, "left")?.exact();
+        let mut right = self.with_columns(&join.right, rights, "right")?.exact();
         let on = left.positions.iter().copied().zip(right.positions.iter().copied()).collect();
         let joined = left.schema.join(&right.schema)?;
         let filter =
@@ -277,7 +280,7 @@ impl Converter<'_> {
         limit: Option<usize>,
     ) -> Result<Node, Refusal> {
         let keys = order.iter().map(|key| key.expr.clone()).collect();
-        let mut wide = self.with_columns(input, keys)?;
+        let mut wide = self.with_columns(input, keys, "")?;
         let key = |(sort, column): (&SortExpr, &usize)| OrderKey {
             column: *column,
             options: options(sort),
@@ -289,7 +292,12 @@ impl Converter<'_> {
     }
 
     /// Converts a plan so that the expressions are columns of it: its own, or computed ones behind them.
-    fn with_columns(&self, plan: &LogicalPlan, wanted: Vec<Expr>) -> Result<Widened, Refusal> {
+    fn with_columns(
+        &self,
+        plan: &LogicalPlan,
+        wanted: Vec<Expr>,
+        side: &str,
+    ) -> Result<Widened, Refusal> {
         let node = self.node(plan)?;
         let from = plan.schema();
         let width = from.fields().len();
@@ -314,8 +322,7 @@ impl Converter<'_> {
         for (index, expression) in computed.into_iter().enumerate() {
             let physical = self.physical(&expression, from)?;
             let data_type = physical.data_type(from.as_arrow())?;
-            // A name that no identifier of the user's can have.
-            let field = Field::new(format!("\u{1}key{index}"), data_type, true);
+            let field = Field::new(format!("{EXTRA}{side}{index}"), data_type, true);
             fields.push((None, Arc::new(field)));
             expressions.push(expression);
         }
@@ -331,10 +338,14 @@ impl Converter<'_> {
         let mut fields = Vec::new();
         for (index, (expression, physical)) in wanted.iter().zip(&expressions).enumerate() {
             let data_type = physical.data_type(from.as_arrow())?;
-            let metadata = position(expression, from)
-                .map(|column| from.field(column).metadata().clone())
-                .unwrap_or_default();
-            fields.push(Field::new(format!("k{index}"), data_type, true).with_metadata(metadata));
+            let column = position(expression, from);
+            let name = column.map_or_else(
+                || format!("{EXTRA}{index}"),
+                |column| from.field(column).name().clone(),
+            );
+            let metadata =
+                column.map(|column| from.field(column).metadata().clone()).unwrap_or_default();
+            fields.push(Field::new(name, data_type, true).with_metadata(metadata));
         }
         let schema = Arc::new(Schema::new(fields));
         Ok(Node::Project { input: Box::new(input), expressions, schema })
@@ -522,13 +533,26 @@ fn project(input: Node, expressions: Vec<Physical>, names: &SchemaRef) -> Node {
     };
     let fields: Vec<_> = expressions.iter().zip(names.fields()).map(field).collect();
     let schema: SchemaRef = Arc::new(Schema::new(fields));
-    let unchanged = expressions.iter().enumerate().all(|(index, expression)| {
-        expression.downcast_ref::<ColumnExpr>().is_some_and(|column| column.index() == index)
-    });
-    if unchanged && schema == read {
-        return input;
+    let columns: Option<Vec<usize>> = expressions
+        .iter()
+        .map(|expression| expression.downcast_ref::<ColumnExpr>().map(ColumnExpr::index))
+        .collect();
+    let Some(columns) = columns else {
+        return Node::Project { input: Box::new(input), expressions, schema };
+    };
+    let unchanged = columns.iter().copied().eq(0..read.fields().len());
+    match input {
+        input if unchanged && schema == read => input,
+        // Columns of a projection are one projection.
+        Node::Project { input, expressions: below, .. } => {
+            let expressions = columns.iter().map(|&column| Arc::clone(&below[column])).collect();
+            Node::Project { input, expressions, schema }
+        }
+        input @ (Node::Aggregate { .. } | Node::Join { .. } | Node::Union { .. }) if unchanged => {
+            with_schema(input, &schema)
+        }
+        input => Node::Project { input: Box::new(input), expressions, schema },
     }
-    Node::Project { input: Box::new(input), expressions, schema }
 }
 
 /// The node's columns at the given positions.
@@ -538,7 +562,7 @@ fn projected(node: Node, positions: &[usize]) -> Node {
         |&at: &usize| -> Physical { Arc::new(ColumnExpr::new(schema.field(at).name(), at)) };
     let expressions = positions.iter().map(column).collect();
     let fields = positions.iter().map(|&at| schema.field(at).clone()).collect::<Vec<_>>();
-    Node::Project { input: Box::new(node), expressions, schema: Arc::new(Schema::new(fields)) }
+    project(node, expressions, &Arc::new(Schema::new(fields)))
 }
 
 /// The same node with other names for its columns.

@@ -73,7 +73,7 @@ fn line(node: &Node) -> String {
                     if expr == name { name } else { format!("{expr} as {name}") }
                 };
             let columns = expressions.iter().zip(schema.fields()).map(column);
-            format!("project {}", columns.collect::<Vec<_>>().join(", "))
+            format!("project {}", columns.collect::<Vec<_>>().join(", ")).trim_end().to_owned()
         }
         Node::Join { left, right, kind, on, filter, .. } => {
             let kind = match kind {

@@ -10,7 +10,7 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 
 use crate::lex::Lexeme;
 
-/// Writes a query's lexemes.
+/// Writes a query's lexemes, the lines behind the first indented.
 pub(crate) fn query(lexemes: &[Lexeme]) -> String {
     let mut text = String::new();
     let mut depth = 0;
@@ -20,9 +20,9 @@ pub(crate) fn query(lexemes: &[Lexeme]) -> String {
         let is_pipe = lexeme.token == Token::VerticalBarRightAngleBracket;
         let before = index.checked_sub(1).map(|before| &lexemes[before]);
         let breaks = depth == 0
-            && (is_pipe || (!in_stage && begins_clause(lexeme, before, text.is_empty())));
+            && (is_pipe || (!in_stage && begins_clause(lexeme, before, lexemes.get(index + 1))));
         if breaks && !text.is_empty() {
-            text.push('\n');
+            text.push_str("\n  ");
         } else if index > 0 && !lexeme.glued {
             text.push(' ');
         }
@@ -32,16 +32,17 @@ pub(crate) fn query(lexemes: &[Lexeme]) -> String {
     text
 }
 
-fn begins_clause(lexeme: &Lexeme, before: Option<&Lexeme>, first: bool) -> bool {
+fn begins_clause(lexeme: &Lexeme, before: Option<&Lexeme>, after: Option<&Lexeme>) -> bool {
     let after_join_kind = before.is_some_and(|before| {
         ["left", "inner", "cross", "outer", "right", "full"].iter().any(|kind| before.is_word(kind))
     });
     match lexeme.keyword() {
         Some(Keyword::JOIN | Keyword::OUTER) => !after_join_kind && lexeme.is_word("join"),
         Some(Keyword::FROM) => !before.is_some_and(|before| before.is_word("distinct")),
-        Some(Keyword::SELECT) => !first && !before.is_some_and(|before| before.is_word("all")),
+        Some(Keyword::SELECT) => true,
         Some(Keyword::LEFT | Keyword::INNER | Keyword::CROSS | Keyword::RIGHT | Keyword::FULL) => {
-            !lexeme.glued
+            // Otherwise it is a function: `left(name, 3)`.
+            after.is_some_and(|after| after.is_word("join") || after.is_word("outer"))
         }
         Some(
             Keyword::WHERE

@@ -18,7 +18,7 @@ use datafusion::sql::sqlparser::tokenizer::{
 };
 
 use crate::codes;
-use crate::problem::Problem;
+use crate::problem::{Problem, nearest};
 
 /// The dialect that is closest to PostgreSQL and has pipes.
 pub(crate) const DIALECT: GenericDialect = GenericDialect {};
@@ -178,7 +178,20 @@ pub(crate) fn syntax_problem(error: ParserError, lexemes: &[Lexeme], end: usize)
     let expected = lower_first(expected).replace("expected: ", "expected ");
     let found = found.map_or("the end".to_owned(), |lexeme| format!("`{}`", lexeme.text));
     let message = format!("{expected}, found {found}");
-    Problem::new(codes::SYNTAX, span, message, expected)
+    let at = lexemes.iter().position(|lexeme| lexeme.span.start == at);
+    let help = at.and_then(|at| misspelt(&lexemes[at.saturating_sub(1)..=at]));
+    Problem { help, ..Problem::new(codes::SYNTAX, span, message, expected) }
+}
+
+/// The keyword that one of the words may have been meant as; a misspelt one was read as a name.
+fn misspelt(words: &[Lexeme]) -> Option<String> {
+    const CLAUSES: [&str; 8] =
+        ["select", "from", "where", "group", "having", "order", "limit", "join"];
+    let near = |word: &Lexeme| {
+        let near = nearest(&word.name()?, &CLAUSES)?;
+        (near != word.text).then(|| format!("did you mean {near} instead of {}?", word.text))
+    };
+    words.iter().find_map(near)
 }
 
 /// The span of several lexemes together.

@@ -26,6 +26,7 @@ mod problem;
 mod resolve;
 mod scope;
 mod script;
+mod stack;
 mod tables;
 
 #[cfg(test)]

@@ -78,7 +78,7 @@ pub(crate) fn problem(error: &DataFusionError, text: &str, whole: &Range<usize>)
     let message = message_of(error, diagnostic);
     let code = code_of(&message);
     let span = diagnostic
-        .and_then(|diagnostic| diagnostic.span)
+        .and_then(|found| found.span.or_else(|| found.notes.iter().find_map(|note| note.span)))
         .and_then(|span| {
             let start = usize::try_from(span.start.column.checked_sub(1)?).ok()?;
             Some(start..usize::try_from(span.end.column.checked_sub(1)?).ok()?)
@@ -100,7 +100,9 @@ pub(crate) fn problem(error: &DataFusionError, text: &str, whole: &Range<usize>)
 }
 
 fn message_of(error: &DataFusionError, diagnostic: Option<&Diagnostic>) -> String {
-    if let Some(diagnostic) = diagnostic {
+    if let Some(diagnostic) =
+        diagnostic.filter(|found| !found.message.contains("incompatible types"))
+    {
         return clean(&diagnostic.message);
     }
     let root = error.find_root();
@@ -118,12 +120,24 @@ fn message_of(error: &DataFusionError, diagnostic: Option<&Diagnostic>) -> Strin
 fn clean(message: &str) -> String {
     let line = message.lines().next().unwrap_or_default();
     let line = line.split("\n\nbacktrace").next().unwrap_or_default();
-    let prefixes = ["Error during planning: ", "Arrow error: ", "Optimizer rule ", "type_coercion"];
+    let prefixes = [
+        "internal error: ",
+        "Internal error: ",
+        "Error during planning: ",
+        "Arrow error: ",
+        "Optimizer rule ",
+        "type_coercion",
+    ];
     let mut line = line.trim();
     for prefix in prefixes {
         line = line.strip_prefix(prefix).unwrap_or(line).trim_start();
     }
-    let line = line.split(" Candidate functions").next().unwrap_or_default();
+    for end in
+        [" Candidate functions", ", errors:", ". No function matches", ". This issue was likely"]
+    {
+        line = line.split(end).next().unwrap_or_default();
+    }
+    let line = line.replace("failed to match any signature", "takes no value of this type");
     lower_first(line.trim_end_matches(['.', ' ']))
 }
 

@@ -6,13 +6,16 @@ use datafusion::sql::sqlparser::keywords::{
 };
 
 /// Words that would end a name or begin a clause where a name is wanted.
-const RESERVED: [&str; 12] = [
-    "and", "as", "create", "false", "into", "null", "or", "sink", "source", "table", "true", "view",
-];
+const RESERVED: [&str; 8] = ["and", "as", "create", "false", "into", "null", "or", "true"];
 
 /// Writes a name so that it reads back as itself: quoted when it must be.
 pub(crate) fn quoted(name: &str) -> String {
     if is_plain(name) { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
+}
+
+/// Writes the name of an option, where every word is a name.
+pub(crate) fn option(name: &str) -> String {
+    if has_plain_letters(name) { name.to_owned() } else { quoted(name) }
 }
 
 /// Writes text as a string literal.
@@ -21,10 +24,14 @@ pub(crate) fn literal(text: &str) -> String {
 }
 
 fn is_plain(name: &str) -> bool {
+    has_plain_letters(name) && !is_reserved(name)
+}
+
+fn has_plain_letters(name: &str) -> bool {
     let starts = name.starts_with(|first: char| first.is_ascii_lowercase() || first == '_');
     let plain =
         |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_';
-    starts && name.chars().all(plain) && !is_reserved(name)
+    starts && name.chars().all(plain)
 }
 
 fn is_reserved(name: &str) -> bool {

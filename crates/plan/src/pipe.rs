@@ -258,7 +258,10 @@ fn joined(
                 continue;
             };
             query.push(Lexeme::implied("from", at));
-            query.push(Lexeme::implied(&quoted(&source.name), at));
+            query.push(Lexeme {
+                span: source.span.clone(),
+                ..Lexeme::implied(&quoted(&source.name), at)
+            });
         }
         if index > 0 || !is_whole {
             let token = Token::VerticalBarRightAngleBracket;

@@ -26,6 +26,7 @@ use crate::problem::{Problem, Problems, suggest};
 use crate::resolve::resolve;
 use crate::scope::Column;
 use crate::script::{Mirror, Name, Script, Statement, View, parse, sink_spec};
+use crate::stack::deep;
 use crate::tables::Tables;
 
 /// Plans a script on top of what exists.
@@ -36,7 +37,7 @@ use crate::tables::Tables;
 /// # Errors
 /// Every unknown name, type that does not fit, and query that cannot be maintained, in all statements.
 pub fn plan(script: &Script, catalog: &Catalog) -> Result<Program, Problems> {
-    let planner = Planner::run(script, catalog)?;
+    let planner = deep(|| Planner::run(script, catalog))?;
     let views = planner.views.into_iter().map(|view| view.plan).collect();
     Ok(Program { views, ..planner.program })
 }
@@ -52,7 +53,7 @@ pub(crate) fn logical_views(
     script: &Script,
     catalog: &Catalog,
 ) -> Result<Vec<PlannedView>, Problems> {
-    Ok(Planner::run(script, catalog)?.views)
+    Ok(deep(|| Planner::run(script, catalog))?.views)
 }
 
 struct Planner<'a> {
@@ -299,7 +300,7 @@ impl<'a> Planner<'a> {
     fn mirror_table(&mut self, mirror: &Mirror, table: &TableSchema, name: &str, into: &str) {
         let full = table.name().table.split('.').map(quoted).collect::<Vec<_>>().join(".");
         let source = quoted(&table.name().source);
-        let text = format!("create view {} as\nfrom {source}.{full}", quoted(name));
+        let text = format!("create view {} as from {source}.{full}", quoted(name));
         let parsed = parse(&text).ok().and_then(|script| script.statements.into_iter().next());
         let Some(Statement::View(mut view)) = parsed else {
             return;

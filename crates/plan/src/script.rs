@@ -19,9 +19,10 @@ use crate::format;
 use crate::ir::{SinkSpec, SourceSpec};
 use crate::lex::{Lexeme, lex, parser, span_of, syntax_problem};
 use crate::limits::{OPERATORS_MAX, STATEMENT_TOKENS_MAX, TEXT_BYTES_MAX};
-use crate::name::{literal, quoted};
+use crate::name::{literal, option, quoted};
 use crate::pipe;
 use crate::problem::{Problem, Problems, nearest};
+use crate::stack::deep;
 
 /// Statements, read but not yet planned.
 ///
@@ -84,6 +85,10 @@ pub fn parse(text: &str) -> Result<Script, Problems> {
 /// # Errors
 /// Everything that is not written as the language wants it, one problem for each statement.
 pub fn parse_in(text: &str, catalog: &Catalog) -> Result<Script, Problems> {
+    deep(|| read(text, catalog))
+}
+
+fn read(text: &str, catalog: &Catalog) -> Result<Script, Problems> {
     let mut problems = Vec::new();
     let statements = if text.len() > TEXT_BYTES_MAX {
         let message = format!("the text is longer than {TEXT_BYTES_MAX} bytes");
@@ -244,7 +249,7 @@ pub(crate) fn view_statement(
 ) -> Result<View, Vec<Problem>> {
     let lexemes = with_pipes(lexemes);
     let query = query(&lexemes, end)?;
-    let statement = format!("create view {} as\n{}", quoted(&name.name), format::query(&lexemes));
+    let statement = format!("create view {} as\n  {}", quoted(&name.name), format::query(&lexemes));
     let query_span = span_of(&lexemes).unwrap_or(end..end);
     Ok(View { name, query, query_span, statement })
 }
@@ -360,7 +365,7 @@ fn options_text(options: &BTreeMap<String, String>) -> String {
     if options.is_empty() {
         return String::new();
     }
-    let one = |(name, value): (&String, &String)| format!("{} = {}", quoted(name), literal(value));
+    let one = |(name, value): (&String, &String)| format!("{} = {}", option(name), literal(value));
     format!(" ({})", options.iter().map(one).collect::<Vec<_>>().join(", "))
 }
 
@@ -436,11 +441,7 @@ impl fmt::Display for Script {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, text) in self.texts().enumerate() {
             let gap = if index == 0 { "" } else { "\n" };
-            write!(
-                f,
-                "{gap}{};\n",
-                text.replacen(" as\n", " as\n  ", 1).replace("\n|>", "\n  |>")
-            )?;
+            writeln!(f, "{gap}{text};")?;
         }
         Ok(())
     }

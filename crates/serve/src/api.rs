@@ -63,6 +63,9 @@ pub struct SourceStatus {
     /// The place in the source's own history up to which all is durable here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<String>,
+    /// How many bytes of its own history the source has still to send, as far as that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag_bytes: Option<u64>,
     /// How old the newest change was when it became durable here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lag_ms: Option<u64>,

@@ -1,5 +1,10 @@
 //! `evert plan`: what a pipe or script means, without running it.
 
+use std::sync::Arc;
+
+use log::{Log, RealDisk};
+
+use crate::catalogue::Catalogue;
 use crate::cli::PlanArgs;
 use crate::commands::script_text;
 use crate::directory;
@@ -11,12 +16,14 @@ use crate::output;
 pub(crate) async fn plan(arguments: PlanArgs) -> Result<(), Failure> {
     let text = script_text(&arguments.script)?;
     let root = arguments.dir.path();
-    let planned = if directory::log_dir(&root).is_dir() {
-        let opened = intent::Opened::new(&root)?;
-        intent::plan_only(&text, &opened.catalogue).await?
+    let log_dir = directory::log_dir(&root);
+    let catalogue = if log_dir.is_dir() {
+        // Also beside a running process: nothing is written, and what is being written does not matter.
+        Catalogue::read(&Log::open_read_only(&log_dir, Arc::new(RealDisk))?.0)?
     } else {
-        intent::plan_only(&text, &crate::catalogue::Catalogue::default()).await?
+        Catalogue::default()
     };
+    let planned = intent::plan_only(&text, &catalogue).await?;
     let mut shown = format!("{}\n", planned.script);
     for view in &planned.program.views {
         shown.push_str(&format!("\n-- how {} is maintained\n{}", view.name, plan::explain(view)));

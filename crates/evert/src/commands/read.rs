@@ -33,7 +33,7 @@ pub(crate) async fn query(arguments: QueryArgs) -> Result<(), Failure> {
 }
 
 async fn query_at_rest(root: &Path, sql: &str) -> Result<(SchemaRef, Vec<RecordBatch>), Failure> {
-    let opened = Opened::new(root)?;
+    let opened = Opened::at_rest(root)?;
     let (_, views) = rebuild(&opened)?;
     let result = views.snapshot().query(sql).await?;
     Ok((result.schema, result.rows))

@@ -28,7 +28,7 @@ pub(crate) async fn status(arguments: StatusArgs) -> Result<(), Failure> {
 
 /// The status of a directory that no process runs: what its log and indexes say.
 fn at_rest(root: &Path) -> Result<Status, Failure> {
-    let opened = Opened::new(root)?;
+    let opened = Opened::at_rest(root)?;
     let (program, views) = rebuild(&opened)?;
     let snapshot = views.snapshot();
     let sources = program.sources.iter().map(|source| SourceStatus {
@@ -99,7 +99,7 @@ fn drawn(status: &Status, running: bool) -> String {
             phase(source.phase, source.detail.as_deref()),
             source.rows.to_string(),
             source.position.clone().unwrap_or_default(),
-            lag(source.lag_ms),
+            lag(source),
         ]);
     }
     let mut views = output::table(&["view", "rows", "searchable"]);
@@ -142,6 +142,9 @@ fn phase(phase: Phase, detail: Option<&str>) -> String {
     }
 }
 
-fn lag(lag_ms: Option<u64>) -> String {
-    lag_ms.map(|ms| format!("{ms} ms")).unwrap_or_default()
+/// How far behind its system a source is, in the words that are known.
+fn lag(source: &SourceStatus) -> String {
+    let bytes = source.lag_bytes.map(|bytes| format!("{bytes} bytes"));
+    let time = source.lag_ms.map(|ms| format!("{ms} ms"));
+    bytes.into_iter().chain(time).collect::<Vec<_>>().join(", ")
 }

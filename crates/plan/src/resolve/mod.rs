@@ -208,6 +208,14 @@ impl Resolver<'_> {
             select.projection = vec![SelectItem::Wildcard(token)];
         }
         select.flavor = SelectFlavor::Standard;
+        if select.projection.is_empty() {
+            let place = self.place(select.select_token.0.span);
+            let message = "the select names no column";
+            self.problems.push(
+                Problem::new(codes::SYNTAX, place, message, "select what?")
+                    .with_help("name columns, or write `select *`"),
+            );
+        }
         if select.from.is_empty() {
             let message = "the query reads no table, so its result would never change";
             self.refuse(codes::NO_TABLE, select.span(), message, "add `from TABLE`");

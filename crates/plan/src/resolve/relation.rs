@@ -203,6 +203,13 @@ impl Resolver<'_> {
                 Problem::new(codes::SOURCE, place, message, "which one?")
                     .with_help(format!("begin with `from TABLE`; there are {}", tables.join(", ")))
             }
+            // The source at the end of a pipe is outside of the query.
+            _ if !self.whole.contains(&place.start) => {
+                let sources = self.tables.sources.iter().map(String::as_str);
+                let help = suggest(name, sources.chain(["stdin", "demo"]), "there are");
+                let message = format!("there is no source {name}");
+                Problem { help, ..Problem::new(codes::SOURCE, place, message, "not known") }
+            }
             Lookup::Unknown | Lookup::Found(..) | Lookup::Broken => {
                 let mut names = self.tables.names();
                 names.extend(parts.iter().map(|(part, _)| part.clone()));

@@ -5,9 +5,10 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    AssignmentTarget, Expr, ExprWithAlias, ExprWithAliasAndOrderBy, Ident, OrderByOptions,
-    PipeOperator, SelectItem, Spanned, VisitMut, VisitorMut,
+    Assignment, AssignmentTarget, Expr, ExprWithAlias, ExprWithAliasAndOrderBy, Ident,
+    OrderByOptions, PipeOperator, SelectItem, Spanned, VisitMut, VisitorMut,
 };
+use datafusion::sql::sqlparser::tokenizer::Span;
 
 use super::expression::{as_column, name_of};
 use super::{Aggregates, Parts, Resolver, computed};
@@ -43,20 +44,7 @@ impl Resolver<'_> {
                 scope.columns = scope.visible().cloned().chain(columns).collect();
                 resolved.push(PipeOperator::Select { exprs: all });
             }
-            PipeOperator::Set { assignments } => {
-                let mut new = Vec::new();
-                for assignment in assignments {
-                    let AssignmentTarget::ColumnName(name) = assignment.target else {
-                        let help = "set one column at a time: `set a = 1, b = 2`";
-                        let span = assignment.value.span();
-                        self.refuse(codes::STAGE, span, "`set` takes no tuple", help);
-                        continue;
-                    };
-                    let idents = name.0.iter().filter_map(|part| part.as_ident().cloned());
-                    new.push((idents.collect(), Some(assignment.value)));
-                }
-                self.change_stage(new, scope, resolved);
-            }
+            PipeOperator::Set { assignments } => self.set_stage(assignments, scope, resolved),
             PipeOperator::Drop { columns } => {
                 let dropped = columns.into_iter().map(|column| (vec![column], None)).collect();
                 self.change_stage(dropped, scope, resolved);
@@ -65,19 +53,7 @@ impl Resolver<'_> {
                 let mapped = mappings.into_iter().map(|both| (both.ident, both.alias)).collect();
                 self.rename_stage(mapped, scope, resolved);
             }
-            PipeOperator::As { alias } => {
-                let name = meant(&alias);
-                let columns: Vec<_> = scope.visible().cloned().collect();
-                self.refuse_duplicates(&columns);
-                let hidden = columns.len() < scope.columns.len();
-                if hidden {
-                    resolved.push(PipeOperator::Select { exprs: all_items(scope) });
-                }
-                let columns = columns.into_iter();
-                scope.columns =
-                    columns.map(|column| Column::new(vec![name.clone()], column.name)).collect();
-                resolved.push(PipeOperator::As { alias: exact(&name, alias.span) });
-            }
+            PipeOperator::As { alias } => self.as_stage(&alias, scope, resolved),
             PipeOperator::Aggregate { full_table_exprs, group_by_expr } => {
                 self.aggregate_stage(full_table_exprs, group_by_expr, scope, resolved);
             }
@@ -99,11 +75,7 @@ impl Resolver<'_> {
                 for query in &mut queries {
                     self.query(query, parts);
                 }
-                let hidden = scope.visible().count() < scope.columns.len();
-                if hidden {
-                    resolved.push(PipeOperator::Select { exprs: all_items(scope) });
-                }
-                scope.columns.retain(|column| !column.merged);
+                write_out_merged(scope, resolved);
                 *scope = computed(std::mem::take(scope));
                 resolved.push(PipeOperator::Union { set_quantifier, queries });
             }
@@ -123,6 +95,37 @@ impl Resolver<'_> {
                 self.problems.push(problem);
             }
         }
+    }
+
+    fn set_stage(
+        &mut self,
+        assignments: Vec<Assignment>,
+        scope: &mut Scope,
+        resolved: &mut Vec<PipeOperator>,
+    ) {
+        let mut new = Vec::new();
+        for assignment in assignments {
+            let AssignmentTarget::ColumnName(name) = assignment.target else {
+                let help = "set one column at a time: `set a = 1, b = 2`";
+                let span = assignment.value.span();
+                self.refuse(codes::STAGE, span, "`set` takes no tuple", help);
+                continue;
+            };
+            let idents = name.0.iter().filter_map(|part| part.as_ident().cloned());
+            new.push((idents.collect(), Some(assignment.value)));
+        }
+        self.change_stage(new, scope, resolved);
+    }
+
+    fn as_stage(&mut self, alias: &Ident, scope: &mut Scope, resolved: &mut Vec<PipeOperator>) {
+        let name = meant(alias);
+        write_out_merged(scope, resolved);
+        let columns = std::mem::take(&mut scope.columns);
+        self.refuse_duplicates(&columns);
+        let columns = columns.into_iter();
+        scope.columns =
+            columns.map(|column| Column::new(vec![name.clone()], column.name)).collect();
+        resolved.push(PipeOperator::As { alias: exact(&name, alias.span) });
     }
 
     fn select_stage(
@@ -150,9 +153,7 @@ impl Resolver<'_> {
                 self.expression(&mut value, scope, &[], Aggregates::Refused("set"));
                 value
             });
-            let span = idents
-                .last()
-                .map_or(datafusion::sql::sqlparser::tokenizer::Span::empty(), |last| last.span);
+            let span = idents.last().map_or(Span::empty(), |last| last.span);
             match scope.find(&idents, &self.whole) {
                 Ok(Some(column)) => changed.push((column.clone(), value, span)),
                 Ok(None) => {}
@@ -235,39 +236,14 @@ impl Resolver<'_> {
         scope: &mut Scope,
         resolved: &mut Vec<PipeOperator>,
     ) {
-        let is_distinct = matches!(groups.as_slice(), [group]
-            if matches!(&group.expr.expr, Expr::Identifier(ident) if ident.value == DISTINCT_GROUP));
-        if is_distinct {
-            let group_by_expr = scope.visible().map(|column| {
-                bare(column.expression(datafusion::sql::sqlparser::tokenizer::Span::empty()))
-            });
-            let group_by_expr = group_by_expr.collect();
-            scope.columns.retain(|column| !column.merged);
+        if is_distinct(&groups) {
+            write_out_merged(scope, resolved);
+            let group_by_expr =
+                scope.columns.iter().map(|column| bare(column.expression(Span::empty()))).collect();
             resolved.push(PipeOperator::Aggregate { full_table_exprs: Vec::new(), group_by_expr });
             return;
         }
-        let mut after = Scope { columns: Vec::new(), open: scope.open };
-        let mut group_by_expr = Vec::new();
-        for mut group in groups {
-            self.refuse_order(&group);
-            let name = name_of(&group.expr.expr);
-            let span = group.expr.expr.span();
-            let place = Aggregates::Refused("group by");
-            self.expression(&mut group.expr.expr, scope, &[], place);
-            let position = after.columns.len() + 1;
-            let column = match (&group.expr.alias, as_column(&group.expr.expr, scope)) {
-                (None, Some(column)) => Column { merged: false, ..column.clone() },
-                (Some(alias), _) => Column::new(Vec::new(), meant(alias)),
-                (None, None) => {
-                    Column::new(Vec::new(), name.unwrap_or_else(|| format!("column{position}")))
-                }
-            };
-            if column.path.is_empty() {
-                group.expr.alias = Some(exact(&column.name, span));
-            }
-            after.columns.push(Column { span: Some(self.place(span)), ..column });
-            group_by_expr.push(group);
-        }
+        let (mut after, group_by_expr) = self.groups(groups, scope);
         let group_count = after.columns.len();
         let mut outer = all_items(&after);
         let mut full_table_exprs = Vec::new();
@@ -310,6 +286,37 @@ impl Resolver<'_> {
             resolved.push(PipeOperator::Select { exprs: outer });
         }
         *scope = after;
+    }
+
+    /// Resolves what is grouped by, and returns its columns.
+    fn groups(
+        &mut self,
+        groups: Vec<ExprWithAliasAndOrderBy>,
+        scope: &Scope,
+    ) -> (Scope, Vec<ExprWithAliasAndOrderBy>) {
+        let mut after = Scope { columns: Vec::new(), open: scope.open };
+        let mut group_by_expr = Vec::new();
+        for mut group in groups {
+            self.refuse_order(&group);
+            let name = name_of(&group.expr.expr);
+            let span = group.expr.expr.span();
+            let place = Aggregates::Refused("group by");
+            self.expression(&mut group.expr.expr, scope, &[], place);
+            let position = after.columns.len() + 1;
+            let column = match (&group.expr.alias, as_column(&group.expr.expr, scope)) {
+                (None, Some(column)) => Column { merged: false, ..column.clone() },
+                (Some(alias), _) => Column::new(Vec::new(), meant(alias)),
+                (None, None) => {
+                    Column::new(Vec::new(), name.unwrap_or_else(|| format!("column{position}")))
+                }
+            };
+            if column.path.is_empty() {
+                group.expr.alias = Some(exact(&column.name, span));
+            }
+            after.columns.push(Column { span: Some(self.place(span)), ..column });
+            group_by_expr.push(group);
+        }
+        (after, group_by_expr)
     }
 
     fn refuse_order(&mut self, expr: &ExprWithAliasAndOrderBy) {
@@ -380,6 +387,20 @@ impl VisitorMut for Cut<'_, '_> {
     }
 }
 
+/// Whether this is how the stage `distinct` is written for sqlparser.
+fn is_distinct(groups: &[ExprWithAliasAndOrderBy]) -> bool {
+    matches!(groups, [group]
+        if matches!(&group.expr.expr, Expr::Identifier(ident) if ident.value == DISTINCT_GROUP))
+}
+
+/// Takes the columns away that USING merged into others.
+fn write_out_merged(scope: &mut Scope, resolved: &mut Vec<PipeOperator>) {
+    if scope.columns.iter().any(|column| column.merged) {
+        resolved.push(PipeOperator::Select { exprs: all_items(scope) });
+        scope.columns.retain(|column| !column.merged);
+    }
+}
+
 fn bare(expr: Expr) -> ExprWithAliasAndOrderBy {
     ExprWithAliasAndOrderBy { expr: ExprWithAlias { expr, alias: None }, order_by: no_order() }
 }
@@ -389,7 +410,7 @@ fn no_order() -> OrderByOptions {
 }
 
 fn item(column: &Column) -> SelectItem {
-    SelectItem::UnnamedExpr(column.expression(datafusion::sql::sqlparser::tokenizer::Span::empty()))
+    SelectItem::UnnamedExpr(column.expression(Span::empty()))
 }
 
 fn all_items(scope: &Scope) -> Vec<SelectItem> {

@@ -1,5 +1,7 @@
 //! What scripts and pipes mean, shown as their problems and plans.
 
+#![allow(clippy::too_many_lines, reason = "a test is a table of cases with their answers")]
+
 mod errors;
 mod fuzz;
 mod plans;

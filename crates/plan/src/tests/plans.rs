@@ -18,13 +18,12 @@ fn a_join_with_an_aggregate_reads_only_what_it_needs() {
                └─ filter sum(o.total) > 10.00
                   └─ aggregate sum(total), count(*) group by region
                      └─ project total, region
-                        └─ project customer_id, total, id, region
-                           └─ join on key0 = id
-                              ├─ project customer_id, total, CAST(customer_id AS Int64) as key0
-                              │  └─ project customer_id, total
-                              │     └─ filter status != void
-                              │        └─ table shop.orders (customer_id, status, total) key (id)
-                              └─ table shop.customers (id, region) key (id)
+                        └─ join on #keyleft0 = id
+                           ├─ project customer_id, total, CAST(customer_id AS Int64) as #keyleft0
+                           │  └─ project customer_id, total
+                           │     └─ filter status != void
+                           │        └─ table shop.orders (customer_id, status, total) key (id)
+                           └─ table shop.customers (id, region) key (id)
         "#]],
     );
 }
@@ -73,39 +72,50 @@ fn pipes_and_sql_give_the_same_plan() {
 #[test]
 fn each_operator_has_its_node() {
     let v = |query: &str| format!("create view v as {query}");
-    check(&v("select count(*) as n from orders"), &expect![[r#"
-        view v(n Int64) key (n)
-        └─ project count(Int64(1)) as n
-           └─ aggregate count(*)
-              └─ table shop.orders (id) key (id)
-    "#]]);
-    check(&v("select distinct region from customers"), &expect![[r#"
+    check(
+        &v("select count(*) as n from orders"),
+        &expect![[r#"
+            view v(n Int64) key (n)
+            └─ aggregate count(*)
+               └─ table shop.orders (id) key (id)
+        "#]],
+    );
+    check(
+        &v("select distinct region from customers"),
+        &expect![[r#"
         view v(region Utf8) key (region)
         └─ distinct
            └─ table shop.customers (region) key (id)
-    "#]]);
-    check(&v("select id from orders order by id limit 5 offset 2"), &expect![[r#"
+    "#]],
+    );
+    check(
+        &v("select id from orders order by id limit 5 offset 2"),
+        &expect![[r#"
         view v(id Int64) key (id) order by id
         └─ top 5 behind 2 by id
            └─ table shop.orders (id) key (id)
-    "#]]);
+    "#]],
+    );
     check(
         &v("select id, status from orders order by lower(status), id desc limit 5"),
         &expect![[r#"
             view v(id Int64, status Utf8) key (id)
             └─ project id, status
-               └─ top 5 by key0, id desc
-                  └─ project id, status, lower(status) as key0
+               └─ top 5 by #key0, id desc
+                  └─ project id, status, lower(status) as #key0
                      └─ table shop.orders (id, status) key (id)
         "#]],
     );
-    check(&v("select name from customers order by id limit 5"), &expect![[r#"
+    check(
+        &v("select name from customers order by id limit 5"),
+        &expect![[r#"
         view v(name Utf8)
         └─ project name
            └─ top 5 by id
               └─ project name, id
                  └─ table shop.customers (id, name) key (id)
-    "#]]);
+    "#]],
+    );
     check(
         &v("select id, name from customers order by name desc nulls last, id"),
         &expect![[r#"
@@ -113,13 +123,16 @@ fn each_operator_has_its_node() {
             └─ table shop.customers (id, name) key (id)
         "#]],
     );
-    check(&v("select id from orders union select id from customers"), &expect![[r#"
+    check(
+        &v("select id from orders union select id from customers"),
+        &expect![[r#"
         view v(id Int64) key (id)
         └─ distinct
            └─ union all
               ├─ table shop.orders (id) key (id)
               └─ table shop.customers (id) key (id)
-    "#]]);
+    "#]],
+    );
     check(
         &v(
             "select o.id, c.name from orders o, customers c where o.customer_id = c.id and o.total > 1",
@@ -127,13 +140,12 @@ fn each_operator_has_its_node() {
         &expect![[r#"
             view v(id Int64, name Utf8) key (id)
             └─ project id, name
-               └─ project id, customer_id, id, name
-                  └─ join on key0 = id
-                     ├─ project id, customer_id, CAST(customer_id AS Int64) as key0
-                     │  └─ project id, customer_id
-                     │     └─ filter total > 1.00
-                     │        └─ table shop.orders (id, customer_id, total) key (id)
-                     └─ table shop.customers (id, name) key (id)
+               └─ join on #keyleft0 = id
+                  ├─ project id, customer_id, CAST(customer_id AS Int64) as #keyleft0
+                  │  └─ project id, customer_id
+                  │     └─ filter total > 1.00
+                  │        └─ table shop.orders (id, customer_id, total) key (id)
+                  └─ table shop.customers (id, name) key (id)
         "#]],
     );
     check(
@@ -143,13 +155,12 @@ fn each_operator_has_its_node() {
         &expect![[r#"
             view v(id Int64, name Utf8) key (id)
             └─ project id, name
-               └─ project id, customer_id, id, name
-                  └─ left join on key0 = id
-                     ├─ project id, customer_id, CAST(customer_id AS Int64) as key0
-                     │  └─ table shop.orders (id, customer_id) key (id)
-                     └─ project id, name
-                        └─ filter region = EU
-                           └─ table shop.customers (id, name, region) key (id)
+               └─ left join on #keyleft0 = id
+                  ├─ project id, customer_id, CAST(customer_id AS Int64) as #keyleft0
+                  │  └─ table shop.orders (id, customer_id) key (id)
+                  └─ project id, name
+                     └─ filter region = EU
+                        └─ table shop.customers (id, name, region) key (id)
         "#]],
     );
     check(
@@ -159,8 +170,8 @@ fn each_operator_has_its_node() {
         &expect![[r#"
             view v(a Float64, s Int64, d Int64, m Float64)
             └─ project avg(shop.items.quantity) as a, sum(DISTINCT shop.items.quantity) as s, count(DISTINCT shop.items.line) as d, max(shop.items.weight) FILTER (WHERE shop.items.line > Int64(1)) as m
-               └─ aggregate avg(k1), sum(distinct k2), count(distinct k3), max(k4) filter (k5) group by k0
-                  └─ project order_id as k0, CAST(quantity AS Float64) as k1, CAST(quantity AS Int64) as k2, line as k3, weight as k4, line > 1 as k5
+               └─ aggregate avg(#key1), sum(distinct #key2), count(distinct line), max(weight) filter (#key5) group by order_id
+                  └─ project order_id, CAST(quantity AS Float64) as #key1, CAST(quantity AS Int64) as #key2, line, weight, line > 1 as #key5
                      └─ table shop.items (order_id, line, quantity, weight) key (order_id, line)
         "#]],
     );
@@ -170,10 +181,9 @@ fn each_operator_has_its_node() {
         ),
         &expect![[r#"
             view v(day Timestamp(µs, "UTC"), t Decimal128(22, 2)) key (day)
-            └─ project date_trunc(Utf8("day"),shop.orders.placed_at) as day, sum(shop.orders.total) as t
-               └─ aggregate sum(k1) group by k0
-                  └─ project date_trunc(day, placed_at) as k0, total as k1
-                     └─ table shop.orders (total, placed_at) key (id)
+            └─ aggregate sum(total) group by #key0
+               └─ project date_trunc(day, placed_at) as #key0, total
+                  └─ table shop.orders (total, placed_at) key (id)
         "#]],
     );
     check(
@@ -183,25 +193,40 @@ fn each_operator_has_its_node() {
         &expect![[r#"
             view v(id Int64, name Utf8) key (id)
             └─ project id, name
-               └─ project id, customer_id, id, name
-                  └─ join on key0 = id
-                     ├─ project id, customer_id, CAST(customer_id AS Int64) as key0
-                     │  └─ project id, customer_id
-                     │     └─ filter total > 100.00
-                     │        └─ table shop.orders (id, customer_id, total) key (id)
+               └─ join on #keyleft0 = id
+                  ├─ project id, customer_id, CAST(customer_id AS Int64) as #keyleft0
+                  │  └─ project id, customer_id
+                  │     └─ filter total > 100.00
+                  │        └─ table shop.orders (id, customer_id, total) key (id)
+                  └─ table shop.customers (id, name) key (id)
+        "#]],
+    );
+    check(
+        &v(
+            "select a.id as a, b.id as b from orders a join customers b on lower(a.status) = lower(b.name) and a.total > b.id",
+        ),
+        &expect![[r#"
+            view v(a Int64, b Int64) key (a, b)
+            └─ project id as a, id as b
+               └─ join on #keyleft0 = #keyright0 and CAST(total AS Decimal128(22, 2)) > CAST(id AS Decimal128(22, 2))
+                  ├─ project id, status, total, lower(status) as #keyleft0
+                  │  └─ table shop.orders (id, status, total) key (id)
+                  └─ project id, name, lower(name) as #keyright0
                      └─ table shop.customers (id, name) key (id)
         "#]],
     );
-    check(&v("select count(*) as n from orders cross join customers"), &expect![[r#"
-        view v(n Int64) key (n)
-        └─ project count(Int64(1)) as n
-           └─ aggregate count(*)
-              └─ cross join
-                 ├─ project 
-                 │  └─ table shop.orders (id) key (id)
-                 └─ project 
-                    └─ table shop.customers (id) key (id)
-    "#]]);
+    check(
+        &v("select count(*) as n from orders cross join customers"),
+        &expect![[r#"
+            view v(n Int64) key (n)
+            └─ aggregate count(*)
+               └─ cross join
+                  ├─ project
+                  │  └─ table shop.orders (id) key (id)
+                  └─ project
+                     └─ table shop.customers (id) key (id)
+        "#]],
+    );
 }
 
 #[test]
@@ -242,9 +267,9 @@ fn keys_follow_from_primary_keys() {
     assert_eq!(key("select id from orders order by total limit 3"), "id");
     assert_eq!(
         key(
-            "select o.id, count(*) as n from orders o join items i on i.order_id = o.id group by o.id, o.status"
+            "select o.id, o.status, count(*) as n from orders o join items i on i.order_id = o.id group by o.id, o.status"
         ),
-        "id"
+        "id,status"
     );
     assert_eq!(key("from events"), "");
 }
@@ -295,10 +320,13 @@ fn tables_are_found_by_short_and_full_names() {
             └─ table shop.orders (id, total) key (id)
         "#]],
     );
-    check("create view v as select source, reason from evert.dead_letters", &expect![[r#"
-        view v("source" Utf8, reason Utf8)
-        └─ table evert.dead_letters (source, reason)
-    "#]]);
+    check(
+        "create view v as select source, reason from evert.dead_letters",
+        &expect![[r#"
+            view v(source Utf8, reason Utf8)
+            └─ table evert.dead_letters (source, reason)
+        "#]],
+    );
 }
 
 #[test]

@@ -25,7 +25,7 @@ fn a_pipe_is_a_script_of_three_statements() {
 
             create view revenue as
               from orders
-            join customers on orders.customer_id = customers.id
+              join customers on orders.customer_id = customers.id
               |> where orders.status <> 'a|b'
               |> aggregate sum(total) as revenue, count(*) as orders group by customers.region;
 
@@ -35,7 +35,7 @@ fn a_pipe_is_a_script_of_three_statements() {
     check_script(
         "stdin (format = 'csv') | aggregate count(*) group by country | -",
         &expect![[r#"
-            create source stdin from 'stdin' ("format" = 'csv');
+            create source stdin from 'stdin' (format = 'csv');
 
             create view result as
               from stdin
@@ -57,32 +57,49 @@ fn a_pipe_is_a_script_of_three_statements() {
         "#]],
     );
     check_script(
-        "'data/my orders.csv' with (header = true) | select Id, count(*) as n group by Id | out.ndjson",
-        &expect![[r#""#]],
+        "'data/my orders.csv' with (header = true) | aggregate count(*) as n group by Id | out.ndjson",
+        &expect![[r#"
+            create source my_orders from 'data/my orders.csv' (header = 'true');
+
+            create view out as
+              from my_orders
+              |> aggregate count(*) as n group by id;
+
+            create sink out_to_file from out into 'out.ndjson';
+        "#]],
     );
-    check_script("shop | from orders | distinct", &expect![[r#""#]]);
+    check_script("shop | from orders | distinct", &expect![[r#"
+        create view result as
+          from orders
+          |> distinct;
+
+        create sink result_to_stdout from result into 'stdout';
+    "#]]);
 }
 
 #[test]
 fn a_pipe_without_a_query_mirrors_its_source() {
-    check_script("postgres://a@b/shop | postgres://c@d/copy?x=y", &expect![[r#"
+    check_script(
+        "postgres://a@b/shop | postgres://c@d/copy?x=y",
+        &expect![[r#"
         create source shop from 'postgres://a@b/shop';
 
         create sink shop_to_postgres from shop.* into 'postgres://c@d/copy?x=y';
-    "#]]);
+    "#]],
+    );
     let script = parse("shop | postgres://c@d/copy?x=y").unwrap();
     let program = plan(&script, &shop()).unwrap_or_else(|problems| panic!("{problems}"));
     expect![[r#"
         create source shop from 'postgres://app@localhost/shop';
         create source events from 'events.csv';
         create view audit_entries as
-        from shop.audit.entries;
+          from shop.audit.entries;
         create view customers as
-        from shop.customers;
+          from shop.customers;
         create view items as
-        from shop.items;
+          from shop.items;
         create view orders as
-        from shop.orders;
+          from shop.orders;
         create sink audit_entries_to_postgres from audit_entries into 'postgres://c@d/copy/audit.entries?x=y';
         create sink customers_to_postgres from customers into 'postgres://c@d/copy/customers?x=y';
         create sink items_to_postgres from items into 'postgres://c@d/copy/items?x=y';
@@ -97,14 +114,13 @@ fn scripts_have_a_canonical_form() {
             create source shop from 'postgres://x/y' (n = '5', slot = 'A');
 
             create view v as
-              select o.id,
-            left(o.status, 3) as s
-            from orders o
-            left join customers c using (id)
-            where o.id is distinct from 4
-            group by 1, 2
-            order by o.id
-            limit 5;
+              select o.id, left(o.status, 3) as s
+              from orders o
+              left join customers c using (id)
+              where o.id is distinct from 4
+              group by 1, 2
+              order by o.id
+              limit 5;
 
             create sink "S 1" from v into 'it''s.ndjson';
         "#]],
@@ -129,7 +145,8 @@ fn names_stay_clear_of_the_catalogue_unless_they_mean_the_same() {
           |> where a > 1;
 
         create sink out_2_to_file from out_2 into 'out.ndjson';
-    "#]].assert_eq(&format!("{same}---\n{other}"));
+    "#]]
+    .assert_eq(&format!("{same}---\n{other}"));
 }
 
 #[test]
@@ -155,7 +172,8 @@ fn the_catalogue_is_part_of_the_program() {
         1 | create view n as select id from customers
           | ^ not in this script
           = help: a sink copies a view: `create view orders as from orders`
-    "#]].assert_eq(&shown_in("create view n as select id from customers", &broken));
+    "#]]
+    .assert_eq(&shown_in("create view n as select id from customers", &broken));
 }
 
 #[test]

@@ -4,7 +4,8 @@
 // Nothing that comes from data is ever parsed as HTML: el() makes all elements, and text only becomes text nodes.
 'use strict';
 (() => {
-  const ROWS_SHOWN = 20;       // of a view's table
+  const ROWS_SHOWN = 12;       // of a view's table
+  const HITS_SHOWN = 20;       // of a search
   const ROWS_KEPT = 200;       // of a view, in its order, to have the next when one goes
   const RENDER_MS = 250;       // the shortest time between two drawings of a table: calm, not nervous
   const GONE_MS = 650;         // how long a removed row stays, struck out
@@ -15,8 +16,7 @@
 
   const byId = (id) => document.getElementById(id);
   const still = matchMedia('(prefers-reduced-motion: reduce)');
-  const narrow = matchMedia('(max-width: 860px)');
-  const svgNames = new Set(['svg', 'path', 'polyline', 'polygon']);
+    const svgNames = new Set(['svg', 'path', 'polyline', 'polygon']);
 
   function el(name, attributes = {}, ...children) {
     const element = svgNames.has(name)
@@ -134,6 +134,7 @@
       this.drawn = new Map();     // id → <tr>
       this.edge = null;           // rows behind this one are not kept
       this.total = 0;
+      this.changed = 0;           // changes seen since the page was opened
       this.fresh = true;          // the next drawing shows a snapshot: nothing flashes
       this.build();
     }
@@ -190,6 +191,7 @@
     }
 
     change(list) {
+      this.changed += list.length;
       for (const row of list) this.total += Number(row._diff);
       const within = list.filter((row) => this.edge === null || this.compare(row, this.edge) <= 0);
       for (const row of within) {
@@ -308,6 +310,7 @@
   let time = 0;
   let drawPending = false;
   let drawnAt = 0;
+  let log = '';              // the log's id: a Time of another log means nothing here
 
   function requestDraw(wait = 0) {
     if (drawPending) return;
@@ -330,7 +333,7 @@
     closeStream();
     if (views.size === 0) return;
     const after = afresh || time === 0 ? '' : `&after=${time}`;
-    const source = new EventSource(`/v1/changes?limit=${ROWS_KEPT}${after}`);
+    const source = new EventSource(`/v1/changes?limit=${ROWS_KEPT}&log=${encodeURIComponent(log)}${after}`);
     stream.source = source;
     source.onopen = () => { stream.delay = 500; say('live', 'Live'); };
     source.onerror = () => {
@@ -452,13 +455,10 @@
     const origin = byId('path').getBoundingClientRect();
     for (const { from, to, base, flow } of edges) {
       const [a, b] = [nodes.get(from).root.getBoundingClientRect(), nodes.get(to).root.getBoundingClientRect()];
-      const down = narrow.matches;
-      const [x1, y1] = down ? [a.left + a.width / 2, a.bottom] : [a.right, a.top + a.height / 2];
-      const [x2, y2] = down ? [b.left + b.width / 2, b.top] : [b.left, b.top + b.height / 2];
-      const [mx, my] = [(x1 + x2) / 2, (y1 + y2) / 2];
-      const points = down ? [x1, y1, x1, my, x2, my, x2, y2] : [x1, y1, mx, y1, mx, y2, x2, y2];
-      const [p, q, r, s, t, u, v, w] = points.map((value, at) => (value - (at % 2 ? origin.top : origin.left)).toFixed(1));
-      const d = `M${p} ${q}C${r} ${s} ${t} ${u} ${v} ${w}`;
+      const [x1, y1] = [a.right - origin.left, a.top + a.height / 2 - origin.top];
+      const [x2, y2] = [b.left - origin.left, b.top + b.height / 2 - origin.top];
+      const middle = (x1 + x2) / 2;
+      const d = `M${x1} ${y1}C${middle} ${y1} ${middle} ${y2} ${x2} ${y2}`;
       base.setAttribute('d', d);
       flow.setAttribute('d', d);
     }
@@ -502,6 +502,8 @@
       node.kind.textContent = view.searchable ? 'searchable' : '';
       node.main.textContent = count(view.row_count);
       node.unit.textContent = view.row_count === 1 ? 'row' : 'rows';
+      measure(node, views.get(view.name).changed);
+      node.rateText.textContent = node.rate < 0.05 ? '' : rate(node.rate).replace('/s', ' changes/s');
     }
     for (const sink of status.sinks) {
       const node = nodes.get(`sink/${sink.name}`);
@@ -515,7 +517,7 @@
     }
     const moves = (id) => nodes.get(id).rate > 0.05;
     for (const edge of edges) {
-      const on = edge.from === 'log/' ? moves('log/') : edge.to === 'log/' ? moves(edge.from) : moves(edge.to);
+      const on = edge.to === 'log/' ? moves(edge.from) : moves(edge.to);
       edge.flow.classList.toggle('on', on);
     }
     byId('version').textContent = `Evert ${status.version} · up ${duration(status.uptime_ms)}`;
@@ -527,19 +529,20 @@
     clearTimeout(refreshTimer);
     try {
       const status = await fetchJson('/v1/status', { signal: AbortSignal.timeout(5000) });
-      const now = JSON.stringify([status.sources.map((s) => s.name), status.sinks.map((s) => [s.name, s.view]),
+      const now = JSON.stringify([status.log.id, status.sources.map((s) => s.name), status.sinks.map((s) => [s.name, s.view]),
         status.views.map((v) => [v.name, v.columns, v.key, v.order, v.searchable])]);
       if (now !== shape) build(status);
       shape = now;
       showStatus(status);
       if (stream.source === null && !document.hidden && views.size) openStream(false);
     } catch {
-      say('waiting', 'Not reachable, trying again');
+      if (stream.source?.readyState !== EventSource.OPEN) say('waiting', 'Reconnecting…');
     }
     if (!document.hidden) refreshTimer = setTimeout(refresh, STATUS_MS);
   }
 
   function build(status) {
+    log = status.log.id;
     buildPath(status);
     views = new Map(status.views.map((info) => [info.name, new View(info)]));
     byId('views').replaceChildren(...[...views.values()].map((view) => view.card));
@@ -595,7 +598,7 @@
     search.abort = new AbortController();
     search.at = time;
     try {
-      const answer = await fetchJson(`/v1/search/${encodeURIComponent(view)}?q=${encodeURIComponent(query)}&limit=${ROWS_SHOWN}`,
+      const answer = await fetchJson(`/v1/search/${encodeURIComponent(view)}?q=${encodeURIComponent(query)}&limit=${HITS_SHOWN}`,
         { signal: search.abort.signal });
       const best = answer.total > answer.hits.length ? `the best ${answer.hits.length} of ` : '';
       const found = `${best}${rows(answer.total)} at Time ${count(answer.time)}`;

@@ -161,6 +161,7 @@ impl Backfill<'_> {
                     }
                     b'c' => {
                         progress.add_backfill_rows(uncounted);
+                        decoder.finish()?;
                         return Ok(session.end_copy().await.map_err(explain)?);
                     }
                     b'E' => {

@@ -165,6 +165,9 @@ impl<'a> Numeric<'a> {
 mod tests {
     use super::*;
 
+    /// Weight, sign, digits shown, digits, scale, and what it is as text and as a number.
+    type Case<'a> = (i16, u16, u16, &'a [u16], i8, &'a str, i128);
+
     fn wire(weight: i16, sign: u16, shown: u16, digits: &[u16]) -> Vec<u8> {
         let count = u16::try_from(digits.len()).unwrap();
         let mut bytes = Vec::new();
@@ -177,7 +180,7 @@ mod tests {
 
     #[test]
     fn values_are_exact_at_every_weight_and_scale() {
-        let cases: &[(i16, u16, u16, &[u16], i8, &str, i128)] = &[
+        let cases: &[Case<'_>] = &[
             (0, 0, 2, &[12, 3400], 2, "12.34", 1234),
             (0, NEGATIVE, 2, &[12, 3400], 2, "-12.34", -1234),
             (2, 0, 0, &[1], 2, "100000000", 10_000_000_000),

@@ -264,11 +264,6 @@ impl Session {
         Ok(())
     }
 
-    /// Whether the last read filled the whole buffer: more is probably waiting.
-    pub(crate) fn is_full(&self) -> bool {
-        self.unread.end == self.input.len()
-    }
-
     fn find(&mut self) -> Result<Option<(u8, Range<usize>)>, SessionError> {
         let unread = &self.input[self.unread.clone()];
         let Some((&[tag, a, b, c, d], rest)) = unread.split_first_chunk::<5>() else {
@@ -301,7 +296,7 @@ impl Session {
             self.input.copy_within(self.unread.clone(), 0);
             self.unread = 0..self.unread.len();
         }
-        if wanted > self.input.len() || self.is_full() {
+        if wanted > self.input.len() {
             self.input.resize(wanted.max(self.input.len()) + READ_BYTES, 0);
         }
     }

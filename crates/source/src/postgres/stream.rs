@@ -136,7 +136,6 @@ impl<'a> Stream<'a> {
 
     /// Decodes what was received and hands over what the log has room for.
     async fn take_in(&mut self, run: &RunOptions) -> Result<(), Halt> {
-        let backlog = self.session.is_full();
         loop {
             let fed = match self.session.received().map_err(|error| self.address.explain(error))? {
                 Some(message) => take(message, &mut self.decoder, &mut self.tide, self.address)?,
@@ -154,7 +153,7 @@ impl<'a> Stream<'a> {
         }
         self.delivery.note_durable()?;
         let gather = self.decoder.gather();
-        let is_ready = gather.whole() > 0 && !gather.is_open() && !backlog;
+        let is_ready = gather.whole() > 0 && !gather.is_open();
         if is_ready && self.delivery.under_way() == 0 {
             self.hand_over().await?;
         }

@@ -179,6 +179,11 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "tests look where they know"
+)]
 mod tests {
     use arrow::array::{Array, ArrayRef, AsArray};
     use arrow::datatypes::{Date32Type, TimestampMicrosecondType};

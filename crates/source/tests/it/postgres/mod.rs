@@ -5,4 +5,5 @@ mod faults;
 mod refusals;
 mod rig;
 mod stream;
+mod tls;
 mod types;

@@ -67,7 +67,7 @@ async fn every_type_is_the_same_by_copy_and_by_stream() {
     let groups = memory.groups();
     let changes = groups[..copied].iter().flat_map(|group| group.tables());
     let t = changes.into_iter().find(|changes| &*changes.table().name().table == "t").unwrap();
-    let column = |name: &str| t.changes().rows().column_by_name(name).unwrap().clone();
+    let column = |name: &str| t.changes().rows().column_by_name(name).map(Arc::clone).unwrap();
     assert_eq!(column("d").as_primitive::<Date32Type>().values()[2..], [i32::MAX, i32::MIN]);
     let ts = column("ts");
     assert_eq!(ts.as_primitive::<TimestampMicrosecondType>().values()[2..], [i64::MAX, i64::MIN]);

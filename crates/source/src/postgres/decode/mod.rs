@@ -566,6 +566,7 @@ pub(crate) struct CopyDecoder<'a> {
     /// The beginning of a row whose end has not come yet.
     pending: Vec<u8>,
     header: bool,
+    ended: bool,
     rows: u64,
 }
 
@@ -577,7 +578,15 @@ impl<'a> CopyDecoder<'a> {
     pub(crate) fn new(target: &'a Target, at: usize) -> Self {
         let columns = target.kinds.len();
         let relation = Relation { target: at, places: (0..columns).collect(), columns };
-        Self { target, relation, cells: Vec::new(), pending: Vec::new(), header: false, rows: 0 }
+        Self {
+            target,
+            relation,
+            cells: Vec::new(),
+            pending: Vec::new(),
+            header: false,
+            ended: false,
+            rows: 0,
+        }
     }
 
     /// Takes in some bytes; returns how many rows they ended.
@@ -593,11 +602,24 @@ impl<'a> CopyDecoder<'a> {
             pending.extend_from_slice(bytes);
             self.read(gather, &pending)
         };
-        result.map_err(|malformed| SourceError::Malformed {
+        result.map_err(|malformed| self.malformed(malformed))?;
+        Ok(self.rows - before)
+    }
+
+    /// Ends the copy.
+    ///
+    /// # Errors
+    /// When the last row, or the mark behind it, did not come.
+    pub(crate) fn finish(&self) -> Result<(), SourceError> {
+        let is_whole = self.ended && self.pending.is_empty();
+        if is_whole { Ok(()) } else { Err(self.malformed(Malformed("the copy ends too early"))) }
+    }
+
+    fn malformed(&self, malformed: Malformed) -> SourceError {
+        SourceError::Malformed {
             place: format!("row {} of the copy of {}", self.rows + 1, self.target.schema.name()),
             reason: malformed.0.to_owned(),
-        })?;
-        Ok(self.rows - before)
+        }
     }
 
     fn read(&mut self, gather: &mut Gather, bytes: &[u8]) -> Result<(), Malformed> {
@@ -617,7 +639,7 @@ impl<'a> CopyDecoder<'a> {
             let mut reader = Reader::new(left);
             match reader.copy_row(&mut self.cells) {
                 Ok(true) => self.row(gather, left)?,
-                Ok(false) => {}
+                Ok(false) => self.ended = true,
                 // The row's end comes with the next message.
                 Err(_too_short) => {
                     self.pending = left.to_vec();
