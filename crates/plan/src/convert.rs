@@ -246,8 +246,13 @@ impl Converter<'_> {
                 output: field.data_type().clone(),
             });
         }
-        let (input, group) = (Box::new(input), at[..groups].to_vec());
-        let schema = Arc::new(Schema::new(fields));
+        let group = at[..groups].to_vec();
+        let schema: SchemaRef = Arc::new(Schema::new(fields));
+        if aggregates.is_empty() && !group.is_empty() {
+            let input = Box::new(with_schema(projected(input, &group), &schema));
+            return Ok(Node::Distinct { input });
+        }
+        let input = Box::new(input);
         Ok(Node::Aggregate { input, group, aggregates, schema })
     }
 

@@ -205,7 +205,7 @@ impl Postgres {
         Ok(())
     }
 
-    /// Kills the server's main process, as a crash of the machine would.
+    /// Sends a signal to the server's main process; one that does not run is left alone.
     ///
     /// # Errors
     /// When the system refuses.
@@ -347,7 +347,8 @@ fn unprivileged() -> Result<Option<(u32, u32)>, ServerError> {
 /// Returns an empty cluster, which is made once and kept in the temporary directory.
 fn template(programs: &Programs) -> Result<PathBuf, ServerError> {
     let version = text_of("postgres", &output(programs.command("postgres").arg("--version"))?)?;
-    let version: String = version.chars().filter(|c| c.is_ascii_digit() || *c == '.').collect();
+    // `postgres (PostgreSQL) 15.18 (Debian …)`.
+    let version = version.split_whitespace().nth(2).unwrap_or("unknown");
     let user = programs.user.map_or(rustix::process::geteuid().as_raw(), |(user, _)| user);
     let kept = std::env::temp_dir().join(format!("evert-pg-template-{version}-{user}"));
     let ready = kept.join("data");

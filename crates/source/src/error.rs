@@ -171,7 +171,7 @@ impl SourceError {
                 return did_you_mean.as_ref().map(|table| format!("did you mean {table}?"));
             }
             Self::UnsupportedTypes { .. } => {
-                "name the tables to take with the option tables = '…', or change the columns' types"
+                "leave them out with the option exclude = 'table.column, table', or name the tables to take with tables = '…'"
             }
             Self::SlotMissing { .. } | Self::OtherSystem { .. } | Self::SchemaChanged { .. } => {
                 "start again with a new data directory (--data DIR), which copies everything anew"

@@ -57,12 +57,14 @@ pub fn complaints(path: &Path, text: &str) -> Vec<String> {
             complaints.push(format!("{shown}: `{name}` names nothing: {instead}"));
         }
     }
+    // Expected output stands in tests as it is printed.
+    let in_tests = path.components().any(|part| part.as_os_str() == "tests");
     for (index, line) in text.lines().enumerate() {
         let place = format!("{shown}:{}", index + 1);
-        if line.ends_with([' ', '\t']) {
+        if line.ends_with([' ', '\t']) && !in_tests {
             complaints.push(format!("{place}: trailing blanks"));
         }
-        if line.chars().any(|letter| letter.is_control()) {
+        if line.chars().any(char::is_control) && !in_tests {
             complaints.push(format!("{place}: a control character"));
         }
         // Written in two pieces, so that this file does not complain about itself.
