@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, BooleanArray, Int64Array, RecordBatch, UInt32Array};
+use arrow::array::{Array, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::{concat_batches, filter, filter_record_batch, take, take_record_batch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
@@ -113,7 +113,7 @@ impl ChangeBatch {
     /// # Errors
     /// When an index is out of bounds.
     pub fn take(&self, indices: &UInt32Array) -> Result<Self, ArrowError> {
-        let rows = take_record_batch(&self.rows, indices)?;
+        let rows = take_rows(&self.rows, indices)?;
         let diffs = take(&self.diffs, indices, None)?;
         Ok(Self { rows, diffs: as_diffs(&diffs) })
     }
@@ -143,7 +143,11 @@ impl ChangeBatch {
     /// # Errors
     /// When the schemas differ, or the result would exceed Arrow's offsets.
     pub fn concat(schema: &SchemaRef, batches: &[Self]) -> Result<Self, ArrowError> {
-        let rows = concat_batches(schema, batches.iter().map(|batch| &batch.rows))?;
+        let rows = if schema.fields().is_empty() {
+            rows_without_columns(schema, batches.iter().map(Self::len).sum())?
+        } else {
+            concat_batches(schema, batches.iter().map(|batch| &batch.rows))?
+        };
         let diffs = batches.iter().flat_map(|batch| batch.diffs().iter().copied()).collect();
         Ok(Self { rows, diffs })
     }
@@ -166,6 +170,23 @@ impl ChangeBatch {
     pub fn bytes(&self) -> usize {
         self.rows.get_array_memory_size() + self.diffs.get_array_memory_size()
     }
+}
+
+/// Returns the rows at `indices`, in that order, also of a batch without columns.
+///
+/// # Errors
+/// When an index is out of bounds.
+pub fn take_rows(rows: &RecordBatch, indices: &UInt32Array) -> Result<RecordBatch, ArrowError> {
+    if rows.num_columns() == 0 {
+        return rows_without_columns(&rows.schema(), indices.len());
+    }
+    take_record_batch(rows, indices)
+}
+
+/// Arrow's own kernels cannot count rows that have no columns.
+fn rows_without_columns(schema: &SchemaRef, count: usize) -> Result<RecordBatch, ArrowError> {
+    let options = RecordBatchOptions::new().with_row_count(Some(count));
+    RecordBatch::try_new_with_options(Arc::clone(schema), Vec::new(), &options)
 }
 
 fn as_diffs(array: &dyn Array) -> Int64Array {

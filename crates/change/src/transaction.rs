@@ -250,3 +250,38 @@ impl TransactionGroup {
         self.tables.iter().map(|changes| changes.changes.len()).sum()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Int64Array, RecordBatch};
+    use arrow::datatypes::{DataType, Field, Schema};
+
+    use super::*;
+    use crate::{ChangeForm, TableName};
+
+    fn changes(values: &[i64], ends: &[u32], unchanged: &[(u32, u32)]) -> TableChanges {
+        let columns = Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, true)]));
+        let array = Int64Array::from(values.to_vec());
+        let rows = RecordBatch::try_new(Arc::clone(&columns), vec![Arc::new(array)]).unwrap();
+        let name = TableName::new("shop", "orders");
+        let table = Arc::new(TableSchema::new(name, columns, vec![0], ChangeForm::Upsert));
+        let unchanged = unchanged.iter().map(|&(row, column)| Unchanged { row, column }).collect();
+        TableChanges::new(table, ChangeBatch::inserts(rows), ends.to_vec(), unchanged)
+    }
+
+    #[test]
+    fn transactions_are_cut_out_with_their_rows_and_marks() {
+        let all = changes(&[1, 2, 3, 4], &[1, 1, 4], &[(0, 0), (2, 0)]);
+        assert_eq!(all.of_transactions(0, 3), all);
+        assert_eq!(all.of_transactions(0, 1), changes(&[1], &[1], &[(0, 0)]));
+        assert_eq!(all.of_transactions(1, 2), changes(&[], &[0], &[]));
+        assert_eq!(all.of_transactions(1, 3), changes(&[2, 3, 4], &[0, 3], &[(1, 0)]));
+    }
+
+    #[test]
+    fn positions_are_shown_as_their_systems_write_them() {
+        assert_eq!(SourcePosition::Lsn(0x1_0000_00AB).to_string(), "1/AB");
+        assert_eq!(SourcePosition::Line { bytes: 9, lines: 2 }.to_string(), "line 2 (byte 9)");
+        assert_eq!(SourcePosition::Step(3).to_string(), "step 3");
+    }
+}

@@ -94,19 +94,9 @@ impl Catalogue {
         }
     }
 
-    /// Plans everything that the catalogue holds, and the given statements behind it.
-    pub(crate) fn program(
-        &self,
-        tables: Vec<Arc<TableSchema>>,
-        more: &[&str],
-    ) -> Result<Program, Problems> {
-        let kinds = [Kind::Source, Kind::View, Kind::Sink];
-        let known = kinds.into_iter().flat_map(|kind| self.of(kind)).map(|(_, text)| text);
-        let known: Vec<&str> = known.collect();
-        let new = more.iter().filter(|statement| !known.contains(statement));
-        let all: Vec<&str> = known.iter().chain(new).copied().collect();
-        let script = plan::parse(&all.join(";\n"))?;
-        plan::plan(&script, &Catalog { tables, ..Catalog::default() })
+    /// Plans everything that the catalogue holds.
+    pub(crate) fn program(&self, tables: Vec<Arc<TableSchema>>) -> Result<Program, Problems> {
+        plan::plan(&plan::parse("")?, &self.for_planner(tables))
     }
 
     /// The tables of all sources, by name.

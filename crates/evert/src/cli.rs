@@ -54,8 +54,8 @@ pub(crate) enum Command {
 /// Where the log and everything derived from it live.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct DataDir {
-    /// The data directory.
-    #[arg(long = "data", value_name = "DIR", env = "EVERT_DATA")]
+    /// The data directory; `.evert` unless named.
+    #[arg(long = "data", value_name = "DIR", env = "EVERT_DATA", hide_env_values = true)]
     pub(crate) data: Option<PathBuf>,
 }
 
@@ -118,6 +118,15 @@ pub(crate) enum OutputFormat {
     Table,
 }
 
+/// The forms in which a summary is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SummaryFormat {
+    /// A JSON object.
+    Json,
+    /// Tables to look at.
+    Table,
+}
+
 /// `evert query`.
 #[derive(Debug, Args)]
 pub(crate) struct QueryArgs {
@@ -156,7 +165,7 @@ pub(crate) struct SearchArgs {
 /// `evert log`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum LogCommand {
-    /// Print the last transactions, then follow.
+    /// Print the last transactions, one JSON object a line; with --follow also what comes.
     Tail(LogTailArgs),
     /// Print the log's size and extent.
     Stat(LogStatArgs),
@@ -188,8 +197,8 @@ pub(crate) struct LogStatArgs {
     pub(crate) dir: DataDir,
 
     /// The form of the result.
-    #[arg(short, long, value_enum)]
-    pub(crate) output: Option<OutputFormat>,
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub(crate) output: SummaryFormat,
 }
 
 /// `evert status`.
@@ -198,9 +207,9 @@ pub(crate) struct StatusArgs {
     #[command(flatten)]
     pub(crate) dir: DataDir,
 
-    /// The form of the result: `table` or `json`.
-    #[arg(short, long, value_enum)]
-    pub(crate) output: Option<OutputFormat>,
+    /// The form of the result.
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub(crate) output: SummaryFormat,
 }
 
 /// `evert plan`.

@@ -17,8 +17,13 @@ use view::ViewError;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     /// The script is wrong, in one or more places.
-    #[error("the script has problems")]
-    Script(#[from] Problems),
+    #[error("{name} has problems")]
+    Script {
+        /// What people know the script by: its file.
+        name: String,
+        /// What is wrong.
+        problems: Problems,
+    },
     /// The command line asks for something that cannot be.
     #[error("{what}")]
     Usage {
@@ -79,7 +84,22 @@ pub(crate) enum Failure {
     Ended(&'static str),
 }
 
+impl From<Problems> for Failure {
+    fn from(problems: Problems) -> Self {
+        Self::Script { name: "script".to_owned(), problems }
+    }
+}
+
 impl Failure {
+    /// Names the file that a script came from, when it came from one.
+    pub(crate) fn in_script(self, argument: &str) -> Self {
+        match self {
+            Self::Script { problems, .. } if argument == problems.text => problems.into(),
+            Self::Script { problems, .. } => Self::Script { name: argument.to_owned(), problems },
+            other => other,
+        }
+    }
+
     /// Describes a failed operation on a file.
     pub(crate) fn io(what: impl Into<String>, source: std::io::Error) -> Self {
         Self::Io { what: what.into(), source }
@@ -88,7 +108,7 @@ impl Failure {
     /// The exit code, as `evert --help` lists them.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Script(_) | Self::Usage { .. } | Self::View(_) => 2,
+            Self::Script { .. } | Self::Usage { .. } | Self::View(_) => 2,
             Self::Source { .. } | Self::Sink { .. } | Self::Serve(_) => 3,
             Self::InUse { .. } => 4,
             Self::Log(LogError::DiskFull { .. }) => 6,
@@ -101,7 +121,7 @@ impl Failure {
 
     pub(crate) fn code(&self) -> &str {
         match self {
-            Self::Script(_) => "SQL000",
+            Self::Script { .. } => "SQL000",
             Self::Usage { .. } => "EVT001",
             Self::InUse { .. } => "EVT002",
             Self::Io { .. } => "EVT003",
@@ -118,7 +138,7 @@ impl Failure {
 
     pub(crate) fn help(&self) -> Option<String> {
         match self {
-            Self::Script(_) | Self::Io { .. } => None,
+            Self::Script { .. } | Self::Io { .. } => None,
             Self::Usage { help, .. } => Some(help.clone()),
             Self::InUse { .. } => {
                 Some("stop that process, or name another directory with --data DIR".to_owned())
@@ -134,12 +154,31 @@ impl Failure {
         }
     }
 
+    /// Tells the failure as log events, for machines: one for every problem of a script.
+    pub(crate) fn log(&self) {
+        let Self::Script { name, problems } = self else {
+            tracing::error!(code = self.code(), help = self.help(), "{self}");
+            return;
+        };
+        for Problem { code, span, message, help, .. } in &problems.problems {
+            let help = help.as_deref();
+            tracing::error!(
+                code,
+                help,
+                script = name,
+                from = span.start,
+                to = span.end,
+                "{message}"
+            );
+        }
+    }
+
     /// The failure as text for standard error, every problem of a script with its place.
     pub(crate) fn render(&self, graphical: bool) -> String {
-        if let Self::Script(problems) = self {
-            return render_problems(problems, graphical);
+        if let Self::Script { name, problems } = self {
+            return render_problems(name, problems, graphical);
         }
-        let mut text = format!("error[{}]: {self}\n", self.code());
+        let mut text = format!("{}: {self}\n", title(self.code(), graphical));
         let mut cause = match self {
             // These show their source in their own text.
             Self::Source { source, .. } => source.source(),
@@ -157,20 +196,31 @@ impl Failure {
     }
 }
 
-fn render_problems(problems: &Problems, graphical: bool) -> String {
-    let theme = if graphical {
+/// `error[SQL010]`, bold and red on a terminal.
+fn title(code: &str, graphical: bool) -> String {
+    if graphical { format!("\x1b[1;31merror[{code}]\x1b[0m") } else { format!("error[{code}]") }
+}
+
+/// Every problem with its place, an empty line between them.
+fn render_problems(name: &str, problems: &Problems, graphical: bool) -> String {
+    let mut theme = if graphical {
         miette::GraphicalTheme::unicode()
     } else {
         miette::GraphicalTheme::unicode_nocolor()
     };
-    let handler = GraphicalReportHandler::new_themed(theme).with_width(100).with_links(false);
-    let source = NamedSource::new("script", problems.text.clone());
-    let mut text = String::new();
+    let source = NamedSource::new(name, problems.text.clone());
+    let mut texts = Vec::new();
     for problem in &problems.problems {
+        // What miette draws before a message, usually a cross.
+        theme.characters.error = format!("error[{}]:", problem.code);
+        let handler = GraphicalReportHandler::new_themed(theme.clone());
+        let handler = handler.with_width(100).with_links(false);
+        let mut text = String::new();
         let shown = Shown { problem, source: &source };
         handler.render_report(&mut text, &shown).expect("rendering into a String");
+        texts.push(text.trim_start().to_owned());
     }
-    text
+    texts.join("\n")
 }
 
 /// A problem as miette wants to see it.
@@ -189,10 +239,6 @@ impl std::fmt::Display for Shown<'_> {
 impl Error for Shown<'_> {}
 
 impl Diagnostic for Shown<'_> {
-    fn code<'a>(&'a self) -> Option<Box<dyn std::fmt::Display + 'a>> {
-        Some(Box::new(self.problem.code))
-    }
-
     fn severity(&self) -> Option<Severity> {
         Some(Severity::Error)
     }

@@ -144,8 +144,7 @@ pub(crate) async fn prepare(root: &Path, text: &str) -> Result<Prepared, Failure
             tables.push(table);
         }
     }
-    let asked = plan::plan(&script, &opened.catalogue.for_planner(tables.clone()))?;
-    let program = opened.catalogue.program(tables.clone(), &asked.statements())?;
+    let program = plan::plan(&script, &opened.catalogue.for_planner(tables.clone()))?;
     if program.sources.is_empty() && program.views.is_empty() {
         return Err(Failure::Usage {
             what: format!("there is nothing to run in {}", root.display()),
@@ -287,7 +286,7 @@ pub(crate) fn still_plans_without(
         }
     }
     let tables = without.tables()?;
-    match without.program(tables, &[]) {
+    match without.program(tables) {
         Ok(_) => Ok(()),
         Err(problems) => {
             let needed: Vec<&str> =

@@ -63,7 +63,7 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
 
 fn fail(failure: &Failure, json: bool) -> ExitCode {
     if json {
-        tracing::error!(code = failure.code(), help = failure.help(), "{failure}");
+        failure.log();
     } else {
         let mut out = std::io::stderr();
         let text = failure.render(out.is_terminal());

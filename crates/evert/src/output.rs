@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, SchemaRef};
-use comfy_table::{Cell, CellAlignment, Table, presets};
+use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
 use serde::Serialize;
 use view::text::CellWriter;
 use view::{json, text};
@@ -37,39 +37,57 @@ pub(crate) fn print_rows(
     print(&bytes)
 }
 
-/// Prints a value as JSON, or as a table that the caller has drawn.
-pub(crate) fn print_value(
-    value: &impl Serialize,
-    format: OutputFormat,
-    table: impl FnOnce() -> String,
-) -> Result<(), Failure> {
-    let serialized = |result: serde_json::Result<String>| {
-        result.expect("what we print has text keys and plain values") + "\n"
-    };
-    let text = match format {
-        OutputFormat::Json => serialized(serde_json::to_string_pretty(value)),
-        OutputFormat::Ndjson => serialized(serde_json::to_string(value)),
-        OutputFormat::Csv | OutputFormat::Table => table(),
-    };
-    print(text.as_bytes())
+/// Prints a value as JSON.
+pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value);
+    print((text.expect("what we print has text keys and plain values") + "\n").as_bytes())
 }
 
-/// Prints bytes. A reader that has gone away (`| head`) has seen enough.
+/// Whether somebody still reads what is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reader {
+    /// Somebody does.
+    There,
+    /// The reader has gone away (`| head`): it has seen enough.
+    Gone,
+}
+
+/// Prints bytes, whether somebody reads them or not.
 pub(crate) fn print(bytes: &[u8]) -> Result<(), Failure> {
+    write(bytes).map(drop)
+}
+
+/// Prints bytes, and says whether somebody reads them.
+pub(crate) fn write(bytes: &[u8]) -> Result<Reader, Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::io("cannot write to standard output", error))
-        }
-        Ok(()) | Err(_) => Ok(()),
+        Ok(()) => Ok(Reader::There),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Reader::Gone),
+        Err(error) => Err(Failure::io("cannot write to standard output", error)),
     }
 }
+
+/// A line under the header, and nothing else but space.
+const STYLE: TableStyle =
+    TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
 
 /// An empty table in the house's style.
 pub(crate) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(header);
+    table.load_style(STYLE).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(header);
     table
+}
+
+/// A table as text, without spaces at the ends of lines.
+pub(crate) fn drawn(table: &Table) -> String {
+    table.trim_fmt() + "\n"
+}
+
+/// `1 row`, `2 rows`.
+pub(crate) fn counted(count: u64, one: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {one}{plural}")
 }
 
 fn table_of(schema: &SchemaRef, batches: &[RecordBatch]) -> String {
@@ -87,8 +105,7 @@ fn table_of(schema: &SchemaRef, batches: &[RecordBatch]) -> String {
         }
         count += batch.num_rows();
     }
-    let rows = if count == 1 { "row" } else { "rows" };
-    format!("{table}\n{count} {rows}\n")
+    format!("{}\n{}\n", drawn(&table), counted(count as u64, "row"))
 }
 
 fn alignment(data_type: &DataType) -> CellAlignment {

@@ -75,9 +75,6 @@ pub(crate) fn convert(plan: &LogicalPlan, state: &SessionState) -> Result<Conver
     Ok(Converted { node: Converter { state }.node(plan)? })
 }
 
-/// The start of the names of computed keys; no user can write it.
-const EXTRA: &str = "\0key";
-
 struct Converter<'a> {
     state: &'a SessionState,
 }
@@ -285,7 +282,7 @@ impl Converter<'_> {
         limit: Option<usize>,
     ) -> Result<Node, Refusal> {
         let keys = order.iter().map(|key| key.expr.clone()).collect();
-        let mut wide = self.with_columns(input, keys, "")?;
+        let mut wide = self.with_columns(input, keys, "order")?;
         let key = |(sort, column): (&SortExpr, &usize)| OrderKey {
             column: *column,
             options: options(sort),
@@ -296,7 +293,8 @@ impl Converter<'_> {
         Ok(if widened { projected(node, &kept) } else { node })
     }
 
-    /// Converts a plan so that the expressions are columns of it: its own, or computed ones behind them.
+    /// Converts a plan so that the expressions are columns of it: its own, or computed ones behind
+    /// them, which get names that no user can write.
     fn with_columns(
         &self,
         plan: &LogicalPlan,
@@ -327,7 +325,7 @@ impl Converter<'_> {
         for (index, expression) in computed.into_iter().enumerate() {
             let physical = self.physical(&expression, from)?;
             let data_type = physical.data_type(from.as_arrow())?;
-            let field = Field::new(format!("{EXTRA}{side}{index}"), data_type, true);
+            let field = Field::new(format!("\0{side}{index}"), data_type, true);
             fields.push((None, Arc::new(field)));
             expressions.push(expression);
         }
@@ -345,7 +343,7 @@ impl Converter<'_> {
             let data_type = physical.data_type(from.as_arrow())?;
             let column = position(expression, from);
             let name = column.map_or_else(
-                || format!("{EXTRA}{index}"),
+                || format!("\0key{index}"),
                 |column| from.field(column).name().clone(),
             );
             let metadata =

@@ -86,7 +86,7 @@ impl Lexeme {
 /// Cuts a range of the text into lexemes; comments and blanks are left out.
 pub(crate) fn lex(text: &str, range: Range<usize>) -> Result<Vec<Lexeme>, Problem> {
     let part = &text[range.clone()];
-    let places = Places::new(part, range.start);
+    let mut places = Places::new(part, range.start);
     let tokens = Tokenizer::new(&DIALECT, part).tokenize_with_location().map_err(|error| {
         let at = places.byte(error.location);
         let message = lower_first(&error.message);
@@ -108,28 +108,35 @@ pub(crate) fn lex(text: &str, range: Range<usize>) -> Result<Vec<Lexeme>, Proble
     Ok(lexemes)
 }
 
-/// Where the lines of a part of the text begin.
+/// Turns sqlparser's lines and columns, both from 1 and in characters, into bytes of the whole text.
+///
+/// Places are asked for in ascending order, mostly, so the walk goes on from the place before.
 struct Places<'a> {
     part: &'a str,
     offset: usize,
-    line_starts: Vec<usize>,
+    /// Line, column and byte of the place before.
+    last: (u64, u64, usize),
 }
 
 impl<'a> Places<'a> {
     fn new(part: &'a str, offset: usize) -> Self {
-        let newlines = part.match_indices('\n').map(|(at, _)| at + 1);
-        Self { part, offset, line_starts: std::iter::once(0).chain(newlines).collect() }
+        Self { part, offset, last: (1, 1, 0) }
     }
 
-    /// Turns sqlparser's line and column, both from 1 and in characters, into a byte of the whole text.
-    fn byte(&self, location: Location) -> usize {
-        let line = usize::try_from(location.line.saturating_sub(1)).unwrap_or(usize::MAX);
-        let column = usize::try_from(location.column.saturating_sub(1)).unwrap_or(usize::MAX);
-        let Some(&start) = self.line_starts.get(line) else {
-            return self.offset + self.part.len();
-        };
-        let within = self.part[start..].char_indices().nth(column).map(|(at, _)| at);
-        self.offset + within.map_or(self.part.len(), |at| start + at)
+    fn byte(&mut self, location: Location) -> usize {
+        if (location.line, location.column) < (self.last.0, self.last.1) {
+            self.last = (1, 1, 0);
+        }
+        let (mut line, mut column, mut byte) = self.last;
+        for letter in self.part[byte..].chars() {
+            if (line, column) >= (location.line, location.column) {
+                break;
+            }
+            byte += letter.len_utf8();
+            (line, column) = if letter == '\n' { (line + 1, 1) } else { (line, column + 1) };
+        }
+        self.last = (line, column, byte);
+        self.offset + byte
     }
 }
 

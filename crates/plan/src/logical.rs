@@ -86,6 +86,10 @@ pub(crate) fn problem(error: &DataFusionError, text: &str, whole: &Range<usize>)
         .or_else(|| named_place(&message, text, whole))
         .filter(|span| span.start >= whole.start && span.end <= whole.end)
         .unwrap_or_else(|| whole.clone());
+    let message = match message.contains("must appear in GROUP BY") {
+        true => "this column is neither grouped by nor inside an aggregate".to_owned(),
+        false => message,
+    };
     let label = match code {
         codes::TYPE => "the types do not fit",
         codes::GROUP => "many values in a group",
@@ -157,6 +161,7 @@ fn code_of(message: &str) -> Code {
         "onvert",
         "compar",
         "recision",
+        "boolean",
     ]) {
         codes::TYPE
     } else {

@@ -254,15 +254,20 @@ pub(crate) fn view_statement(
     Ok(View { name, query, query_span, statement })
 }
 
-/// Between stages `|` means `|>`; inside of parentheses it is an operator.
+/// Between stages `|` means `|>`; inside of parentheses it is an operator, unless they hold a pipe of their own.
 fn with_pipes(lexemes: &[Lexeme]) -> Vec<Lexeme> {
-    let mut depth = 0;
+    // For each open bracket, whether it holds a pipe.
+    let mut holds_pipe = vec![true];
     let mut after_pipe = false;
     let mut result = Vec::with_capacity(lexemes.len());
-    for lexeme in lexemes {
+    for (index, lexeme) in lexemes.iter().enumerate() {
         let mut lexeme = lexeme.clone();
-        depth += lexeme.nesting();
-        if depth == 0 && lexeme.token == Token::Pipe {
+        match lexeme.nesting() {
+            1 => holds_pipe.push(lexemes.get(index + 1).is_some_and(|next| next.is_word("from"))),
+            -1 if holds_pipe.len() > 1 => drop(holds_pipe.pop()),
+            _ => {}
+        }
+        if lexeme.token == Token::Pipe && holds_pipe.last() == Some(&true) {
             lexeme.token = Token::VerticalBarRightAngleBracket;
             "|>".clone_into(&mut lexeme.text);
         }

@@ -1,5 +1,6 @@
 //! `evert log`: what is in the log, beside a running process or at rest.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,8 +10,9 @@ use log::{Chunk, Log, LogReader, RealDisk};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::cli::{LogStatArgs, LogTailArgs, OutputFormat};
+use crate::cli::{LogStatArgs, LogTailArgs, SummaryFormat};
 use crate::failure::Failure;
+use crate::output::Reader;
 use crate::signals::Interrupts;
 use crate::{directory, output};
 
@@ -46,28 +48,22 @@ pub(crate) fn stat(arguments: &LogStatArgs) -> Result<(), Failure> {
         segments: stat.segments,
         bytes: stat.bytes,
     };
-    let format = arguments.output.unwrap_or(OutputFormat::Table);
-    output::print_value(&stat, format, || {
-        let mut table = output::table(&[
-            "since",
-            "upper",
-            "transactions",
-            "rows",
-            "frames",
-            "segments",
-            "bytes",
-        ]);
-        table.add_row([
-            stat.since.0,
-            stat.upper.0,
-            stat.transactions,
-            stat.rows,
-            stat.frames,
-            stat.segments,
-            stat.bytes,
-        ]);
-        format!("{table}\n")
-    })
+    if arguments.output == SummaryFormat::Json {
+        return output::print_json(&stat);
+    }
+    let mut table = output::table(&["transactions", "rows", "bytes", "segments", "Times"]);
+    let times = match stat.upper.0.saturating_sub(1) {
+        0 => "none".to_owned(),
+        last => format!("{} to {last}", stat.since.0 + 1),
+    };
+    table.add_row([
+        stat.transactions.to_string(),
+        stat.rows.to_string(),
+        stat.bytes.to_string(),
+        stat.segments.to_string(),
+        times,
+    ]);
+    output::print(output::drawn(&table).as_bytes())
 }
 
 /// Prints transactions as JSON lines, one a transaction.
@@ -76,56 +72,64 @@ pub(crate) async fn tail(arguments: LogTailArgs) -> Result<(), Failure> {
     let log = open(&root)?;
     let last = log.upper().0 - 1;
     let mut after = Time(arguments.after.unwrap_or(last.saturating_sub(arguments.lines)));
-    after = print_from(log.reader(after), after)?;
-    if !arguments.follow {
-        return Ok(());
-    }
+    let mut printed = print_from(log.reader(after), &mut after)?;
     let mut interrupts = Interrupts::new()?;
-    loop {
+    while arguments.follow && printed == Reader::There {
         tokio::select! {
-            () = interrupts.next() => return Ok(()),
+            () = interrupts.next() => break,
             () = tokio::time::sleep(FOLLOW_INTERVAL) => {
                 let log = open(&root)?;
-                after = print_from(log.reader(after), after)?;
+                printed = print_from(log.reader(after), &mut after)?;
             }
+        }
+    }
+    Ok(())
+}
+
+/// Prints what the reader has, and moves `after` to the last Time of it.
+fn print_from(mut reader: LogReader, after: &mut Time) -> Result<Reader, Failure> {
+    // A large transaction comes in parts; it is one line all the same.
+    let mut rows = BTreeMap::new();
+    while let Some(chunk) = reader.next()? {
+        if !chunk.complete {
+            count(&chunk, 0, &mut rows);
+            continue;
+        }
+        let mut text = String::new();
+        for index in 0..chunk.heads.len() {
+            count(&chunk, index, &mut rows);
+            text.push_str(&line(&chunk, index, &rows));
+            rows.clear();
+        }
+        if output::write(text.as_bytes())? == Reader::Gone {
+            return Ok(Reader::Gone);
+        }
+        *after = chunk.last;
+    }
+    Ok(Reader::There)
+}
+
+/// Adds the rows that one transaction of a chunk changes in each table.
+fn count(chunk: &Chunk, index: usize, rows: &mut BTreeMap<String, u32>) {
+    for changes in &chunk.tables {
+        let ends = changes.ends();
+        let before = if index == 0 { 0 } else { ends[index - 1] };
+        let more = ends[index] - before;
+        if more > 0 {
+            *rows.entry(changes.table().name().to_string()).or_default() += more;
         }
     }
 }
 
-/// Prints what the reader has, and returns the last Time of it.
-fn print_from(mut reader: LogReader, after: Time) -> Result<Time, Failure> {
-    let mut last = after;
-    while let Some(chunk) = reader.next()? {
-        output::print(lines(&chunk).as_bytes())?;
-        last = chunk.last;
-    }
-    Ok(last)
-}
-
-fn lines(chunk: &Chunk) -> String {
-    let mut text = String::new();
-    for (index, head) in chunk.heads.iter().enumerate() {
-        let rows: serde_json::Map<_, _> = chunk
-            .tables
-            .iter()
-            .filter_map(|changes| {
-                let ends = changes.ends();
-                let before = if index == 0 { 0 } else { ends[index - 1] };
-                let rows = ends[index] - before;
-                (rows > 0).then(|| (changes.table().name().to_string(), json!(rows)))
-            })
-            .collect();
-        let line = json!({
-            "time": chunk.first.0 + index as u64,
-            "source": &*chunk.source,
-            "position": head.position.map(|position| position.to_string()),
-            "committed_at_us": head.committed_at_us,
-            "logged_at_us": chunk.wall_clock_us,
-            "rows": rows,
-            "complete": chunk.complete,
-        });
-        text.push_str(&line.to_string());
-        text.push('\n');
-    }
-    text
+fn line(chunk: &Chunk, index: usize, rows: &BTreeMap<String, u32>) -> String {
+    let head = &chunk.heads[index];
+    let line = json!({
+        "time": chunk.first.0 + index as u64,
+        "source": &*chunk.source,
+        "position": head.position.map(|position| position.to_string()),
+        "committed_at_us": head.committed_at_us,
+        "logged_at_us": chunk.wall_clock_us,
+        "rows": rows,
+    });
+    line.to_string() + "\n"
 }

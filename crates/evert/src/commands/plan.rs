@@ -23,8 +23,9 @@ pub(crate) async fn plan(arguments: PlanArgs) -> Result<(), Failure> {
     } else {
         Catalogue::default()
     };
-    let planned = intent::plan_only(&text, &catalogue).await?;
-    let mut shown = format!("{}\n", planned.script);
+    let planned = intent::plan_only(&text, &catalogue).await;
+    let planned = planned.map_err(|failure| failure.in_script(&arguments.script))?;
+    let mut shown = planned.script.to_string();
     for view in &planned.program.views {
         shown.push_str(&format!("\n-- how {} is maintained\n{}", view.name, plan::explain(view)));
     }

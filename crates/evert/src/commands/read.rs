@@ -42,7 +42,7 @@ async fn query_at_rest(root: &Path, sql: &str) -> Result<(SchemaRef, Vec<RecordB
 /// Computes the views of a directory at rest from its log.
 pub(crate) fn rebuild(opened: &Opened) -> Result<(Program, Arc<Views>), Failure> {
     let tables = opened.catalogue.tables()?;
-    let program = opened.catalogue.program(tables, &[])?;
+    let program = opened.catalogue.program(tables)?;
     let views = Views::new(program.views.iter().map(ViewInfo::from).collect());
     let reader = opened.log.reader(change::Time::ZERO);
     let dataflow = Dataflow::new(&program.views)?;
@@ -70,11 +70,6 @@ pub(crate) async fn search(arguments: SearchArgs) -> Result<(), Failure> {
 
 /// Prints JSON objects that share their keys.
 fn print_objects(rows: Vec<Map<String, Value>>, format: OutputFormat) -> Result<(), Failure> {
-    if format == OutputFormat::Ndjson {
-        let lines: String =
-            rows.into_iter().map(|row| Value::Object(row).to_string() + "\n").collect();
-        return output::print(lines.as_bytes());
-    }
     let names: Vec<String> =
         rows.first().map(|row| row.keys().cloned().collect()).unwrap_or_default();
     let cell = |row: &Map<String, Value>, name: &String| match row.get(name) {
@@ -82,18 +77,27 @@ fn print_objects(rows: Vec<Map<String, Value>>, format: OutputFormat) -> Result<
         Some(Value::String(text)) => text.clone(),
         Some(other) => other.to_string(),
     };
-    output::print_value(&rows, format, || {
-        if format == OutputFormat::Csv {
-            return csv_of(&names, rows.iter().map(|row| names.iter().map(|name| cell(row, name))));
+    let count = rows.len() as u64;
+    let text = match format {
+        OutputFormat::Json => {
+            Value::Array(rows.into_iter().map(Value::Object).collect()).to_string() + "\n"
         }
-        let header: Vec<&str> = names.iter().map(String::as_str).collect();
-        let mut table = output::table(&header);
-        for row in &rows {
-            table.add_row(names.iter().map(|name| cell(row, name)));
+        OutputFormat::Ndjson => {
+            rows.into_iter().map(|row| Value::Object(row).to_string() + "\n").collect()
         }
-        let found = if rows.len() == 1 { "row" } else { "rows" };
-        format!("{table}\n{} {found}\n", rows.len())
-    })
+        OutputFormat::Csv => {
+            csv_of(&names, rows.iter().map(|row| names.iter().map(|name| cell(row, name))))
+        }
+        OutputFormat::Table => {
+            let header: Vec<&str> = names.iter().map(String::as_str).collect();
+            let mut table = output::table(&header);
+            for row in &rows {
+                table.add_row(names.iter().map(|name| cell(row, name)));
+            }
+            format!("{}\n{}\n", output::drawn(&table), output::counted(count, "row"))
+        }
+    };
+    output::print(text.as_bytes())
 }
 
 fn csv_of(names: &[String], rows: impl Iterator<Item = impl Iterator<Item = String>>) -> String {

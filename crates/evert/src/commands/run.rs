@@ -10,17 +10,22 @@ use crate::pipeline::{self, RunOptions};
 
 /// Runs what the user asks, together with what the directory already holds.
 pub(crate) async fn run(arguments: RunArgs) -> Result<(), Failure> {
-    let text = arguments.script.as_deref().map(script_text).transpose()?.unwrap_or_default();
-    let passing = arguments.dir.data.is_none() && only_passes_through(&text)?;
+    let script = arguments.script.clone().unwrap_or_default();
+    let text = script_text(&script)?;
+    run_text(&arguments, &text).await.map_err(|failure| failure.in_script(&script))
+}
+
+async fn run_text(arguments: &RunArgs, text: &str) -> Result<(), Failure> {
+    let passing = arguments.dir.data.is_none() && only_passes_through(text)?;
     let mut options = RunOptions { once: arguments.once, http: arguments.http };
     if !passing {
-        let prepared = prepare(&arguments.dir.path(), &text).await?;
+        let prepared = prepare(&arguments.dir.path(), text).await?;
         return pipeline::run(prepared, options).await;
     }
     // Nothing could be asked of it later, so nothing is kept, and it ends with its input.
     options.once = true;
     let directory = passing_directory();
-    let outcome = match prepare(&directory, &text).await {
+    let outcome = match prepare(&directory, text).await {
         Ok(prepared) => pipeline::run(prepared, options).await,
         Err(failure) => Err(failure),
     };

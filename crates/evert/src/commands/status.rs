@@ -1,13 +1,16 @@
 //! `evert status`: how far everything is.
 
 use std::path::Path;
+use std::time::Duration;
 
+use comfy_table::Table;
+use indicatif::{HumanBytes, HumanDuration};
 use serve::api::{LogStatus, Phase, SinkStatus, SourceStatus, Status, ViewStatus};
 use serve::client::{Client, ClientError};
 use view::search::SearchReader;
 
 use crate::board::kind;
-use crate::cli::{OutputFormat, StatusArgs};
+use crate::cli::{StatusArgs, SummaryFormat};
 use crate::commands::read::rebuild;
 use crate::failure::Failure;
 use crate::intent::Opened;
@@ -22,8 +25,10 @@ pub(crate) async fn status(arguments: StatusArgs) -> Result<(), Failure> {
         Err(ClientError::NotRunning { .. }) => (at_rest(&root)?, false),
         Err(error) => return Err(error.into()),
     };
-    let format = arguments.output.unwrap_or(OutputFormat::Table);
-    output::print_value(&status, format, || drawn(&status, running))
+    match arguments.output {
+        SummaryFormat::Json => output::print_json(&status),
+        SummaryFormat::Table => output::print(drawn(&status, running).as_bytes()),
+    }
 }
 
 /// The status of a directory that no process runs: what its log and indexes say.
@@ -49,7 +54,7 @@ fn at_rest(root: &Path) -> Result<Status, Failure> {
             phase: Phase::Ended,
             detail: Some("not running".to_owned()),
             held: held.unwrap_or_default(),
-            behind_transactions: 0,
+            behind_transactions: behind(held, snapshot.time),
             lag_ms: None,
         }
     });
@@ -80,50 +85,77 @@ fn at_rest(root: &Path) -> Result<Status, Failure> {
     })
 }
 
+/// How far an index is behind; what cannot be asked is not known to be behind.
+fn behind(held: Option<change::Time>, time: change::Time) -> u64 {
+    held.map_or(0, |held| time.0.saturating_sub(held.0))
+}
+
 fn held_by_index(root: &Path, view: &str) -> Option<change::Time> {
     SearchReader::open(&directory::search_dir(root, view)).ok()?.held().ok()?
 }
 
 fn drawn(status: &Status, running: bool) -> String {
-    let mut text = format!(
-        "{} at Time {}, log of {} bytes\n\n",
-        if running { "Running" } else { "Not running" },
-        status.time,
-        status.log.bytes
-    );
-    let mut sources = output::table(&["source", "kind", "phase", "rows", "position", "lag"]);
+    let since = if running {
+        format!("Running for {}", HumanDuration(Duration::from_millis(status.uptime_ms)))
+    } else {
+        "Not running".to_owned()
+    };
+    let log = HumanBytes(status.log.bytes);
+    let mut text = format!("{since}, at Time {}, with {log} of log.\n", status.time);
+    for table in [drawn_sources(status, running), drawn_views(status), drawn_sinks(status, running)]
+    {
+        if table.row_iter().next().is_some() {
+            text.push('\n');
+            text.push_str(&output::drawn(&table));
+        }
+    }
+    text
+}
+
+fn drawn_sources(status: &Status, running: bool) -> Table {
+    let mut table = output::table(&["source", "kind", "state", "rows", "position", "lag"]);
     for source in &status.sources {
-        sources.add_row([
+        table.add_row([
             source.name.clone(),
             source.kind.clone(),
             phase(source.phase, source.detail.as_deref()),
-            source.rows.to_string(),
+            // Rows are counted by a run, not by the log.
+            if running { source.rows.to_string() } else { String::new() },
             source.position.clone().unwrap_or_default(),
             lag(source),
         ]);
     }
-    let mut views = output::table(&["view", "rows", "searchable"]);
+    table
+}
+
+fn drawn_views(status: &Status) -> Table {
+    let mut table = output::table(&["view", "rows", "searchable"]);
     for view in &status.views {
         let searchable = if view.searchable { "yes" } else { "" };
-        views.add_row([view.name.clone(), view.row_count.to_string(), searchable.to_owned()]);
+        table.add_row([view.name.clone(), view.row_count.to_string(), searchable.to_owned()]);
     }
-    let mut sinks = output::table(&["sink", "view", "kind", "phase", "holds Time", "behind"]);
+    table
+}
+
+fn drawn_sinks(status: &Status, running: bool) -> Table {
+    let mut table = output::table(&["sink", "view", "kind", "state", "holds Time", "behind"]);
     for sink in &status.sinks {
-        sinks.add_row([
+        // At rest, only a target in the data directory can be asked.
+        let is_known = running || sink.held != change::Time::ZERO;
+        let behind = match sink.behind_transactions {
+            0 => "nothing".to_owned(),
+            transactions => output::counted(transactions, "transaction"),
+        };
+        table.add_row([
             sink.name.clone(),
             sink.view.clone(),
             sink.kind.clone(),
             phase(sink.phase, sink.detail.as_deref()),
-            sink.held.to_string(),
-            format!("{} transactions", sink.behind_transactions),
+            if is_known { sink.held.to_string() } else { "see the target".to_owned() },
+            if is_known { behind } else { String::new() },
         ]);
     }
-    for table in [sources, views, sinks] {
-        if table.row_iter().next().is_some() {
-            text.push_str(&format!("{table}\n\n"));
-        }
-    }
-    text
+    table
 }
 
 fn phase(phase: Phase, detail: Option<&str>) -> String {

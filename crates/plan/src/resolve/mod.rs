@@ -116,6 +116,7 @@ impl Resolver<'_> {
         for stage in stages {
             self.stage(stage, &mut scope, &parts, &mut query.pipe_operators);
         }
+        stage::write_out_merged(&mut scope, &mut query.pipe_operators);
         scope
     }
 

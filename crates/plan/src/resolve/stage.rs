@@ -394,7 +394,7 @@ fn is_distinct(groups: &[ExprWithAliasAndOrderBy]) -> bool {
 }
 
 /// Takes the columns away that USING merged into others.
-fn write_out_merged(scope: &mut Scope, resolved: &mut Vec<PipeOperator>) {
+pub(super) fn write_out_merged(scope: &mut Scope, resolved: &mut Vec<PipeOperator>) {
     if scope.columns.iter().any(|column| column.merged) {
         resolved.push(PipeOperator::Select { exprs: all_items(scope) });
         scope.columns.retain(|column| !column.merged);

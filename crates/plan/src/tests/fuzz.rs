@@ -50,11 +50,6 @@ const PIECES: [&str; 24] = [
 ];
 
 fn answer(text: &str) {
-    let started = std::time::Instant::now();
-    answer2(text);
-    if text.len() > 1000 { eprintln!("{:?} {:?}", started.elapsed(), &text[..60]); }
-}
-fn answer2(text: &str) {
     let catalog = shop();
     let result = parse_in(text, &catalog).and_then(|script| plan(&script, &catalog));
     if let Err(Problems { problems, .. }) = result {

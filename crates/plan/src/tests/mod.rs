@@ -2,6 +2,7 @@
 
 #![allow(clippy::too_many_lines, reason = "a test is a table of cases with their answers")]
 
+mod batch;
 mod errors;
 mod fuzz;
 mod plans;

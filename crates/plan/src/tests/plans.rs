@@ -18,8 +18,8 @@ fn a_join_with_an_aggregate_reads_only_what_it_needs() {
                └─ filter sum(o.total) > 10.00
                   └─ aggregate sum(total), count(*) group by region
                      └─ project total, region
-                        └─ join on #keyleft0 = id
-                           ├─ project customer_id, total, CAST(customer_id AS Int64) as #keyleft0
+                        └─ join on #left0 = id
+                           ├─ project customer_id, total, CAST(customer_id AS Int64) as #left0
                            │  └─ project customer_id, total
                            │     └─ filter status != void
                            │        └─ table shop.orders (customer_id, status, total) key (id)
@@ -101,8 +101,8 @@ fn each_operator_has_its_node() {
         &expect![[r#"
             view v(id Int64, status Utf8) key (id)
             └─ project id, status
-               └─ top 5 by #key0, id desc
-                  └─ project id, status, lower(status) as #key0
+               └─ top 5 by #order0, id desc
+                  └─ project id, status, lower(status) as #order0
                      └─ table shop.orders (id, status) key (id)
         "#]],
     );
@@ -140,8 +140,8 @@ fn each_operator_has_its_node() {
         &expect![[r#"
             view v(id Int64, name Utf8) key (id)
             └─ project id, name
-               └─ join on #keyleft0 = id
-                  ├─ project id, customer_id, CAST(customer_id AS Int64) as #keyleft0
+               └─ join on #left0 = id
+                  ├─ project id, customer_id, CAST(customer_id AS Int64) as #left0
                   │  └─ project id, customer_id
                   │     └─ filter total > 1.00
                   │        └─ table shop.orders (id, customer_id, total) key (id)
@@ -155,8 +155,8 @@ fn each_operator_has_its_node() {
         &expect![[r#"
             view v(id Int64, name Utf8) key (id)
             └─ project id, name
-               └─ left join on #keyleft0 = id
-                  ├─ project id, customer_id, CAST(customer_id AS Int64) as #keyleft0
+               └─ left join on #left0 = id
+                  ├─ project id, customer_id, CAST(customer_id AS Int64) as #left0
                   │  └─ table shop.orders (id, customer_id) key (id)
                   └─ project id, name
                      └─ filter region = EU
@@ -193,8 +193,8 @@ fn each_operator_has_its_node() {
         &expect![[r#"
             view v(id Int64, name Utf8) key (id)
             └─ project id, name
-               └─ join on #keyleft0 = id
-                  ├─ project id, customer_id, CAST(customer_id AS Int64) as #keyleft0
+               └─ join on #left0 = id
+                  ├─ project id, customer_id, CAST(customer_id AS Int64) as #left0
                   │  └─ project id, customer_id
                   │     └─ filter total > 100.00
                   │        └─ table shop.orders (id, customer_id, total) key (id)
@@ -208,10 +208,10 @@ fn each_operator_has_its_node() {
         &expect![[r#"
             view v(a Int64, b Int64) key (a, b)
             └─ project id as a, id as b
-               └─ join on #keyleft0 = #keyright0 and CAST(total AS Decimal128(22, 2)) > CAST(id AS Decimal128(22, 2))
-                  ├─ project id, status, total, lower(status) as #keyleft0
+               └─ join on #left0 = #right0 and CAST(total AS Decimal128(22, 2)) > CAST(id AS Decimal128(22, 2))
+                  ├─ project id, status, total, lower(status) as #left0
                   │  └─ table shop.orders (id, status, total) key (id)
-                  └─ project id, name, lower(name) as #keyright0
+                  └─ project id, name, lower(name) as #right0
                      └─ table shop.customers (id, name) key (id)
         "#]],
     );
@@ -356,4 +356,53 @@ fn postgres_words_are_understood() {
                └─ table shop.customers (id, name, region) key (id)
         "#]],
     );
+}
+
+#[test]
+fn everyday_queries_are_planned() {
+    let numeric = |name: &str| {
+        change::with_logical_type(
+            super::field(name, arrow::datatypes::DataType::Decimal256(76, 18)),
+            "numeric",
+        )
+    };
+    let mut catalog = shop();
+    let columns = vec![
+        numeric("price"),
+        numeric("rate"),
+        super::field("userId", arrow::datatypes::DataType::Int64),
+    ];
+    catalog.tables.push(super::table("shop", "prices", columns, vec![2]));
+    let queries = [
+        "select price * rate as p, price / rate as q, round(price, 2) as r, price + 1 as s from prices where price > 1.5 and rate < 3",
+        "select sum(price) as s, avg(price) as a, min(price) as m, sum(price * rate) as t from prices",
+        "select \"userId\" from prices where price between 1 and 2.5",
+        "select id from orders where placed_at >= '2024-01-01' and placed_at < timestamp '2025-01-01 00:00:00'",
+        "select id, placed_at::date as day, extract(year from placed_at) as year from orders",
+        "select id from orders where placed_at + interval '1 day' > '2024-01-01'::timestamptz",
+        "select date_part('hour', placed_at) as hour, count(*) from orders group by 1 order by 1",
+        "select id, case when total > 100 then 'big' when total > 10 then 'small' else 'tiny' end as size from orders",
+        "select coalesce(name, 'unknown') || ' (' || region || ')' as label, id from customers",
+        "select name, count(*) from customers group by name having count(*) > 1 order by count desc limit 10",
+        "select c.name, sum(i.quantity * i.weight) as w from items i join orders o on i.order_id = o.id join customers c on c.id = o.customer_id group by c.id, c.name order by w desc limit 10",
+        "select region from customers where name ilike '%a%' and region in ('EU', 'US') and name is not null",
+        "select t.region, t.n from (select region, count(*) as n from customers group by region) as t where t.n > 1",
+        "from orders o | join customers c on o.customer_id = c.id | where c.region = 'EU' | aggregate count(*) as n group by c.name | order by n desc | limit 3",
+        "from orders | join customers using (id)",
+        "from items | aggregate sum(quantity) as q group by order_id as o | where q > 5 | extend q * 2 as double | drop q",
+        "from customers | extend length(name) as letters | where letters > 3 | as c | select c.name, c.letters | distinct",
+        "select distinct on_time.region as r from customers as on_time",
+        "select split_part(name, ' ', 1) as first, upper(left(name, 1)) as initial, regexp_replace(name, '[0-9]', '') as n, abs(id) as i from customers",
+        "select count(*) filter (where status = 'paid') as paid, count(distinct customer_id) as buyers from orders",
+        "select count(*) as n from (select id from orders union all select id from customers) as both_ids",
+        "select greatest(id, 3) as g, nullif(region, '') as r, md5 from (select id, region, name as md5 from customers) x",
+    ];
+    let mut problems = String::new();
+    for query in queries {
+        let shown = super::shown_in(&format!("create view v as {query}"), &catalog);
+        if shown.starts_with("SQL") {
+            problems.push_str(&shown);
+        }
+    }
+    assert_eq!(problems, "");
 }

@@ -68,13 +68,16 @@ fn a_pipe_is_a_script_of_three_statements() {
             create sink out_to_file from out into 'out.ndjson';
         "#]],
     );
-    check_script("shop | from orders | distinct", &expect![[r#"
+    check_script(
+        "shop | from orders | distinct",
+        &expect![[r#"
         create view result as
           from orders
           |> distinct;
 
         create sink result_to_stdout from result into 'stdout';
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]

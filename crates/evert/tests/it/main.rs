@@ -1,0 +1,16 @@
+//! The binary against real servers, files and terminals: what users are promised, from end to end.
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    clippy::disallowed_methods,
+    clippy::panic,
+    clippy::too_many_lines,
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test may panic, starts threads, and counts small numbers"
+)]
+
+mod crash;
+mod load;
+mod world;
