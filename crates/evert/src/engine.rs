@@ -16,7 +16,7 @@ use dataflow::{Dataflow, FlowError};
 use log::{Chunk, Log, LogReader};
 use plan::ir::ViewPlan;
 use sink::Outbox;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use view::Views;
 
 use crate::failure::Failure;
@@ -41,6 +41,7 @@ pub(crate) struct Outlet {
 pub(crate) struct EngineThread {
     stop: Arc<AtomicBool>,
     failure: mpsc::Receiver<Failure>,
+    at: watch::Receiver<Time>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -57,6 +58,7 @@ impl EngineThread {
         let stop = Arc::new(AtomicBool::new(false));
         let (sender, failure) = mpsc::channel(1);
         let stopping = Arc::clone(&stop);
+        let at = engine.told.subscribe();
         let thread = std::thread::Builder::new()
             .name("engine".to_owned())
             .spawn(move || {
@@ -66,7 +68,7 @@ impl EngineThread {
                 }
             })
             .map_err(|error| Failure::io("cannot start the engine's thread", error))?;
-        Ok(Self { stop, failure, thread: Some(thread) })
+        Ok(Self { stop, failure, at, thread: Some(thread) })
     }
 
     /// Waits until the engine fails; for ever when it does not.
@@ -74,6 +76,17 @@ impl EngineThread {
         match self.failure.recv().await {
             Some(failure) => failure,
             None => pending().await,
+        }
+    }
+
+    /// Waits until all views and all outboxes have moved to a Time; returns why, when they never will.
+    pub(crate) async fn reached(&mut self, goal: Time) -> Result<(), Failure> {
+        let mut at = self.at.clone();
+        tokio::select! {
+            failure = self.failed() => Err(failure),
+            reached = at.wait_for(|&at| at >= goal) => {
+                reached.map(drop).map_err(|_gone| Failure::Ended("the engine"))
+            }
         }
     }
 
@@ -100,6 +113,8 @@ pub(crate) struct Engine {
     boundaries: BTreeSet<Time>,
     at: Time,
     pushed: Time,
+    /// Told of `at` when a step is over; views move a little before, and outboxes one by one.
+    told: watch::Sender<Time>,
 }
 
 impl Engine {
@@ -112,7 +127,8 @@ impl Engine {
     ) -> Self {
         let boundaries = outlets.iter().map(|outlet| outlet.held).collect();
         let (at, pushed) = (Time::ZERO, Time::ZERO);
-        Self { reader, dataflow, views, outlets, boundaries, at, pushed }
+        let told = watch::Sender::new(at);
+        Self { reader, dataflow, views, outlets, boundaries, at, pushed, told }
     }
 
     /// Follows the log until told to stop.
@@ -192,6 +208,7 @@ impl Engine {
             outlet.outbox.put(after, upto, difference.map(|(_, batch)| batch));
         }
         self.at = upto;
+        self.told.send_replace(upto);
         Ok(())
     }
 }

@@ -109,7 +109,17 @@ impl Failure {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Script { .. } | Self::Usage { .. } | Self::View(_) => 2,
-            Self::Source { .. } | Self::Sink { .. } | Self::Serve(_) => 3,
+            Self::Source { source, .. } => match source {
+                SourceError::UnknownUrl { .. } | SourceError::Option { .. } => 2,
+                _ => 3,
+            },
+            Self::Sink { source, .. } => match source {
+                SinkError::UnknownTarget { .. }
+                | SinkError::Address { .. }
+                | SinkError::Option { .. } => 2,
+                _ => 3,
+            },
+            Self::Serve(_) => 3,
             Self::InUse { .. } => 4,
             Self::Log(LogError::DiskFull { .. }) => 6,
             Self::Log(LogError::Damaged { .. } | LogError::Missing { .. }) => 5,
@@ -186,7 +196,11 @@ impl Failure {
             _ => Error::source(self),
         };
         while let Some(error) = cause {
-            writeln!(text, "  because: {error}").expect("writing to a String");
+            // Some say in their own text what their source says.
+            let because = error.to_string();
+            if !text.contains(&because) {
+                writeln!(text, "  because: {because}").expect("writing to a String");
+            }
             cause = error.source();
         }
         if let Some(help) = self.help() {

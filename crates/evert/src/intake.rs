@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use arrow::array::AsArray;
 use async_trait::async_trait;
-use change::catalog::Kind;
-use change::{Part, SourcePosition, TransactionGroup};
+use change::catalog::{Kind, dead_letter_table};
+use change::{Part, SourcePosition, TableChanges, TransactionGroup};
 use log::{Log, LogError};
 use source::{Intake, IntakeError, Resume, Ticket};
 use tokio::sync::watch;
@@ -58,6 +59,7 @@ impl LogIntake {
 #[async_trait]
 impl Intake for LogIntake {
     async fn submit(&self, group: TransactionGroup) -> Result<Ticket, IntakeError> {
+        warn_of_dead_letters(&group);
         let (answer, ticket) = source::ticket();
         let name = Arc::clone(group.source());
         let whole = matches!(group.part(), Part::Whole | Part::Last);
@@ -78,6 +80,29 @@ impl Intake for LogIntake {
         })?;
         Ok(ticket)
     }
+}
+
+/// Says that input was not taken in: once a group, so that bad input floods nobody.
+fn warn_of_dead_letters(group: &TransactionGroup) {
+    let is_dead_letters = |changes: &&TableChanges| {
+        changes.table().name() == dead_letter_table().name() && changes.changes().len() > 0
+    };
+    let Some(letters) = group.tables().iter().find(is_dead_letters) else { return };
+    let rows = letters.changes().rows();
+    let text = |column: &str| {
+        let column = rows.column_by_name(column).expect("the table of dead letters has it");
+        column.as_string::<i32>().value(0).to_owned()
+    };
+    let more = match letters.changes().len() - 1 {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    tracing::warn!(
+        source = %group.source(),
+        "{} was not taken in: {}{more} (see evert.dead_letters)",
+        text("place"),
+        text("reason")
+    );
 }
 
 /// Notes that a group's outcome is known, and what is durable by it.

@@ -48,8 +48,8 @@ pub(crate) struct Prepared {
 
 /// A data directory that is open for writing.
 pub(crate) struct Opened {
-    /// The directory, held alone.
-    pub(crate) directory: Directory,
+    /// The directory, held alone; not held when it is only read.
+    pub(crate) directory: Option<Directory>,
     /// Its log.
     pub(crate) log: Arc<Log>,
     /// The log's identity.
@@ -73,17 +73,17 @@ impl Opened {
                 "the log ended in an unfinished frame, which was never acknowledged; it was cut"
             );
         }
-        Self::with(directory, log, recovery)
+        Self::with(Some(directory), log, recovery)
     }
 
-    /// Takes a directory to read what its log holds; nothing is written.
+    /// Reads what a directory's log holds. Nothing is written, so the directory need not be held: a process may
+    /// start at the same moment.
     pub(crate) fn at_rest(root: &Path) -> Result<Self, Failure> {
-        let directory = Directory::acquire(root)?;
         let (log, recovery) = Log::open_read_only(&directory::log_dir(root), Arc::new(RealDisk))?;
-        Self::with(directory, log, recovery)
+        Self::with(None, log, recovery)
     }
 
-    fn with(directory: Directory, log: Log, recovery: Recovery) -> Result<Self, Failure> {
+    fn with(directory: Option<Directory>, log: Log, recovery: Recovery) -> Result<Self, Failure> {
         let catalogue = Catalogue::read(&log)?;
         let (log_id, positions) = (recovery.log_id, recovery.positions);
         Ok(Self { directory, log: Arc::new(log), log_id, positions, catalogue })
@@ -156,6 +156,7 @@ pub(crate) async fn prepare(root: &Path, text: &str) -> Result<Prepared, Failure
     changes.extend(tables.iter().map(|table| table_row(table)));
     opened.change_catalogue(changes)?;
     let Opened { directory, log, log_id, .. } = opened;
+    let directory = directory.expect("a directory that was opened for writing is held");
     Ok(Prepared { directory, log, log_id, program, sources })
 }
 

@@ -81,9 +81,9 @@ pub(crate) async fn run(prepared: Prepared, options: RunOptions) -> Result<(), F
     let over = stages.until_over(options.once, stopped).await;
     stop.send_replace(!matches!(over, Ok(Over::Done)));
     let outcome = match over {
-        Ok(Over::Done) => stages.drain(&log, &views, &outboxes).await,
+        Ok(Over::Done) => stages.drain(&log, &outboxes).await,
         Ok(Over::Interrupted) => {
-            let drained = stages.drain(&log, &views, &outboxes);
+            let drained = stages.drain(&log, &outboxes);
             tokio::time::timeout(DRAIN_LIMIT, drained).await.unwrap_or_else(|_late| {
                 tracing::warn!(
                     "a sink did not finish in time; the next run goes on where it stopped"
@@ -141,23 +141,11 @@ impl Stages {
     }
 
     /// Brings what is in the log to the views and sinks, and ends both.
-    async fn drain(
-        &mut self,
-        log: &Log,
-        views: &Views,
-        outboxes: &[Arc<Outbox>],
-    ) -> Result<(), Failure> {
+    async fn drain(&mut self, log: &Log, outboxes: &[Arc<Outbox>]) -> Result<(), Failure> {
         while let Some(end) = self.supplies.join_next().await {
             joined(end)?;
         }
-        let reached = async {
-            let goal = Time(log.upper().0 - 1);
-            views.wait_past(goal).await;
-        };
-        tokio::select! {
-            failure = self.engine.failed() => return Err(failure),
-            () = reached => {}
-        }
+        self.engine.reached(Time(log.upper().0 - 1)).await?;
         outboxes.iter().for_each(|outbox| outbox.close());
         while let Some(end) = self.ends.join_next().await {
             joined(end)?;

@@ -7,7 +7,10 @@ use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::context::{SessionConfig, SessionContext};
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{ScalarUDF, Volatility};
+use datafusion::optimizer::Analyzer;
 use datafusion::sql::planner::ParserOptions;
+
+use crate::floats::FloatsBeforeDecimals;
 
 /// PostgreSQL's names of functions that DataFusion calls otherwise.
 const ALIASES: [(&str, &str); 2] = [("ceil", "ceiling"), ("signum", "sign")];
@@ -38,7 +41,10 @@ pub fn session_context() -> SessionContext {
 pub(crate) fn session_state() -> SessionState {
     let mut config = SessionConfig::new().with_target_partitions(1).with_information_schema(true);
     set_dialect(config.options_mut());
-    let mut state = SessionStateBuilder::new().with_config(config).with_default_features().build();
+    let mut rules = Analyzer::new().rules;
+    rules.insert(0, Arc::new(FloatsBeforeDecimals));
+    let builder = SessionStateBuilder::new().with_config(config).with_default_features();
+    let mut state = builder.with_analyzer_rules(rules).build();
     for (name, alias) in ALIASES {
         if let Some(function) = state.scalar_functions().get(name).cloned() {
             let aliased = Arc::new(ScalarUDF::clone(&function).with_aliases([alias]));

@@ -11,6 +11,7 @@ mod catalog;
 pub mod codes;
 mod convert;
 mod explain;
+mod floats;
 mod format;
 mod functions;
 pub mod ir;

@@ -14,7 +14,9 @@ use change::TableName;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::datasource::{MemTable, provider_as_source};
 use datafusion::error::{DataFusionError, Result as PlanResult};
-use datafusion::logical_expr::{Expr, Limit, LogicalPlan, Sort, SortExpr, TableScan};
+use datafusion::logical_expr::{
+    Distinct, Expr, Limit, LogicalPlan, LogicalPlanBuilder, Sort, SortExpr, TableScan,
+};
 
 use crate::codes;
 use crate::functions::session_context;
@@ -58,11 +60,23 @@ async fn run_view(
 ) -> PlanResult<Vec<RecordBatch>> {
     let plan = view.logical.transform_up(|node| with_rows(node, tables))?.data;
     let plan = plan.transform_down(with_ties_broken)?.data;
+    let plan = plan.transform_up(grouped)?.data;
     let context = session_context();
     let state = context.state();
     let physical = state.query_planner().create_physical_plan(&plan, &state).await?;
     let batches = datafusion::physical_plan::collect(physical, context.task_ctx()).await?;
     batches.into_iter().map(|batch| as_schema(&batch, &view.plan.schema)).collect()
+}
+
+/// Makes a distinct the grouping by all columns that DataFusion can run.
+fn grouped(node: LogicalPlan) -> PlanResult<Transformed<LogicalPlan>> {
+    let LogicalPlan::Distinct(Distinct::All(input)) = node else {
+        return Ok(Transformed::no(node));
+    };
+    let columns: Vec<Expr> = input.schema().columns().into_iter().map(Expr::Column).collect();
+    let none: [Expr; 0] = [];
+    let input = Arc::unwrap_or_clone(input);
+    Ok(Transformed::yes(LogicalPlanBuilder::from(input).aggregate(columns, none)?.build()?))
 }
 
 /// Gives the rows the view's field names and nullability.

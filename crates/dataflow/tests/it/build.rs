@@ -171,7 +171,8 @@ impl Query {
             .map(|&(column, desc, first)| key(self.name(column), desc, first))
             .collect();
         keys.extend(self.all().into_iter().map(|name| key(name, false, true)));
-        let limit_text = limit.map_or(String::new(), |limit| format!(" limit {limit}"));
+        // Without a limit DataFusion forgets the order below an offset.
+        let limit_text = format!(" limit {}", limit.unwrap_or(1_000_000));
         let sql = format!(
             "select * from ({}) as q order by {}{limit_text} offset {offset}",
             self.sql,
@@ -340,7 +341,8 @@ fn random_call(random: &mut Random, schema: &SchemaRef) -> Call {
     match random.below(6) {
         0 => (AggregateFunction::Count, None, false, filter),
         1 => (AggregateFunction::Count, Some(any), distinct, filter),
-        2 if schema.field(any).data_type() != &DataType::Boolean => {
+        // NaN: DataFusion's grouped minimum and maximum depend on the order of the rows; see the table test.
+        2 if !matches!(schema.field(any).data_type(), DataType::Boolean | DataType::Float64) => {
             let function = *random.pick(&[AggregateFunction::Min, AggregateFunction::Max]);
             (function, Some(any), false, filter)
         }

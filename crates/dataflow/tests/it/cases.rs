@@ -118,6 +118,19 @@ fn a_distinct_aggregate_counts_equal_floats_once() {
 }
 
 #[test]
+fn nan_is_the_greatest_float_whatever_the_order_of_the_rows() {
+    let table = facts(&[("x", DataType::Float64)]);
+    let calls =
+        [AggregateFunction::Min, AggregateFunction::Max].map(|call| (call, Some(0), false, None));
+    let query = Query::table(&table, &[0]).aggregate(&[], &calls);
+    let mut dataflow = Dataflow::new(&[query.view()]).unwrap();
+    let rows = send(&table, &[(&[float(-f64::NAN)], 1), (&[float(-0.5)], 1), (&[NULL], 1)]);
+    check(&mut dataflow, &[rows], &["-0.5 NaN +1"]);
+    check(&mut dataflow, &[send(&table, &[(&[float(-0.5)], -1)])], &["-0.5 NaN -1", "NaN NaN +1"]);
+    check(&mut dataflow, &[send(&table, &[(&[float(-f64::NAN)], -1)])], &["- - +1", "NaN NaN -1"]);
+}
+
+#[test]
 fn an_aggregate_over_no_rows_is_shown_by_the_first_step() {
     let table = facts(&[("x", DataType::Int64)]);
     let calls = [

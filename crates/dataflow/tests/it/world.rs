@@ -124,6 +124,12 @@ pub(crate) struct Model {
     serial: i64,
 }
 
+/// The changes of a table's part.
+struct Sent {
+    list: Vec<(Vec<Cell>, i64)>,
+    unchanged: Vec<Unchanged>,
+}
+
 impl World {
     /// Two tables with keys and one without.
     pub(crate) fn new() -> Self {
@@ -183,18 +189,18 @@ impl Model {
     }
 
     pub(crate) fn part(&mut self, random: &mut Random, count: usize) -> TableChanges {
-        let (mut list, mut unchanged) = (Vec::new(), Vec::new());
+        let mut sent = Sent { list: Vec::new(), unchanged: Vec::new() };
         for _ in 0..count {
             if random.one_in(60) {
                 self.rows.clear();
-                list.push((self.nulls(), TRUNCATE));
+                sent.list.push((self.nulls(), TRUNCATE));
             } else if self.table.form() == ChangeForm::Exact {
-                self.change_exactly(random, &mut list);
+                self.change_exactly(random, &mut sent.list);
             } else {
-                self.upsert(random, &mut list, &mut unchanged);
+                self.upsert(random, &mut sent);
             }
         }
-        changes(&self.table, &list, unchanged)
+        changes(&self.table, &sent.list, sent.unchanged)
     }
 
     fn nulls(&self) -> Vec<Cell> {
@@ -220,12 +226,7 @@ impl Model {
         }
     }
 
-    fn upsert(
-        &mut self,
-        random: &mut Random,
-        list: &mut Vec<(Vec<Cell>, i64)>,
-        unchanged: &mut Vec<Unchanged>,
-    ) {
+    fn upsert(&mut self, random: &mut Random, sent: &mut Sent) {
         let key = i64::try_from(random.below(24)).unwrap();
         let mut gone = self.nulls();
         gone[0] = Cell::Int(key);
@@ -233,53 +234,46 @@ impl Model {
             // A delete, also of a row that is not there.
             0 | 1 => {
                 self.rows.remove(&key);
-                list.push((gone, -1));
+                sent.list.push((gone, -1));
             }
             // An update of the key that leaves values out.
             2 => {
                 let Some(old) = self.rows.remove(&key) else { return };
-                list.push((gone, -1));
+                sent.list.push((gone, -1));
                 let to = i64::try_from(random.below(24)).unwrap();
                 let base = self.rows.get(&to).cloned().unwrap_or(old);
-                self.set(random, to, Some(&base), list, unchanged);
+                self.set(random, to, Some(&base), sent);
             }
             // An update that leaves values out.
             3..=5 => {
                 let old = self.rows.get(&key).cloned();
-                self.set(random, key, old.as_ref(), list, unchanged);
+                self.set(random, key, old.as_ref(), sent);
             }
             // An equal row.
             6 => {
                 let Some(old) = self.rows.get(&key) else { return };
-                list.push((old.clone(), 1));
+                sent.list.push((old.clone(), 1));
             }
-            _ => self.set(random, key, None, list, unchanged),
+            _ => self.set(random, key, None, sent),
         }
     }
 
-    fn set(
-        &mut self,
-        random: &mut Random,
-        key: i64,
-        old: Option<&Vec<Cell>>,
-        list: &mut Vec<(Vec<Cell>, i64)>,
-        unchanged: &mut Vec<Unchanged>,
-    ) {
+    fn set(&mut self, random: &mut Random, key: i64, old: Option<&Vec<Cell>>, sent: &mut Sent) {
         let mut row = self.row(random);
         row[0] = Cell::Int(key);
-        let mut sent = row.clone();
+        let mut shown = row.clone();
         for column in 1..row.len() {
             if let Some(old) = old.filter(|_| random.one_in(3)) {
                 row[column] = old[column].clone();
-                sent[column] = Cell::Null;
-                unchanged.push(Unchanged {
-                    row: u32::try_from(list.len()).unwrap(),
+                shown[column] = Cell::Null;
+                sent.unchanged.push(Unchanged {
+                    row: u32::try_from(sent.list.len()).unwrap(),
                     column: u32::try_from(column).unwrap(),
                 });
             }
         }
         self.rows.insert(key, row);
-        list.push((sent, 1));
+        sent.list.push((shown, 1));
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use ::plan::ir::ViewPlan;
+use change::catalog::Kind;
 use log::{Log, RealDisk};
 
 use crate::catalogue::Catalogue;
@@ -26,7 +28,11 @@ pub(crate) async fn plan(arguments: PlanArgs) -> Result<(), Failure> {
     let planned = intent::plan_only(&text, &catalogue).await;
     let planned = planned.map_err(|failure| failure.in_script(&arguments.script))?;
     let mut shown = planned.script.to_string();
-    for view in &planned.program.views {
+    // Views that exist already are planned along, but were not asked about.
+    let exists = |name: &str| catalogue.get(Kind::View, name).is_some();
+    let asked = |view: &&ViewPlan| !exists(&view.name) || shown.contains(&view.statement);
+    let views: Vec<&ViewPlan> = planned.program.views.iter().filter(asked).collect();
+    for view in views {
         shown.push_str(&format!("\n-- how {} is maintained\n{}", view.name, plan::explain(view)));
     }
     output::print(shown.as_bytes())

@@ -11,6 +11,14 @@
     reason = "a test may panic, starts threads, and counts small numbers"
 )]
 
+mod cli;
 mod crash;
+mod disk;
+mod documents;
+mod faults;
 mod load;
+mod outages;
+mod page;
+mod same;
+mod user;
 mod world;

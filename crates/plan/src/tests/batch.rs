@@ -107,3 +107,21 @@ async fn aggregates_and_joins_run_as_a_batch() {
     )
     .await;
 }
+
+#[tokio::test]
+async fn a_decimal_beside_a_float_becomes_a_float() {
+    check_rows(
+        "from events
+         |> extend case when country = 'fr' then 'NaN'::double else clicks::double end as x
+         |> where x > 0.25 and x between 2.5 and 'infinity'::double and x not in (5.0)
+         |> select country, x + 0.5 as x
+         |> order by country",
+        &expect![[r#"
+            +---------+-----+
+            | country | x   |
+            +---------+-----+
+            | de      | 3.5 |
+            +---------+-----+"#]],
+    )
+    .await;
+}

@@ -116,6 +116,8 @@ impl SearchIndex {
             .memory_budget_per_thread(SEARCH_WRITER_BYTES)
             .build();
         let writer = index.writer_with_options(options).map_err(fail)?;
+        // Files of a commit that was killed before it was one. The same commit, made again, gives them the same names.
+        writer.garbage_collect_files().wait().map_err(fail)?;
         let reader = SearchReader::new(dir, index)?;
         let uncommitted = HashMap::default();
         let dir = dir.to_owned();

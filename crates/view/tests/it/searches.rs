@@ -438,3 +438,30 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_commit_that_was_killed_before_it_counted_is_made_again() {
+    // The next commit may take in more; with one of these numbers, its files have the names of the killed one's.
+    for more in 0..4 {
+        let dir = TempDir::new().unwrap();
+        let rows = [1, 2, 3].map(|id| (person(id, &format!("row {id}"), "x"), 1));
+        let gone = (person(1, "row 1", "x"), -1);
+        let mut index = open(dir.path(), &[0]);
+        index.apply(&changes(&rows)).unwrap();
+        index.commit(Time(1)).unwrap();
+        let before = std::fs::read(dir.path().join("meta.json")).unwrap();
+        index.apply(&changes(std::slice::from_ref(&gone))).unwrap();
+        index.commit(Time(2)).unwrap();
+        drop(index);
+        // A commit writes its files, among them one that says which rows are gone, and then replaces meta.json.
+        std::fs::write(dir.path().join("meta.json"), before).unwrap();
+
+        let mut index = open(dir.path(), &[0]);
+        assert_eq!(index.held(), Some(Time(1)));
+        assert_eq!(index.contents().unwrap().len(), 3);
+        let come = (0..more).map(|id| (person(10 + id, "new", "x"), 1));
+        index.apply(&changes(&come.chain([gone]).collect::<Vec<_>>())).unwrap();
+        index.commit(Time(3)).unwrap();
+        assert_eq!(index.contents().unwrap().len() as i64, 2 + more);
+    }
+}

@@ -1,0 +1,141 @@
+//! The data directory in trouble: no room, another process, damage. Each has an exit code of its own, and what was
+//! taken in stays.
+
+use std::fmt::Write as _;
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rand::{Rng as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+
+use crate::world::World;
+
+/// A small file system in memory; gone when dropped.
+struct SmallDisk {
+    at: PathBuf,
+}
+
+impl SmallDisk {
+    /// Mounts one; `None` where that is not allowed.
+    fn mount(at: &Path, size: &str) -> Option<Self> {
+        fs::create_dir_all(at).unwrap();
+        let options = format!("size={size},mode=700");
+        let output =
+            Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(at).output();
+        match output {
+            Ok(output) if output.status.success() => Some(Self { at: at.to_owned() }),
+            Ok(output) => {
+                eprintln!("SKIPPED, it takes root: {}", String::from_utf8_lossy(&output.stderr));
+                None
+            }
+            Err(error) => {
+                eprintln!("SKIPPED, mount cannot be run: {error}");
+                None
+            }
+        }
+    }
+
+    fn grow(&self, size: &str) {
+        let options = format!("remount,size={size}");
+        let status = Command::new("mount").args(["-o", &options]).arg(&self.at).status().unwrap();
+        assert!(status.success());
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        Command::new("umount").arg(&self.at).status().map(drop).unwrap_or_default();
+    }
+}
+
+/// Lines that do not compress.
+fn lines(count: u64) -> String {
+    let mut random = ChaCha8Rng::seed_from_u64(3);
+    let mut lines = String::new();
+    for id in 0..count {
+        write!(lines, "{{\"id\":{id},\"text\":\"").unwrap();
+        for _ in 0..25 {
+            write!(lines, "{:016x}", random.next_u64()).unwrap();
+        }
+        lines.push_str("\"}\n");
+    }
+    lines
+}
+
+#[test]
+fn a_full_disk_stops_it_cleanly_and_room_lets_it_go_on() {
+    let place = World::new();
+    let Some(disk) = SmallDisk::mount(&place.path("small"), "6m") else { return };
+    let world = World::with_data(&place.path("small/data"));
+    world.write("events.ndjson", &lines(40_000));
+    let script = world.write(
+        "events.sql",
+        "create source events from 'events.ndjson';
+         create view v as select id, text from events;
+         create sink v_file from v into 'v.ndjson';",
+    );
+    for _ in 0..2 {
+        let ended = world.done(&["run", "--once", &script]);
+        assert_eq!(ended.code, Some(6), "{}", ended.stderr);
+        assert!(ended.stderr.contains("full"), "{}", ended.stderr);
+        assert!(ended.stderr.contains("help: "), "{}", ended.stderr);
+    }
+    disk.grow("200m");
+    world.ok(&["run", "--once", &script]);
+    assert!(world.read("v.ndjson") == world.read("events.ndjson"), "every line, once, in order");
+}
+
+#[test]
+fn a_directory_in_use_is_left_alone() {
+    let world = World::new();
+    let mut running = world.start(&["run", "demo | from orders | orders.ndjson"]);
+    running.until("it answers", || world.status().is_ok());
+    let ended = world.done(&["run", "demo | from orders | others.ndjson"]);
+    assert_eq!(ended.code, Some(4), "{}", ended.stderr);
+    assert!(ended.stderr.contains("error[EVT002]"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("in use by process"), "{}", ended.stderr);
+    assert!(!world.path("others.ndjson").exists(), "nothing of it was begun");
+    assert!(world.status().is_ok(), "the other one lives on");
+    assert_eq!(running.terminate().code, Some(0));
+}
+
+#[test]
+fn damage_in_the_middle_of_the_log_is_told_and_not_cut() {
+    let world = World::new();
+    let script = world.write(
+        "shop.sql",
+        "create source shop from 'demo' (limit = '300', rate = '0');
+         create view v as select id, status from orders; create sink s from v into 'v.ndjson';",
+    );
+    world.ok(&["run", "--once", &script]);
+    let entries = fs::read_dir(world.data().join("log")).unwrap();
+    let mut files: Vec<(u64, PathBuf)> = entries
+        .map(|entry| entry.unwrap().path())
+        .map(|path| (fs::metadata(&path).unwrap().len(), path))
+        .collect();
+    files.sort();
+    let (_, path) = files.pop().unwrap();
+    // The end of what was written: the rest of a segment may be reserved.
+    let bytes = fs::read(&path).unwrap();
+    let end = bytes.iter().rposition(|&byte| byte != 0).unwrap();
+    let middle = end / 2;
+    let segment = OpenOptions::new().write(true).open(&path).unwrap();
+    segment.write_all_at(&[!bytes[middle]], middle as u64).unwrap();
+    for arguments in [&["run", "--once", &script][..], &["query", "select * from v"]] {
+        let ended = world.done(arguments);
+        assert_eq!(ended.code, Some(5), "{arguments:?}: {}", ended.stderr);
+        assert!(ended.stderr.contains("error[LOG"), "{}", ended.stderr);
+        assert!(ended.stderr.contains("help: "), "{}", ended.stderr);
+    }
+    let after = fs::read(&path).unwrap();
+    assert_eq!(after.len(), bytes.len(), "nothing was cut");
+
+    // A tail that a crash tore is another thing: it is cut, and the run goes on.
+    segment.write_all_at(&[bytes[middle]], middle as u64).unwrap();
+    segment.set_len(end as u64 - 3).unwrap();
+    let once = world.done(&["run", "--once", &script]);
+    assert_eq!(once.code, Some(0), "{}", once.stderr);
+    assert!(once.stderr.contains("unfinished frame"), "{}", once.stderr);
+}

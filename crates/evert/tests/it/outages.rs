@@ -1,0 +1,157 @@
+//! Servers that are gone for a while: whoever needs them waits and says so, the others go on, and in the end nothing
+//! is missing and nothing is there twice.
+
+use std::time::Duration;
+
+use serve::api::Phase;
+use servers::{Postgres, PostgresOptions, Stop, wait_until};
+
+use crate::world::{Running, World, json_rows};
+
+/// How long a server is gone. The pauses between attempts grow from 0.1 s to 5 s, so this sees six attempts, of which
+/// the last pause is near the longest; a minute would only repeat that one.
+const GONE: Duration = Duration::from_secs(6);
+
+struct Servers {
+    source: Postgres,
+    target: Postgres,
+}
+
+impl Servers {
+    fn start() -> Self {
+        let start = || Postgres::start(PostgresOptions::quick()).unwrap();
+        let servers = Self { source: start(), target: start() };
+        let rows = "insert into t select i, 'row ' || i from generate_series(1, 1000) i";
+        servers
+            .source
+            .psql(&format!("create table t (id int primary key, name text); {rows}"))
+            .unwrap();
+        servers
+    }
+
+    fn script(&self, world: &World) -> String {
+        let (source, target) = (self.source.url("postgres"), self.target.url("postgres"));
+        let text = format!(
+            "create source shop from '{source}';
+             create view v as select id, name from t;
+             create sink v_table from v into '{target}/v';
+             create sink v_search from v into 'search';
+             create sink v_file from v into 'v.ndjson';"
+        );
+        world.write("shop.sql", &text)
+    }
+
+    fn change(&self, round: u32) {
+        let sql = format!(
+            "update t set name = name || '{round}' where id % 7 = 0; delete from t where id % 10 = {round};
+             insert into t select i, null from generate_series({round}000, {round}500) i"
+        );
+        self.source.psql(&sql).unwrap();
+    }
+
+    /// Whether the target's table holds what the source's does.
+    fn equal(&self) -> bool {
+        let rows = |server: &Postgres, table: &str| {
+            server.psql(&format!("select id, name from {table} order by id")).unwrap_or_default()
+        };
+        let expected = rows(&self.source, "t");
+        !expected.is_empty() && rows(&self.target, "v") == expected
+    }
+}
+
+/// Looks for a while that a run goes on.
+#[track_caller]
+fn lives_on(running: &mut Running) {
+    assert!(!wait_until(GONE, || running.has_ended()), "it ended:\n{}", running.stderr());
+}
+
+#[test]
+fn a_source_that_is_gone_is_waited_for() {
+    let mut servers = Servers::start();
+    let world = World::new();
+    let mut running = world.start(&["run", &servers.script(&world)]);
+    running.until("the first copy arrives", || servers.equal());
+    for stop in [Stop::Fast, Stop::Immediate] {
+        servers.source.stop(stop).unwrap();
+        running.until("the status says that the source waits", || {
+            world.status().is_ok_and(|status| status.sources[0].phase == Phase::Waiting)
+        });
+        if stop == Stop::Fast {
+            lives_on(&mut running);
+            let shown = world.ok(&["status"]);
+            assert!(shown.contains("waiting"), "{shown}");
+            assert!(running.stderr().contains("cannot be reached"), "{}", running.stderr());
+            let rows = world.query("select count(*) as n from v");
+            assert_eq!(rows, [r#"{"n":1000}"#], "what was there can be read meanwhile");
+        }
+        servers.source.start_again().unwrap();
+        servers.change(if stop == Stop::Fast { 2 } else { 3 });
+        running.until("what changed arrives", || servers.equal());
+        let status = world.status().unwrap();
+        assert_eq!(status.sources[0].phase, Phase::Streaming);
+    }
+    assert_eq!(running.terminate().code, Some(0));
+}
+
+#[test]
+fn a_target_that_is_gone_holds_up_nobody_and_catches_up() {
+    let mut servers = Servers::start();
+    let world = World::new();
+    let mut running = world.start(&["run", &servers.script(&world)]);
+    running.until("the first copy arrives", || servers.equal());
+    servers.target.stop(Stop::Immediate).unwrap();
+    servers.change(2);
+    let expected = servers.source.psql("select row_to_json(t)::text from t").unwrap();
+    let count = expected.lines().count();
+    let wanted = [format!("{{\"n\":{count}}}")];
+    running.until("the view goes on", || {
+        world.query("select count(*) as n from v") == wanted
+    });
+    running.until("the search index goes on", || {
+        let status = world.status().unwrap();
+        status.sinks[1].behind_transactions == 0 && status.sinks[0].behind_transactions > 0
+    });
+    running.until("the status says that the table waits", || {
+        world.status().unwrap().sinks[0].phase == Phase::Waiting
+    });
+    lives_on(&mut running);
+    servers.change(4);
+    servers.target.start_again().unwrap();
+    running.until("the table catches up", || servers.equal());
+    assert_eq!(running.terminate().code, Some(0));
+    let expected = servers.source.psql("select row_to_json(t)::text from t").unwrap();
+    assert_eq!(world.query("select * from v"), json_rows(&expected));
+}
+
+#[test]
+fn a_dropped_source_leaves_nothing_and_can_be_made_anew() {
+    let servers = Servers::start();
+    let world = World::new();
+    let script = servers.script(&world);
+    world.ok(&["run", "--once", &script]);
+    assert!(servers.equal(), "the end of `--once` is that the target holds everything");
+    let left = "select (select count(*) from pg_replication_slots) +
+                (select count(*) from pg_publication)";
+    assert_ne!(servers.source.psql(left).unwrap(), "0");
+
+    let ended = world.done(&["drop", "shop"]);
+    assert_eq!(ended.code, Some(2), "a source that is read is kept: {}", ended.stderr);
+    for name in ["v_table", "v_search", "v_file", "v", "shop"] {
+        world.ok(&["drop", name]);
+    }
+    assert_eq!(servers.source.psql(left).unwrap(), "0", "slot and publication are gone");
+    assert_eq!(world.done(&["drop", "shop"]).code, Some(2), "it is not there any more");
+
+    // What is deleted meanwhile is told by nobody: it must go because the source begins anew.
+    servers
+        .source
+        .psql("delete from t where id % 3 = 0; update t set id = id + 5000 where id % 3 = 1")
+        .unwrap();
+    let mut running = world.start(&["run", &script]);
+    running.until("the table is right", || servers.equal());
+    servers.change(2);
+    running.until("the table follows", || servers.equal());
+    assert_eq!(running.terminate().code, Some(0));
+    let expected = servers.source.psql("select row_to_json(t)::text from t").unwrap();
+    assert_eq!(world.query("select * from v"), json_rows(&expected));
+}
