@@ -174,5 +174,5 @@ async fn open_patiently(config: &SinkConfig) -> Result<Box<dyn Sink>, SinkError>
 }
 
 fn failed(config: &SinkConfig, source: SinkError) -> Failure {
-    Failure::Sink { name: config.name.clone(), source }
+    Failure::sink(&config.name, source)
 }

@@ -81,12 +81,9 @@ impl EngineThread {
 
     /// Waits until all views and all outboxes have moved to a Time; returns why, when they never will.
     pub(crate) async fn reached(&mut self, goal: Time) -> Result<(), Failure> {
-        let mut at = self.at.clone();
-        tokio::select! {
-            failure = self.failed() => Err(failure),
-            reached = at.wait_for(|&at| at >= goal) => {
-                reached.map(drop).map_err(|_gone| Failure::Ended("the engine"))
-            }
+        match self.at.wait_for(|&at| at >= goal).await {
+            Ok(_reached) => Ok(()),
+            Err(_gone) => Err(self.failure.recv().await.unwrap_or(Failure::Ended("the engine"))),
         }
     }
 

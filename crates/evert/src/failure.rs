@@ -57,7 +57,7 @@ pub(crate) enum Failure {
         /// The source.
         name: String,
         /// Why.
-        source: SourceError,
+        source: Box<SourceError>,
     },
     /// A sink failed for good.
     #[error("sink {name}: {source}")]
@@ -65,7 +65,7 @@ pub(crate) enum Failure {
         /// The sink.
         name: String,
         /// Why.
-        source: SinkError,
+        source: Box<SinkError>,
     },
     /// The engine failed.
     #[error(transparent)]
@@ -105,21 +105,23 @@ impl Failure {
         Self::Io { what: what.into(), source }
     }
 
+    /// A source failed for good.
+    pub(crate) fn source(name: impl Into<String>, source: SourceError) -> Self {
+        Self::Source { name: name.into(), source: Box::new(source) }
+    }
+
+    /// A sink failed for good.
+    pub(crate) fn sink(name: impl Into<String>, source: SinkError) -> Self {
+        Self::Sink { name: name.into(), source: Box::new(source) }
+    }
+
     /// The exit code, as `evert --help` lists them.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Script { .. } | Self::Usage { .. } | Self::View(_) => 2,
-            Self::Source { source, .. } => match source {
-                SourceError::UnknownUrl { .. } | SourceError::Option { .. } => 2,
-                _ => 3,
-            },
-            Self::Sink { source, .. } => match source {
-                SinkError::UnknownTarget { .. }
-                | SinkError::Address { .. }
-                | SinkError::Option { .. } => 2,
-                _ => 3,
-            },
-            Self::Serve(_) => 3,
+            Self::Source { source, .. } if names_no_source(source) => 2,
+            Self::Sink { source, .. } if names_no_sink(source) => 2,
+            Self::Source { .. } | Self::Sink { .. } | Self::Serve(_) => 3,
             Self::InUse { .. } => 4,
             Self::Log(LogError::DiskFull { .. }) => 6,
             Self::Log(LogError::Damaged { .. } | LogError::Missing { .. }) => 5,
@@ -208,6 +210,17 @@ impl Failure {
         }
         text
     }
+}
+
+/// Whether the script is wrong, and not the system that it names.
+fn names_no_source(error: &SourceError) -> bool {
+    matches!(error, SourceError::UnknownUrl { .. } | SourceError::Option { .. })
+}
+
+/// The same of a sink.
+fn names_no_sink(error: &SinkError) -> bool {
+    use SinkError::{Address, Option, UnknownTarget};
+    matches!(error, UnknownTarget { .. } | Address { .. } | Option { .. })
 }
 
 /// `error[SQL010]`, bold and red on a terminal.

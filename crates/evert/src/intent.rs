@@ -179,7 +179,7 @@ async fn open_source(
     spec: &SourceSpec,
     opened: &Opened,
 ) -> Result<(Supply, Vec<Arc<TableSchema>>), Failure> {
-    let failed = |source| Failure::Source { name: spec.name.clone(), source };
+    let failed = |error| Failure::source(&spec.name, error);
     let url = expand(&spec.url)?;
     let config =
         SourceConfig { name: spec.name.as_str().into(), url, options: spec.options.clone() };
@@ -262,7 +262,7 @@ pub(crate) async fn plan_only(text: &str, catalogue: &Catalogue) -> Result<Plann
         if tables.iter().any(|table| *table.name().source == *spec.name) {
             continue;
         }
-        let failed = |source| Failure::Source { name: spec.name.clone(), source };
+        let failed = |error| Failure::source(&spec.name, error);
         let url = expand(&spec.url)?;
         let config =
             SourceConfig { name: spec.name.as_str().into(), url, options: spec.options.clone() };

@@ -65,9 +65,9 @@ pub(crate) async fn supply(
                 }
                 resume = intake.resume(&name, &resume).await?;
                 supply.source = source::open(supply.config.clone())
-                    .map_err(|source| Failure::Source { name: name.to_string(), source })?;
+                    .map_err(|error| Failure::source(&*name, error))?;
             }
-            Err(source) => return Err(Failure::Source { name: name.to_string(), source }),
+            Err(error) => return Err(Failure::source(&*name, error)),
         }
     }
     unreachable!("attempts are not counted out")

@@ -28,7 +28,9 @@ pub(crate) async fn drop(arguments: DropArgs) -> Result<(), Failure> {
             remove_index(&root, &opened.catalogue, name)?;
             opened.change_catalogue(vec![removal(kind, name)])?;
         }
-        _ => opened.change_catalogue(vec![removal(kind, name)])?,
+        Kind::View | Kind::SourceState | Kind::Table => {
+            opened.change_catalogue(vec![removal(kind, name)])?
+        }
     }
     output::print(format!("dropped {} {name}\n", kind.as_str()).as_bytes())
 }
@@ -66,7 +68,7 @@ async fn drop_source(opened: &mut Opened, name: &str, force: bool) -> Result<(),
                     "{error}; its slot and publication may still be there"
                 );
             }
-            Err(source) => return Err(Failure::Source { name: name.to_owned(), source }),
+            Err(error) => return Err(Failure::source(name, error)),
         }
     }
     intent::forget_source(opened, name)

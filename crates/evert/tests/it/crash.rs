@@ -21,6 +21,7 @@ use serde_json::Value;
 use serve::api::Phase;
 use serve::client::ClientError;
 use servers::{Postgres, PostgresOptions, Stop, wait_until};
+use tokio_postgres::Row;
 use view::search::SearchReader;
 
 use crate::load::{ACCOUNTS, BATCH, Load, connect};
@@ -59,6 +60,10 @@ const SEARCHED: [&str; 2] = ["by_customer", "notes"];
 const ONE_MOMENT: &str =
     "select t.total, t.accounts, t.moves, m.transfers, b.lines, b.total as bulk
     from totals t cross join moved m cross join bulk_totals b";
+
+/// The same in the target, for the two tables with sums.
+const IN_THE_TARGET: &str = "select t.total::text, t.accounts, t.moves::bigint, b.lines, b.total::text
+    from totals t cross join bulk_totals b";
 
 #[test]
 fn survives_kill_9_and_restarts() {
@@ -209,8 +214,10 @@ struct Seen {
     tables: u64,
     /// States of the views.
     views: u64,
-    /// Questions that nobody was there to answer.
+    /// Questions to which there was no answer, or nothing yet.
     unanswered: u64,
+    /// The moves of all accounts that the target had last; they only grow.
+    moves: i64,
 }
 
 /// The reader, on its own thread.
@@ -235,45 +242,24 @@ impl Watch {
 }
 
 async fn read(target: &str, world: &World, stop: &AtomicBool) -> Seen {
-    let (mut seen, mut client, mut moves) = (Seen::default(), None, -1);
+    let (mut seen, mut client) = (Seen::default(), None);
     while !stop.load(Ordering::Relaxed) {
         if client.is_none() {
             client = connect(target).await;
         }
-        let sql = "select t.total::text, t.accounts, t.moves::bigint, b.lines, b.total::text
-                   from totals t cross join bulk_totals b";
-        let answer = match &client {
-            Some(client) => client.query(sql, &[]).await,
-            None => Ok(Vec::new()),
-        };
-        match answer.as_deref() {
-            // The first step may come before the backfill: no rows, which have no sum.
-            Ok([row]) if moves < 0 && row.get::<_, Option<&str>>(0).is_none() => {
-                assert_eq!(row.get::<_, i64>(1), 0, "accounts without a total");
-                seen.unanswered += 1;
-            }
-            Ok([row]) => {
-                let now: i64 = row.get(2);
-                assert!(now >= moves, "the table went back from {moves} moves to {now}");
-                assert!(now % 2 == 0, "half a transfer: {now} moves");
-                assert_eq!(row.get::<_, &str>(0), "0", "the total of the target's accounts");
-                assert_eq!(row.get::<_, i64>(1), ACCOUNTS, "the target's accounts");
-                assert_eq!(row.get::<_, i64>(3) % BATCH, 0, "whole batches in the target");
-                assert!(row.get::<_, Option<&str>>(4).is_none_or(|total| total == "0"));
-                moves = now;
-                seen.tables += 1;
-            }
-            // Before the first step of both sinks there are no tables, or no rows.
-            Ok([]) if moves < 0 => seen.unanswered += 1,
-            Ok(rows) => panic!("{} rows in a table that has one", rows.len()),
-            Err(error) => {
-                let code = error.code().map(|code| code.code().to_owned());
-                let missing = code.as_deref() == Some("42P01") && moves < 0;
-                let away = code.is_none_or(|code| code.starts_with("57"));
-                assert!(missing || away, "{error:?}");
-                client = client.filter(|_| missing);
-                seen.unanswered += 1;
-            }
+        match &client {
+            Some(connected) => match connected.query(IN_THE_TARGET, &[]).await {
+                Ok(rows) => check_tables(&rows, &mut seen),
+                Err(error) => {
+                    let code = error.code().map(|code| code.code().to_owned());
+                    let missing = code.as_deref() == Some("42P01") && seen.moves == 0;
+                    let away = code.is_none_or(|code| code.starts_with("57"));
+                    assert!(missing || away, "{error:?}");
+                    client = client.filter(|_| missing);
+                    seen.unanswered += 1;
+                }
+            },
+            None => seen.unanswered += 1,
         }
         match world.client().query(ONE_MOMENT, None).await {
             Ok(answer) => {
@@ -294,6 +280,30 @@ async fn read(target: &str, world: &World, stop: &AtomicBool) -> Seen {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     seen
+}
+
+/// Checks one state of the target's tables, each of which is at some Time of its own.
+fn check_tables(rows: &[Row], seen: &mut Seen) {
+    let [row] = rows else {
+        // Before the first step of both sinks, and never again.
+        assert!(rows.is_empty() && seen.moves == 0, "{} rows, {seen:?}", rows.len());
+        return seen.unanswered += 1;
+    };
+    let (total, accounts): (Option<&str>, i64) = (row.get(0), row.get(1));
+    if total.is_none() && seen.moves == 0 {
+        // The first step may come before the backfill: no rows, which have no sum.
+        assert_eq!(accounts, 0, "accounts without a total");
+        return seen.unanswered += 1;
+    }
+    assert_eq!(total, Some("0"), "the total of the target's accounts");
+    assert_eq!(accounts, ACCOUNTS, "the target's accounts");
+    let moves = row.get::<_, i64>(2);
+    assert!(moves >= seen.moves, "the table went back to {moves} moves: {seen:?}");
+    assert_eq!(moves % 2, 0, "half a transfer");
+    assert_eq!(row.get::<_, i64>(3) % BATCH, 0, "whole batches in the target");
+    assert!(row.get::<_, Option<&str>>(4).is_none_or(|total| total == "0"), "half a batch");
+    seen.moves = moves;
+    seen.tables += 1;
 }
 
 /// Checks one state of the views: the empty one before the backfill, or one that the source had.

@@ -5,7 +5,6 @@
 //! `<!-- refused: SQL031 -->` that it is refused with that code.
 
 use std::fs;
-use std::path::Path;
 
 use servers::{Postgres, PostgresOptions, Signal, free_port};
 
@@ -303,13 +302,13 @@ fn the_data_directory_and_the_error_are_as_the_operations_show_them() {
     user.write("events.ndjson", "{\"id\":1}\nbad\n");
     let pipe = "events.ndjson (follow = $$true$$, columns = $$id bigint$$) | search";
     let mut job = user.start(&["run", pipe]);
-    let index = user.dir().join(".evert/search/events");
-    job.until("the index is there", |_| index.is_dir());
+    let there = |name: &str| user.dir().join(".evert").join(name).exists();
+    job.until("it answers", |_| there("search/events") && there("evert.sock"));
     let blocks = blocks(OPERATIONS);
     let tree = blocks.iter().find(|block| block.text.starts_with(".evert/")).unwrap();
     for line in tree.text.lines().skip(1) {
         let name = line.split_whitespace().next().unwrap().replace("VIEW", "events");
-        assert!(Path::exists(&user.dir().join(".evert").join(&name)), "{name}");
+        assert!(there(&name), "{name}");
     }
     let shown = blocks.iter().find(|block| block.text.starts_with("error[EVT002]")).unwrap();
     let ended = user.evert(&["run"]);

@@ -5,6 +5,7 @@
     clippy::cast_sign_loss,
     clippy::disallowed_methods,
     clippy::panic,
+    clippy::print_stderr,
     clippy::too_many_lines,
     clippy::unwrap_used,
     clippy::wildcard_enum_match_arm,

@@ -104,9 +104,7 @@ fn a_target_that_is_gone_holds_up_nobody_and_catches_up() {
     let expected = servers.source.psql("select row_to_json(t)::text from t").unwrap();
     let count = expected.lines().count();
     let wanted = [format!("{{\"n\":{count}}}")];
-    running.until("the view goes on", || {
-        world.query("select count(*) as n from v") == wanted
-    });
+    running.until("the view goes on", || world.query("select count(*) as n from v") == wanted);
     running.until("the search index goes on", || {
         let status = world.status().unwrap();
         status.sinks[1].behind_transactions == 0 && status.sinks[0].behind_transactions > 0
