@@ -45,6 +45,7 @@ impl Servers {
 }
 
 impl ProcessBackend {
+    #[expect(clippy::too_many_arguments, reason = "the parts of a process, named in one place")]
     pub(crate) fn new(
         log: &Arc<Log>,
         views: &Arc<Views>,

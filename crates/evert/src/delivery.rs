@@ -3,12 +3,13 @@
 //! What makes the second attempt safe is the sink itself: it is opened anew and asked which Time it holds. A commit
 //! whose answer was lost is so told apart from one that did not happen.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use change::Time;
 use log::Log;
-use plan::ir::Program;
+use plan::ir::{Program, SinkSpec};
 use sink::{Outbox, Sink, SinkConfig, SinkError, Step};
 use tokio::sync::watch;
 use view::{ViewInfo, Views};
@@ -18,6 +19,7 @@ use crate::directory::Directory;
 use crate::engine::Outlet;
 use crate::environment::expand;
 use crate::failure::Failure;
+use crate::intent::is_stream;
 
 /// The longest pause between attempts.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -41,6 +43,7 @@ impl Delivery {
         log_id: [u8; 16],
         once: bool,
     ) -> Result<Vec<Self>, Failure> {
+        none_share_a_target(&program.sinks)?;
         let mut deliveries = Vec::new();
         for spec in &program.sinks {
             let view = program.views.iter().position(|view| view.name == spec.view);
@@ -89,6 +92,22 @@ impl Delivery {
     pub(crate) fn outbox(&self) -> Arc<Outbox> {
         Arc::clone(&self.outbox)
     }
+}
+
+/// Fails when two sinks write to one place, where each would undo what the other does.
+fn none_share_a_target(sinks: &[SinkSpec]) -> Result<(), Failure> {
+    // Streams take what comes, and each view has a search index of its own.
+    let has_place = |sink: &&SinkSpec| !is_stream(&sink.url) && sink.url != "search";
+    let mut targets = BTreeMap::new();
+    for sink in sinks.iter().filter(has_place) {
+        if let Some(other) = targets.insert(&sink.url, &sink.name) {
+            return Err(Failure::Usage {
+                what: format!("sinks {other} and {} write to the same target", sink.name),
+                help: format!("give one of them another target, or `evert drop {other}` first"),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Moves what the outbox receives to the sink until the outbox is closed and empty, or the sink is.

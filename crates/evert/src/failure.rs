@@ -93,11 +93,10 @@ impl From<Problems> for Failure {
 impl Failure {
     /// Names the file that a script came from, when it came from one.
     pub(crate) fn in_script(self, argument: &str) -> Self {
-        match self {
-            Self::Script { problems, .. } if argument == problems.text => problems.into(),
-            Self::Script { problems, .. } => Self::Script { name: argument.to_owned(), problems },
-            other => other,
-        }
+        let Self::Script { problems, .. } = self else { return self };
+        let is_file = argument.ends_with(".sql") && argument != problems.text;
+        let name = if is_file { argument } else { "script" }.to_owned();
+        Self::Script { name, problems }
     }
 
     /// Describes a failed operation on a file.
@@ -121,6 +120,7 @@ impl Failure {
             Self::Script { .. } | Self::Usage { .. } | Self::View(_) => 2,
             Self::Source { source, .. } if names_no_source(source) => 2,
             Self::Sink { source, .. } if names_no_sink(source) => 2,
+            Self::Sink { source, .. } if source.is_disk_full() => 6,
             Self::Source { .. } | Self::Sink { .. } | Self::Serve(_) => 3,
             Self::InUse { .. } => 4,
             Self::Log(LogError::DiskFull { .. }) => 6,
@@ -191,12 +191,7 @@ impl Failure {
             return render_problems(name, problems, graphical);
         }
         let mut text = format!("{}: {self}\n", title(self.code(), graphical));
-        let mut cause = match self {
-            // These show their source in their own text.
-            Self::Source { source, .. } => source.source(),
-            Self::Sink { source, .. } => source.source(),
-            _ => Error::source(self),
-        };
+        let mut cause = Error::source(self);
         while let Some(error) = cause {
             // Some say in their own text what their source says.
             let because = error.to_string();

@@ -85,7 +85,7 @@ impl Intake for LogIntake {
 /// Says that input was not taken in: once a group, so that bad input floods nobody.
 fn warn_of_dead_letters(group: &TransactionGroup) {
     let is_dead_letters = |changes: &&TableChanges| {
-        changes.table().name() == dead_letter_table().name() && changes.changes().len() > 0
+        changes.table().name() == dead_letter_table().name() && !changes.changes().is_empty()
     };
     let Some(letters) = group.tables().iter().find(is_dead_letters) else { return };
     let rows = letters.changes().rows();

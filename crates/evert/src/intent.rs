@@ -34,12 +34,10 @@ const UNNAMED_VIEW: &str = "result";
 
 /// All that a run needs.
 pub(crate) struct Prepared {
-    /// The directory, held alone.
-    pub(crate) directory: Directory,
-    /// Its log.
-    pub(crate) log: Arc<Log>,
-    /// The log's identity, which sinks keep beside their Time.
-    pub(crate) log_id: [u8; 16],
+    /// The directory, held alone, and its log.
+    pub(crate) opened: Opened,
+    /// What the catalogue does not know yet; noted when the sinks have turned out to be as they should.
+    pub(crate) news: Vec<CatalogChange>,
     /// What runs.
     pub(crate) program: Program,
     /// The sources, open.
@@ -126,9 +124,9 @@ pub(crate) fn append_durably(log: &Log, group: &TransactionGroup) -> Result<(), 
     }
 }
 
-/// Opens the directory, plans the script together with what the directory holds, and notes what is new.
+/// Opens the directory, plans the script together with what the directory holds, and finds what is new.
 pub(crate) async fn prepare(root: &Path, text: &str) -> Result<Prepared, Failure> {
-    let mut opened = Opened::new(root)?;
+    let opened = Opened::new(root)?;
     let script = plan::parse_in(text, &opened.catalogue.for_planner(Vec::new()))?;
     let specs = sources_of(&script, &opened.catalogue)?;
     let mut sources = Vec::new();
@@ -152,12 +150,9 @@ pub(crate) async fn prepare(root: &Path, text: &str) -> Result<Prepared, Failure
                 .to_owned(),
         });
     }
-    let mut changes = kept_statements(&program);
-    changes.extend(tables.iter().map(|table| table_row(table)));
-    opened.change_catalogue(changes)?;
-    let Opened { directory, log, log_id, .. } = opened;
-    let directory = directory.expect("a directory that was opened for writing is held");
-    Ok(Prepared { directory, log, log_id, program, sources })
+    let mut news = kept_statements(&program);
+    news.extend(tables.iter().map(|table| table_row(table)));
+    Ok(Prepared { opened, news, program, sources })
 }
 
 /// The sources to open: those of the catalogue and those of the script.

@@ -28,8 +28,9 @@ use crate::engine::EngineThread;
 use crate::failure::Failure;
 use crate::intake::LogIntake;
 use crate::intent::Prepared;
+use crate::progress;
+use crate::signals::Interrupts;
 use crate::supply::supply;
-use crate::{progress, signals};
 
 /// How long the stages may take, after an interrupt, to finish what they have begun.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
@@ -44,8 +45,14 @@ pub(crate) struct RunOptions {
 }
 
 /// Runs what was prepared until it is done, interrupted, or fails for good.
-pub(crate) async fn run(prepared: Prepared, options: RunOptions) -> Result<(), Failure> {
-    let Prepared { directory, log, log_id, program, sources } = prepared;
+pub(crate) async fn run(
+    prepared: Prepared,
+    options: RunOptions,
+    mut interrupts: Interrupts,
+) -> Result<(), Failure> {
+    let Prepared { mut opened, news, program, sources } = prepared;
+    let directory = opened.directory.take().expect("a directory that is run is held");
+    let (log, log_id) = (Arc::clone(&opened.log), opened.log_id);
     let (stop, stopped) = watch::channel(false);
     let board = Arc::new(Board::new(&program));
     let views = Views::new(program.views.iter().map(ViewInfo::from).collect());
@@ -55,8 +62,14 @@ pub(crate) async fn run(prepared: Prepared, options: RunOptions) -> Result<(), F
     let mut supplies = JoinSet::new();
 
     // view ──► sink: opened before the engine starts, because its steps end at the Times that they hold.
-    let deliveries = Delivery::open_all(&program, &directory, log_id, options.once).await?;
+    let deliveries = tokio::select! {
+        opened = Delivery::open_all(&program, &directory, log_id, options.once) => opened?,
+        // A target that cannot be reached is waited for; nothing has begun yet.
+        () = interrupts.next() => return Ok(()),
+    };
     Delivery::none_is_ahead(&deliveries, &log)?;
+    // From here on, the directory knows them without being told again.
+    opened.change_catalogue(news)?;
     let outboxes: Vec<Arc<Outbox>> = deliveries.iter().map(Delivery::outbox).collect();
 
     // log ──► dataflow ──► view
@@ -78,7 +91,7 @@ pub(crate) async fn run(prepared: Prepared, options: RunOptions) -> Result<(), F
     progress::show(&board, stopped.clone());
 
     let mut stages = Stages { supplies, ends, engine };
-    let over = stages.until_over(options.once, stopped).await;
+    let over = stages.until_over(options.once, stopped, &mut interrupts).await;
     stop.send_replace(!matches!(over, Ok(Over::Done)));
     let outcome = match over {
         Ok(Over::Done) => stages.drain(&log, &outboxes).await,
@@ -121,8 +134,8 @@ impl Stages {
         &mut self,
         once: bool,
         mut stopped: watch::Receiver<bool>,
+        interrupts: &mut Interrupts,
     ) -> Result<Over, Failure> {
-        let mut interrupts = signals::Interrupts::new()?;
         loop {
             if once && self.supplies.is_empty() {
                 return Ok(Over::Done);

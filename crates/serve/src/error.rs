@@ -242,9 +242,10 @@ fn view_status(error: &ViewError) -> StatusCode {
         ViewError::TooLarge { .. } => StatusCode::UNPROCESSABLE_ENTITY,
         ViewError::Timeout { .. } => StatusCode::GATEWAY_TIMEOUT,
         ViewError::CutOff { .. } | ViewError::IndexBusy { .. } => StatusCode::SERVICE_UNAVAILABLE,
-        ViewError::Compute(_) | ViewError::OtherIndex { .. } | ViewError::Index { .. } => {
-            StatusCode::INTERNAL_SERVER_ERROR
-        }
+        ViewError::Compute(_)
+        | ViewError::OtherIndex { .. }
+        | ViewError::Index { .. }
+        | ViewError::IndexFull { .. } => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 
@@ -259,9 +260,10 @@ fn view_title(error: &ViewError) -> &'static str {
         ViewError::Compute(_) => "Rows not readable",
         ViewError::SearchQuery { .. } | ViewError::SearchColumn { .. } => "Invalid search",
         ViewError::NoIndex { .. } => "No search index",
-        ViewError::OtherIndex { .. } | ViewError::IndexBusy { .. } | ViewError::Index { .. } => {
-            "Search index not readable"
-        }
+        ViewError::OtherIndex { .. }
+        | ViewError::IndexBusy { .. }
+        | ViewError::Index { .. }
+        | ViewError::IndexFull { .. } => "Search index not readable",
     }
 }
 

@@ -292,6 +292,15 @@ impl SinkError {
         Some(help.to_owned())
     }
 
+    /// Whether there was no room on the disk of a file or an index.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        use std::io::ErrorKind::StorageFull;
+        use view::ViewError::IndexFull;
+        matches!(self, Self::File { source, .. } if source.kind() == StorageFull)
+            || matches!(self, Self::Search { source, .. } if matches!(**source, IndexFull { .. }))
+    }
+
     /// Whether the same may succeed later without anybody changing anything.
     #[must_use]
     pub fn is_transient(&self) -> bool {

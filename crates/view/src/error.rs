@@ -94,6 +94,14 @@ pub enum ViewError {
         /// The directory.
         dir: PathBuf,
     },
+    /// There is no room for the search index.
+    #[error("the disk of the search index in {} is full", dir.display())]
+    IndexFull {
+        /// The directory.
+        dir: PathBuf,
+        /// What tantivy says.
+        source: Box<tantivy::TantivyError>,
+    },
     /// The search index cannot be read or written.
     #[error("the search index in {} failed", dir.display())]
     Index {
@@ -122,6 +130,7 @@ impl ViewError {
             Self::OtherIndex { .. } => "VIEW011",
             Self::IndexBusy { .. } => "VIEW012",
             Self::Index { .. } => "VIEW013",
+            Self::IndexFull { .. } => "VIEW014",
         }
     }
 
@@ -155,6 +164,10 @@ impl ViewError {
             Self::IndexBusy { .. } => {
                 Some("stop the other process, or use another directory".to_owned())
             }
+            Self::IndexFull { .. } => Some(
+                "make room on its disk, then start Evert again: it goes on from what the index holds"
+                    .to_owned(),
+            ),
             Self::Index { dir, .. } => Some(format!(
                 "make sure that the disk has room and the directory may be written; if it is \
                  damaged, {}",

@@ -5,6 +5,7 @@ use crate::failure::Failure;
 use crate::intent::prepare;
 use crate::output;
 use crate::pipeline::{self, RunOptions};
+use crate::signals::Interrupts;
 
 /// Runs the shop until interrupted.
 pub(crate) async fn demo(arguments: DemoArgs) -> Result<(), Failure> {
@@ -12,7 +13,8 @@ pub(crate) async fn demo(arguments: DemoArgs) -> Result<(), Failure> {
     let root = arguments.dir.data.clone().unwrap_or_else(|| ".evert/demo".into());
     let prepared = prepare(&root, &script).await?;
     output::print(welcome(&arguments, &root.display().to_string()).as_bytes())?;
-    pipeline::run(prepared, RunOptions { once: false, http: Some(arguments.http) }).await
+    let options = RunOptions { once: false, http: Some(arguments.http) };
+    pipeline::run(prepared, options, Interrupts::new()?).await
 }
 
 /// The demo's statements: also an example of a script.

@@ -29,7 +29,7 @@ pub(crate) async fn drop(arguments: DropArgs) -> Result<(), Failure> {
             opened.change_catalogue(vec![removal(kind, name)])?;
         }
         Kind::View | Kind::SourceState | Kind::Table => {
-            opened.change_catalogue(vec![removal(kind, name)])?
+            opened.change_catalogue(vec![removal(kind, name)])?;
         }
     }
     output::print(format!("dropped {} {name}\n", kind.as_str()).as_bytes())

@@ -1,12 +1,13 @@
 //! `evert run`: a pipe or a script, until it is done or interrupted.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::cli::RunArgs;
 use crate::commands::script_text;
 use crate::failure::Failure;
 use crate::intent::{is_stream, prepare};
 use crate::pipeline::{self, RunOptions};
+use crate::signals::Interrupts;
 
 /// Runs what the user asks, together with what the directory already holds.
 pub(crate) async fn run(arguments: RunArgs) -> Result<(), Failure> {
@@ -19,20 +20,26 @@ async fn run_text(arguments: &RunArgs, text: &str) -> Result<(), Failure> {
     let passing = arguments.dir.data.is_none() && only_passes_through(text)?;
     let mut options = RunOptions { once: arguments.once, http: arguments.http };
     if !passing {
-        let prepared = prepare(&arguments.dir.path(), text).await?;
-        return pipeline::run(prepared, options).await;
+        return start(&arguments.dir.path(), text, options).await;
     }
     // Nothing could be asked of it later, so nothing is kept, and it ends with its input.
     options.once = true;
     let directory = passing_directory();
-    let outcome = match prepare(&directory, text).await {
-        Ok(prepared) => pipeline::run(prepared, options).await,
-        Err(failure) => Err(failure),
-    };
+    let outcome = start(&directory, text, options).await;
     if let Err(error) = std::fs::remove_dir_all(&directory) {
         tracing::debug!("cannot remove {}: {error}", directory.display());
     }
     outcome
+}
+
+/// Prepares a run and runs it; an interrupt ends it also while a system is waited for.
+pub(crate) async fn start(root: &Path, text: &str, options: RunOptions) -> Result<(), Failure> {
+    let mut interrupts = Interrupts::new()?;
+    let prepared = tokio::select! {
+        prepared = prepare(root, text) => prepared?,
+        () = interrupts.next() => return Ok(()),
+    };
+    pipeline::run(prepared, options, interrupts).await
 }
 
 /// Whether a script reads nothing but standard input and writes nothing but standard output.

@@ -449,6 +449,36 @@ fn an_interrupt_ends_a_run_cleanly_and_the_next_goes_on() {
 }
 
 #[test]
+fn an_interrupt_ends_a_run_that_waits_for_a_server() {
+    let user = User::new();
+    user.write("events.csv", "id,country\n1,de\n");
+    let nowhere = format!("postgres://me@127.0.0.1:{}/db", servers::free_port().unwrap());
+    for pipe in [
+        format!("{nowhere} | from orders | stdout"),
+        format!("events.csv (key = id) | {nowhere}/events"),
+    ] {
+        let mut job = user.start(&["run", "--data", &pipe[..8], &pipe]);
+        job.until("it says that it waits", |job| job.stderr().contains("trying again"));
+        let ended = job.end_by(Signal::Terminate);
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn two_sinks_with_one_target_are_refused() {
+    let user = User::new();
+    user.write("events.csv", "id,country\n1,de\n");
+    user.ok(&["run", "--once", "events.csv | select id | ids.ndjson"]);
+    let ended = user.evert(&["run", "--once", "events.csv | select country | ids.ndjson"]);
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    assert!(ended.stderr.contains("write to the same target"), "{}", ended.stderr);
+    // What was refused is not remembered.
+    user.append("events.csv", "2,fr\n");
+    user.ok(&["run", "--once"]);
+    assert_eq!(user.read("ids.ndjson"), "{\"id\":1}\n{\"id\":2}\n");
+}
+
+#[test]
 fn a_second_process_is_refused_with_the_first_ones_id() {
     let (user, job) = following();
     for arguments in [&["run", "--once"][..], &["drop", "words"]] {

@@ -62,7 +62,8 @@ const ONE_MOMENT: &str =
     from totals t cross join moved m cross join bulk_totals b";
 
 /// The same in the target, for the two tables with sums.
-const IN_THE_TARGET: &str = "select t.total::text, t.accounts, t.moves::bigint, b.lines, b.total::text
+const IN_THE_TARGET: &str =
+    "select t.total::text, t.accounts, t.moves::bigint, b.lines, b.total::text
     from totals t cross join bulk_totals b";
 
 #[test]

@@ -10,6 +10,8 @@ use std::process::Command;
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
+use view::search::SearchReader;
+
 use crate::world::World;
 
 /// A small file system in memory; gone when dropped.
@@ -85,6 +87,37 @@ fn a_full_disk_stops_it_cleanly_and_room_lets_it_go_on() {
     disk.grow("200m");
     world.ok(&["run", "--once", &script]);
     assert!(world.read("v.ndjson") == world.read("events.ndjson"), "every line, once, in order");
+}
+
+#[test]
+fn a_disk_that_an_index_fills_stops_it_cleanly_too() {
+    let place = World::new();
+    // The lines are half of it, and the log takes them; the index of all their words does not fit beside it.
+    let Some(disk) = SmallDisk::mount(&place.path("small"), "9m") else { return };
+    let world = World::with_data(&place.path("small/data"));
+    world.write("events.ndjson", &lines(12_000));
+    let script = world.write(
+        "events.sql",
+        "create source events from 'events.ndjson' (key = 'id');
+         create view v as select id, text from events;
+         create sink v_search from v into 'search';",
+    );
+    for _ in 0..2 {
+        let ended = world.done(&["run", "--once", &script]);
+        assert_eq!(ended.code, Some(6), "{}", ended.stderr);
+        assert!(ended.stderr.contains("full"), "{}", ended.stderr);
+    }
+    disk.grow("200m");
+    world.ok(&["run", "--once", &script]);
+    let index = SearchReader::open(&world.data().join("search/v")).unwrap();
+    let lines = world.read("events.ndjson");
+    assert!(
+        index.contents().unwrap() == {
+            let mut lines: Vec<&str> = lines.lines().collect();
+            lines.sort_unstable();
+            lines
+        }
+    );
 }
 
 #[test]

@@ -152,10 +152,19 @@ impl SearchIndex {
         assert_eq!(columns, self.identity.columns.len(), "the changes have the view's columns");
         let fields = self.fields.clone();
         let documents = Documents::new(&fields, changes.rows());
-        if fields.keyed() {
+        let applied = if fields.keyed() {
             self.apply_keyed(&documents, changes.diffs())
         } else {
             self.apply_counted(&documents, changes.diffs())
+        };
+        applied.map_err(|error| self.reason(error))
+    }
+
+    /// Asks a worker that died of what it died; that nobody takes documents any more says too little.
+    fn reason(&mut self, error: ViewError) -> ViewError {
+        match self.writer.prepare_commit() {
+            Err(reason) => failed(&self.dir, reason),
+            Ok(_never_committed) => error,
         }
     }
 
@@ -309,5 +318,18 @@ fn failed(dir: &Path, error: TantivyError) -> ViewError {
     if matches!(error, TantivyError::LockFailure(LockError::LockBusy, _)) {
         return ViewError::IndexBusy { dir };
     }
-    ViewError::Index { dir, source: Box::new(error) }
+    let source = Box::new(error);
+    if is_disk_full(&source) {
+        ViewError::IndexFull { dir, source }
+    } else {
+        ViewError::Index { dir, source }
+    }
+}
+
+/// Whether the system had no room. What happens in tantivy's own threads arrives as text alone.
+fn is_disk_full(error: &TantivyError) -> bool {
+    match error {
+        TantivyError::IoError(error) => error.kind() == std::io::ErrorKind::StorageFull,
+        other => other.to_string().contains("No space left on device"),
+    }
 }
