@@ -120,9 +120,9 @@ pub(crate) fn backfill(size: Size) -> Outcome {
         let mut copy = Command::new(postgres.program("psql"));
         copy.args([&postgres.url("postgres"), "-c", "copy items to stdout"]);
         program::measured(&mut copy)?;
-        peers.push(rows as f64 / since.elapsed().as_secs_f64());
+        peers.push(f64::from(rows) / since.elapsed().as_secs_f64());
         let own = run_once(&evert, &data, &script)?;
-        ours.push(rows as f64 / own.time.as_secs_f64());
+        ours.push(f64::from(rows) / own.time.as_secs_f64());
         memory = memory.max(own.memory_bytes_max);
         let drop = Command::new(&evert).args(["drop", "bench", "--data"]).arg(&data).status()?;
         if !drop.success() {

@@ -47,10 +47,10 @@ pub(crate) fn run(size: Size) -> Outcome {
         .into_iter()
         .flat_map(|(name, latencies)| {
             latencies.sort_by(f64::total_cmp);
-            let at = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize];
+            let at = |percent: usize| latencies[(latencies.len() - 1) * percent / 100];
             [
-                Figure::alone(format!("latency-{name}-p50"), at(0.5), "ms"),
-                Figure::alone(format!("latency-{name}-p99"), at(0.99), "ms"),
+                Figure::alone(format!("latency-{name}-p50"), at(50), "ms"),
+                Figure::alone(format!("latency-{name}-p99"), at(99), "ms"),
             ]
         })
         .collect())

@@ -328,8 +328,8 @@ fn failed(dir: &Path, error: TantivyError) -> ViewError {
 
 /// Whether the system had no room. What happens in tantivy's own threads arrives as text alone.
 fn is_disk_full(error: &TantivyError) -> bool {
-    match error {
-        TantivyError::IoError(error) => error.kind() == std::io::ErrorKind::StorageFull,
-        other => other.to_string().contains("No space left on device"),
+    if let TantivyError::IoError(error) = error {
+        return error.kind() == std::io::ErrorKind::StorageFull;
     }
+    error.to_string().contains("No space left on device")
 }
