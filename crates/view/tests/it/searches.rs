@@ -462,6 +462,6 @@ fn a_commit_that_was_killed_before_it_counted_is_made_again() {
         let come = (0..more).map(|id| (person(10 + id, "new", "x"), 1));
         index.apply(&changes(&come.chain([gone]).collect::<Vec<_>>())).unwrap();
         index.commit(Time(3)).unwrap();
-        assert_eq!(index.contents().unwrap().len() as i64, 2 + more);
+        assert_eq!(i64::try_from(index.contents().unwrap().len()), Ok(2 + more));
     }
 }
