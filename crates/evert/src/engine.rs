@@ -5,7 +5,6 @@
 //! that some sink holds, so the sum of the steps behind that Time is exactly what the sink still lacks.
 
 use std::collections::BTreeSet;
-use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -71,12 +70,9 @@ impl EngineThread {
         Ok(Self { stop, failure, at, thread: Some(thread) })
     }
 
-    /// Waits until the engine fails; for ever when it does not.
+    /// Waits until the engine fails. It ends by itself for no other reason.
     pub(crate) async fn failed(&mut self) -> Failure {
-        match self.failure.recv().await {
-            Some(failure) => failure,
-            None => pending().await,
-        }
+        self.failure.recv().await.unwrap_or(Failure::Ended("the engine"))
     }
 
     /// Waits until all views and all outboxes have moved to a Time; returns why, when they never will.
@@ -132,7 +128,7 @@ impl Engine {
     pub(crate) fn run(mut self, stop: &AtomicBool) -> Result<(), Failure> {
         while !stop.load(Ordering::Relaxed) {
             if let Some(chunk) = self.reader.next_blocking(STOP_CHECK)? {
-                self.step_from(chunk)?;
+                self.step_from(chunk, stop)?;
             }
         }
         Ok(())
@@ -140,18 +136,24 @@ impl Engine {
 
     /// Follows the log to its present end.
     pub(crate) fn run_to_end(mut self) -> Result<(), Failure> {
+        let never = AtomicBool::new(false);
         while let Some(chunk) = self.reader.next()? {
-            self.step_from(chunk)?;
+            self.step_from(chunk, &never)?;
         }
         Ok(())
     }
 
     /// Makes one step of a chunk and of what has arrived behind it, up to the limit.
-    fn step_from(&mut self, mut chunk: Chunk) -> Result<(), Failure> {
+    ///
+    /// When it is to stop amid a long transaction, it does, and nothing has moved.
+    fn step_from(&mut self, mut chunk: Chunk, stop: &AtomicBool) -> Result<(), Failure> {
         let mut rows = 0;
         loop {
             let complete = chunk.complete;
             rows += self.push(&chunk)?;
+            if !complete && stop.load(Ordering::Relaxed) {
+                return Ok(());
+            }
             if complete && rows >= STEP_ROWS_MAX {
                 break;
             }

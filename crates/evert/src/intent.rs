@@ -180,10 +180,6 @@ async fn open_source(
         SourceConfig { name: spec.name.as_str().into(), url, options: spec.options.clone() };
     let mut source = source::open(config.clone()).map_err(failed)?;
     let mut resume = opened.resume(&spec.name)?;
-    if is_stream(&spec.url) {
-        // Standard input is another one in every run.
-        resume.position = None;
-    }
     if resume.position.is_none() || resume.tables.is_empty() {
         resume.tables = discover(source.as_mut(), &resume, &spec.name).await.map_err(failed)?;
     }

@@ -91,26 +91,25 @@ pub(crate) async fn run(
     progress::show(&board, stopped.clone());
 
     let mut stages = Stages { supplies, ends, engine };
-    let over = stages.until_over(options.once, stopped, &mut interrupts).await;
-    stop.send_replace(!matches!(over, Ok(Over::Done)));
-    let outcome = match over {
-        Ok(Over::Done) => stages.drain(&log, &outboxes).await,
-        Ok(Over::Interrupted) => {
-            let drained = stages.drain(&log, &outboxes);
-            tokio::time::timeout(DRAIN_LIMIT, drained).await.unwrap_or_else(|_late| {
-                tracing::warn!(
-                    "a sink did not finish in time; the next run goes on where it stopped"
-                );
-                Ok(())
-            })
+    let outcome = match stages.until_over(options.once, stopped, &mut interrupts).await {
+        Ok(Over::Done) => {
+            let done = tokio::select! {
+                drained = stages.drain(&log, &outboxes) => Some(drained),
+                () = interrupts.next() => None,
+            };
+            match done {
+                Some(drained) => drained,
+                None => stages.drain_within_limit(&log, &outboxes, &stop).await,
+            }
         }
-        // When the log has failed, whatever else fails does so for that reason.
-        Err(failure) => Err(log.failure().map_or(failure, Failure::Log)),
+        Ok(Over::Interrupted) => stages.drain_within_limit(&log, &outboxes, &stop).await,
+        Err(failure) => Err(failure),
     };
     stop.send_replace(true);
     stages.engine.stop().await;
     servers.stopped().await;
-    outcome
+    // When the log has failed, whatever else fails does so for that reason.
+    outcome.map_err(|failure| log.failure().map_or(failure, Failure::Log))
 }
 
 /// Why a run is over.
@@ -151,6 +150,21 @@ impl Stages {
                 _asked = stopped.wait_for(|&stop| stop) => return Ok(Over::Interrupted),
             }
         }
+    }
+
+    /// Asks everything to stop, and brings what is in the log to the views and sinks as far as time allows.
+    async fn drain_within_limit(
+        &mut self,
+        log: &Log,
+        outboxes: &[Arc<Outbox>],
+        stop: &watch::Sender<bool>,
+    ) -> Result<(), Failure> {
+        stop.send_replace(true);
+        let drained = self.drain(log, outboxes);
+        tokio::time::timeout(DRAIN_LIMIT, drained).await.unwrap_or_else(|_late| {
+            tracing::warn!("not all was finished in time; the next run goes on where it stopped");
+            Ok(())
+        })
     }
 
     /// Brings what is in the log to the views and sinks, and ends both.
