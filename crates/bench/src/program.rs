@@ -15,8 +15,11 @@ pub(crate) struct Taken {
     pub(crate) memory_bytes_max: u64,
 }
 
-/// Builds the `evert` binary in the profile of this program and returns its path.
+/// Builds the `evert` binary in the profile of this program and returns its path; `EVERT_BIN` names another to measure.
 pub(crate) fn evert() -> Result<PathBuf, Box<dyn Error>> {
+    if let Some(path) = std::env::var_os("EVERT_BIN") {
+        return Ok(path.into());
+    }
     let own = std::env::current_exe()?;
     let directory = own.parent().ok_or("this program has no directory")?;
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");

@@ -97,6 +97,11 @@ impl Dataflow {
         self.by_table.contains_key(table)
     }
 
+    /// The base tables that views read, each with the positions of the columns that they read, ascending.
+    pub fn tables(&self) -> impl Iterator<Item = (&Arc<TableSchema>, &[usize])> {
+        self.inputs.iter().map(|input| (input.table(), input.columns()))
+    }
+
     /// Takes changes of a step in. A step may come in many parts, a table in several of them, its changes in order.
     ///
     /// # Errors

@@ -7,17 +7,20 @@ use std::sync::Arc;
 
 use arrow::array::{Array, AsArray};
 use change::catalog::{CatalogChange, Kind, catalog_table};
-use change::{TableChanges, TableSchema};
+use change::{TableChanges, TableSchema, Time};
 use log::Log;
 use plan::ir::Program;
 use plan::{Catalog, Problems};
 
+use crate::earlier::Forgotten;
 use crate::failure::Failure;
 
 /// The catalogue's rows at one Time.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Catalogue {
     rows: BTreeMap<(Kind, String), Row>,
+    /// The tables that were there once, in the order in which they went.
+    forgotten: Vec<Forgotten>,
     applied: u64,
 }
 
@@ -32,17 +35,17 @@ impl Catalogue {
     /// Reads the catalogue as the log's end has it, from the frames that carry Evert's own tables alone.
     pub(crate) fn read(log: &Log) -> Result<Self, Failure> {
         let mut catalogue = Self::default();
-        let mut reader = log.reader(change::Time::ZERO).only_own();
+        let mut reader = log.reader(Time::ZERO).only_own();
         while let Some(chunk) = reader.next()? {
             for changes in &chunk.tables {
-                catalogue.apply(changes);
+                catalogue.apply(changes, chunk.last);
             }
         }
         Ok(catalogue)
     }
 
-    /// Follows the changes of one table, when it is the catalogue.
-    pub(crate) fn apply(&mut self, changes: &TableChanges) {
+    /// Follows the changes of one table up to a Time, when it is the catalogue.
+    pub(crate) fn apply(&mut self, changes: &TableChanges, upto: Time) {
         if changes.table().name() != catalog_table().name() {
             return;
         }
@@ -59,9 +62,18 @@ impl Catalogue {
                 self.rows.insert(at, Row { place, definition });
                 self.applied += 1;
             } else {
-                self.rows.remove(&at);
+                let before = self.rows.remove(&at).filter(|_| at.0 == Kind::Table);
+                // A schema of a later version cannot be read; whoever needs the table says so.
+                let table = before.and_then(|row| TableSchema::from_json(&row.definition).ok());
+                let forgotten = |table| Forgotten { at: upto, table: Arc::new(table) };
+                self.forgotten.extend(table.map(forgotten));
             }
         }
+    }
+
+    /// The tables that were there once, in the order in which they went.
+    pub(crate) fn forgotten(&self) -> &[Forgotten] {
+        &self.forgotten
     }
 
     /// The definition of one thing.
@@ -91,6 +103,8 @@ impl Catalogue {
             sources: statements(Kind::Source),
             views: statements(Kind::View),
             sinks: statements(Kind::Sink),
+            // The next run may be in another directory, and is to find the same files.
+            base: std::env::current_dir().ok(),
         }
     }
 

@@ -18,6 +18,7 @@ use sink::Outbox;
 use tokio::sync::{mpsc, watch};
 use view::Views;
 
+use crate::earlier::{Earlier, Forgotten};
 use crate::failure::Failure;
 
 /// The rows after which a step ends although more has arrived.
@@ -51,9 +52,12 @@ impl EngineThread {
         plans: &[ViewPlan],
         views: &Arc<Views>,
         outlets: Vec<Outlet>,
+        forgotten: &[Forgotten],
     ) -> Result<Self, Failure> {
         let reader = log.reader(Time::ZERO);
-        let engine = Engine::new(reader, Dataflow::new(plans)?, Arc::clone(views), outlets);
+        let engine =
+            Engine::new(reader, Dataflow::new(plans)?, Arc::clone(views), outlets, forgotten);
+        engine.earlier.refuse(plans, &engine.outlets)?;
         let stop = Arc::new(AtomicBool::new(false));
         let (sender, failure) = mpsc::channel(1);
         let stopping = Arc::clone(&stop);
@@ -103,6 +107,7 @@ pub(crate) struct Engine {
     dataflow: Dataflow,
     views: Arc<Views>,
     outlets: Vec<Outlet>,
+    earlier: Earlier,
     boundaries: BTreeSet<Time>,
     at: Time,
     pushed: Time,
@@ -117,11 +122,13 @@ impl Engine {
         dataflow: Dataflow,
         views: Arc<Views>,
         outlets: Vec<Outlet>,
+        forgotten: &[Forgotten],
     ) -> Self {
+        let earlier = Earlier::new(forgotten, &dataflow);
         let boundaries = outlets.iter().map(|outlet| outlet.held).collect();
         let (at, pushed) = (Time::ZERO, Time::ZERO);
         let told = watch::Sender::new(at);
-        Self { reader, dataflow, views, outlets, boundaries, at, pushed, told }
+        Self { reader, dataflow, views, outlets, earlier, boundaries, at, pushed, told }
     }
 
     /// Follows the log until told to stop.
@@ -150,6 +157,7 @@ impl Engine {
         let mut rows = 0;
         loop {
             let complete = chunk.complete;
+            self.earlier.adapt(&mut chunk);
             rows += self.push(&chunk)?;
             if !complete && stop.load(Ordering::Relaxed) {
                 return Ok(());

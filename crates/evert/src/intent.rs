@@ -46,9 +46,7 @@ pub(crate) struct Prepared {
 
 /// A data directory that is open for writing.
 pub(crate) struct Opened {
-    /// The directory, held alone; not held when it is only read.
-    pub(crate) directory: Option<Directory>,
-    /// Its log.
+    /// Its log. It is declared, and so closed, before the directory is free.
     pub(crate) log: Arc<Log>,
     /// The log's identity.
     pub(crate) log_id: [u8; 16],
@@ -56,6 +54,8 @@ pub(crate) struct Opened {
     pub(crate) positions: BTreeMap<String, SourcePosition>,
     /// What exists.
     pub(crate) catalogue: Catalogue,
+    /// The directory, held alone; not held when it is only read.
+    pub(crate) directory: Option<Directory>,
 }
 
 impl Opened {
@@ -101,7 +101,7 @@ impl Opened {
             return Ok(());
         }
         let table = catalog_changes(&changes);
-        self.catalogue.apply(&table);
+        self.catalogue.apply(&table, self.log.upper());
         let heads = vec![TransactionHead::own()];
         append_durably(
             &self.log,
@@ -304,7 +304,7 @@ pub(crate) fn forget_source(opened: &mut Opened, name: &str) -> Result<(), Failu
     rows.extend(tables.iter().map(|table| removal(Kind::Table, table.name().to_string())));
     let mut changes = vec![catalog_changes(&rows)];
     changes.extend(tables.iter().map(truncation));
-    opened.catalogue.apply(&changes[0]);
+    opened.catalogue.apply(&changes[0], opened.log.upper());
     let heads = vec![TransactionHead::own()];
     append_durably(&opened.log, &TransactionGroup::new(name.into(), Part::Whole, heads, changes))
 }

@@ -11,6 +11,7 @@ mod cli;
 mod commands;
 mod delivery;
 mod directory;
+mod earlier;
 mod engine;
 mod environment;
 mod failure;

@@ -51,8 +51,9 @@ pub(crate) async fn run(
     mut interrupts: Interrupts,
 ) -> Result<(), Failure> {
     let Prepared { mut opened, news, program, sources } = prepared;
-    let directory = opened.directory.take().expect("a directory that is run is held");
     let (log, log_id) = (Arc::clone(&opened.log), opened.log_id);
+    let directory = opened.directory.as_ref().expect("a directory that is run is held");
+    let root = directory.root().to_owned();
     let (stop, stopped) = watch::channel(false);
     let board = Arc::new(Board::new(&program));
     let views = Views::new(program.views.iter().map(ViewInfo::from).collect());
@@ -63,7 +64,7 @@ pub(crate) async fn run(
 
     // view ──► sink: opened before the engine starts, because its steps end at the Times that they hold.
     let deliveries = tokio::select! {
-        opened = Delivery::open_all(&program, &directory, log_id, options.once) => opened?,
+        opened = Delivery::open_all(&program, &root, log_id, options.once) => opened?,
         // A target that cannot be reached is waited for; nothing has begun yet.
         () = interrupts.next() => return Ok(()),
     };
@@ -74,10 +75,11 @@ pub(crate) async fn run(
 
     // log ──► dataflow ──► view
     let outlets = deliveries.iter().map(Delivery::outlet).collect();
-    let engine = EngineThread::start(&log, &program.views, &views, outlets)?;
+    let forgotten = opened.catalogue.forgotten();
+    let engine = EngineThread::start(&log, &program.views, &views, outlets, forgotten)?;
 
     // view ──► serve
-    let backend = ProcessBackend::new(&log, &views, &board, directory.root(), log_id, stop.clone());
+    let backend = ProcessBackend::new(&log, &views, &board, &root, log_id, stop.clone());
     let servers = backend.serve(options.http, stopped.clone()).await?;
 
     let mut ends = JoinSet::new();
@@ -109,7 +111,10 @@ pub(crate) async fn run(
     stages.engine.stop().await;
     servers.stopped().await;
     // When the log has failed, whatever else fails does so for that reason.
-    outcome.map_err(|failure| log.failure().map_or(failure, Failure::Log))
+    let outcome = outcome.map_err(|failure| log.failure().map_or(failure, Failure::Log));
+    // The directory is held until nothing writes there any more, whoever else still knows the log.
+    log.close();
+    outcome
 }
 
 /// Why a run is over.

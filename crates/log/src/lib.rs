@@ -41,7 +41,7 @@ mod walk;
 mod writer;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -103,7 +103,7 @@ pub struct LogStat {
     pub upper: Time,
 }
 
-/// A log. Dropping it writes what is queued, and closes it.
+/// A log. Dropping it closes it.
 pub struct Log {
     shared: Arc<Shared>,
     writing: Option<Writing>,
@@ -113,7 +113,8 @@ struct Writing {
     queue: Arc<Queue>,
     registry: Registry,
     compression: Compression,
-    thread: Option<JoinHandle<()>>,
+    /// The writer's; `None` once the log is closed.
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Log {
@@ -160,12 +161,16 @@ impl Log {
             tail,
             present,
         };
-        let thread = Some(start(writer).map_err(|error| LogError::io("write", dir, error))?);
+        let thread = start(writer).map_err(|error| LogError::io("write", dir, error))?;
+        let thread = Mutex::new(Some(thread));
         let writing = Writing { queue, registry, compression: options.compression, thread };
         Ok((Self { shared, writing: Some(writing) }, report))
     }
 
-    /// Opens the log in a directory at rest for reading. Nothing is cut or written.
+    /// Opens the log in a directory for reading. Nothing is cut or written.
+    ///
+    /// Another process may be writing it. What is shown is what the files held at the opening, and stays so; the last
+    /// frames of it may be written but not synced yet, so that a crash of the machine could still take them away.
     ///
     /// # Errors
     /// When there is none, or it is damaged, or cannot be read.
@@ -194,6 +199,20 @@ impl Log {
         let writing = self.writing.as_ref().ok_or(LogError::ReadOnly)?;
         let encoded = encode::encode(group, &writing.registry, writing.compression)?;
         writing.queue.push(Item { encoded, done })
+    }
+
+    /// Writes what is queued, marks the log as closed, and waits until that is done.
+    ///
+    /// From now on `append` refuses with [`LogError::Closed`]; what is in the log can still be read. Closing again
+    /// does nothing. It must not be called from within `done`, which runs in the thread that is waited for.
+    pub fn close(&self) {
+        let Some(writing) = &self.writing else { return };
+        writing.queue.stop(LogError::Closed);
+        // Held during the wait: whoever closes at the same time returns when the log is closed, not before.
+        let mut thread = writing.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if thread.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the log's writer panicked");
+        }
     }
 
     /// Returns a reader of what is durable, from the first transaction after `after`.
@@ -245,12 +264,7 @@ impl Log {
 
 impl Drop for Log {
     fn drop(&mut self) {
-        let Some(writing) = &mut self.writing else { return };
-        writing.queue.stop(LogError::Closed);
-        let thread = writing.thread.take();
-        if thread.is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the log's writer panicked");
-        }
+        self.close();
     }
 }
 
@@ -268,8 +282,8 @@ fn start(writer: Writer) -> std::io::Result<JoinHandle<()>> {
     struct Ended(Arc<Shared>, Arc<Queue>);
     impl Drop for Ended {
         fn drop(&mut self) {
-            self.1.stop(LogError::Closed);
             self.0.fail(LogError::Closed);
+            self.1.stop(LogError::Closed);
             for Item { done, .. } in self.1.drain() {
                 done(Err(LogError::Closed));
             }

@@ -8,10 +8,14 @@
 //!    reported and nothing is touched.
 //! 3. Anything else is an unfinished last write, which nobody was told is durable. It is cut, and said.
 //!
+//! When the log is only read, another process may be writing it. What was read ahead may then be older than what is
+//! found behind it, so case 2 is believed only when a new look at the frame does not find it either.
+//!
 //! The frames of the last write are written once more and synced before anyone may read them: after a crash of the
 //! process they may be in memory only, and after a failed sync the system may believe them to be on disk.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -47,7 +51,7 @@ pub(crate) struct Recovered {
     pub(crate) preamble: Preamble,
     pub(crate) segments: Vec<Segment>,
     pub(crate) schemas: Vec<FoundSchema>,
-    /// Whether the last segment holds transactions.
+    /// Whether the last segment holds no transactions yet.
     pub(crate) fresh: bool,
     /// Whether the log was closed in order.
     pub(crate) closed: bool,
@@ -88,9 +92,17 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path) -> Result<Option<Recovered>, 
         segments.push(Segment { number, first: preamble.next, end: 0, index: Index::default() });
     }
     let mut frames = Frames::open(disk, dir, last)?;
-    let length = frames.length()?;
-    let (scan, reason) = Scan::run(&mut frames, length)?;
-    let remains = frames.remains(scan.offset)?;
+    let mut scan = Scan::new(read_preamble(&mut frames)?);
+    let mut looked_at = None;
+    let (reason, remains) = loop {
+        let reason = scan.run(&mut frames)?;
+        let remains = frames.remains(scan.offset)?;
+        if remains.durable.is_none() || looked_at == Some(scan.offset) {
+            break (reason, remains);
+        }
+        looked_at = Some(scan.offset);
+        frames.forget();
+    };
     if matches!(reason, FormatError::Version(_)) || remains.durable.is_some() {
         return Err(frames.damaged(scan.offset, reason, scan.preamble.next));
     }
@@ -122,10 +134,13 @@ pub(crate) fn resume(disk: &dyn Disk, dir: &Path, recovered: &Recovered) -> Resu
             "cut an unfinished write off the log; nothing that was acknowledged is lost"
         );
     }
+    let mut last = vec![0; in_memory(end - recovered.last_write)];
+    if file.read_at(&mut last, recovered.last_write).map_err(failed)? < last.len() {
+        // What was not read must not be written over with zeros.
+        return Err(failed(ErrorKind::UnexpectedEof.into()));
+    }
     // What lies behind the end must never be taken for a frame, so it goes even when it is only zeros.
     file.truncate(end).map_err(failed)?;
-    let mut last = vec![0; in_memory(end - recovered.last_write)];
-    file.read_at(&mut last, recovered.last_write).map_err(failed)?;
     file.write_at(&[&last], recovered.last_write).map_err(failed)?;
     file.sync().map_err(failed)?;
     if disk.list(dir).map_err(failed)?.iter().any(|name| name == UNBORN) {
@@ -159,10 +174,8 @@ struct Scan {
 }
 
 impl Scan {
-    /// Reads the segment; returns what it holds and why it ends.
-    fn run(frames: &mut Frames, length: u64) -> Result<(Self, FormatError), LogError> {
-        let preamble = read_preamble(frames)?;
-        let mut scan = Self {
+    fn new(preamble: Preamble) -> Self {
+        Self {
             preamble,
             index: Index::default(),
             schemas: Vec::new(),
@@ -170,16 +183,21 @@ impl Scan {
             last_write: 0,
             fresh: true,
             closed: false,
-        };
+        }
+    }
+
+    /// Reads on as far as frames follow each other; returns why there is no other.
+    fn run(&mut self, frames: &mut Frames) -> Result<FormatError, LogError> {
+        let length = frames.length()?;
         loop {
-            let (header, stored) = match read_frame(frames, scan.offset, length) {
+            let (header, stored) = match read_frame(frames, self.offset, length) {
                 Ok(read) => read,
-                Err(ReadError::Format(reason)) => return Ok((scan, reason)),
+                Err(ReadError::Format(reason)) => return Ok(reason),
                 Err(ReadError::Log(error)) => return Err(error),
             };
             // The checksum says that this was written as it is, so whatever is wrong with it is not a torn write.
-            if let Err(reason) = scan.take(&header, stored) {
-                return Err(frames.damaged(scan.offset, reason, scan.preamble.next));
+            if let Err(reason) = self.take(&header, stored) {
+                return Err(frames.damaged(self.offset, reason, self.preamble.next));
             }
         }
     }

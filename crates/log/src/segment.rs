@@ -54,9 +54,22 @@ impl Tail {
         }
         let (least, most) = ALLOCATE_BYTES;
         let step = self.allocated.clamp(least, most);
-        let length = (self.allocated + step).min(segment_bytes_max).max(end);
-        let failed = |error| LogError::io("allocate room for", &self.path, error);
-        self.file.allocate(length).map_err(failed)?;
+        let ahead = (self.allocated + step).min(segment_bytes_max).max(end);
+        match self.allocate(ahead) {
+            // A disk without room ahead may have room for what is to be written.
+            Err(LogError::DiskFull { .. }) if ahead > end => self.allocate(end),
+            allocated => allocated,
+        }
+    }
+
+    fn allocate(&mut self, length: u64) -> Result<(), LogError> {
+        if let Err(error) = self.file.allocate(length) {
+            // Some file systems keep what they found before they ran out.
+            if let Err(error) = self.file.truncate(self.allocated) {
+                tracing::warn!(%error, "cannot give back what an unfinished allocation took");
+            }
+            return Err(LogError::io("allocate room for", &self.path, error));
+        }
         self.allocated = length;
         Ok(())
     }
@@ -183,6 +196,11 @@ impl Frames {
             return Err(FormatError::PayloadChecksum.into());
         }
         Ok((leaves.as_chunks().0.to_vec(), payload.into()))
+    }
+
+    /// Forgets what was read ahead: what is read next is what the file holds then.
+    pub(crate) fn forget(&mut self) {
+        self.window.clear();
     }
 
     fn in_window(&self, offset: u64, length: usize) -> Option<&[u8]> {

@@ -1,6 +1,7 @@
-//! Tests of what only this crate sees: the codec, without a log around it.
+//! Tests of what only this crate sees: the codec, without a log around it; and the order in which a failure is told.
 
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use arrow::array::{ArrayRef, BinaryArray, Int64Array, ListArray, RecordBatch, StringArray};
 use arrow::buffer::Buffer;
@@ -13,9 +14,11 @@ use proptest::prelude::*;
 
 use crate::decode::{self, Wanted};
 use crate::encode::{self, Compression};
+use crate::faults::FaultyDisk;
 use crate::format::{FormatError, FrameKind, Header, Place};
 use crate::preamble::Preamble;
 use crate::schema::{FoundSchema, Registry, Schemas};
+use crate::{Log, LogError, LogOptions};
 
 fn group() -> TransactionGroup {
     let lists = vec![Some(vec![Some(1), None]), None, Some(vec![Some(2)])];
@@ -125,6 +128,27 @@ fn a_payload_that_claims_too_much_allocates_nothing() {
     header.plain_length = 1 << 30;
     let read = Header::from_bytes(&header.to_bytes(), header.place);
     assert!(matches!(read, Err(FormatError::Value(_))), "{read:?}");
+}
+
+#[test]
+fn whoever_is_refused_finds_the_reason() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), FaultyDisk::default());
+    let options = LogOptions { queue_bytes_max: 1, ..LogOptions::default() };
+    let (log, _) = Log::open(dir.path(), options, Arc::new(disk.clone()), || 0).unwrap();
+    disk.fail_sync_after(0);
+    // While this is held the writer cannot say why it stops, so it may not refuse anyone yet.
+    let state = log.shared.state();
+    log.append(&group(), Box::new(drop)).unwrap();
+    let (sender, refused) = mpsc::channel();
+    std::thread::scope(|scope| {
+        let log = &log;
+        scope.spawn(move || sender.send(log.append(&group(), Box::new(drop))).unwrap());
+        assert!(refused.recv_timeout(Duration::from_millis(200)).is_err(), "refused too early");
+        drop(state);
+        let result = refused.recv_timeout(Duration::from_secs(60)).unwrap();
+        assert!(matches!(result, Err(LogError::SyncFailed { .. })), "{result:?}");
+        assert!(matches!(log.failure(), Some(LogError::SyncFailed { .. })));
+    });
 }
 
 proptest! {

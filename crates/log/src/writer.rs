@@ -232,8 +232,9 @@ impl Writer {
     /// Stops for good and tells everyone why.
     fn fail(self, error: LogError, waiters: Vec<Waiter>, items: VecDeque<Item>) {
         tracing::error!(%error, "the log stops");
-        self.queue.stop(error.clone());
+        // In this order, so that whoever is refused finds the reason.
         self.shared.fail(error.clone());
+        self.queue.stop(error.clone());
         for Waiter { done, result, .. } in waiters {
             done(result.and(Err(error.clone())));
         }

@@ -1,5 +1,6 @@
 //! What exists before a script runs.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use change::TableSchema;
@@ -16,6 +17,8 @@ pub struct Catalog {
     pub views: Vec<String>,
     /// The `create sink` statements in the log.
     pub sinks: Vec<String>,
+    /// The directory that paths in the script are taken from; `None` leaves them as they are written.
+    pub base: Option<PathBuf>,
 }
 
 impl Catalog {

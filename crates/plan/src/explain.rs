@@ -41,7 +41,7 @@ fn push(text: &mut String, arguments: std::fmt::Arguments<'_>) {
     text.write_fmt(arguments).expect("writing to a string does not fail");
 }
 
-fn inputs(node: &Node) -> Vec<&Node> {
+pub(crate) fn inputs(node: &Node) -> Vec<&Node> {
     match node {
         Node::Table { .. } => Vec::new(),
         Node::Filter { input, .. }

@@ -12,6 +12,8 @@ use arrow::datatypes::{DataType, SchemaRef};
 use change::TableSchema;
 use datafusion::physical_expr::PhysicalExpr;
 
+use crate::explain::inputs;
+
 /// All that a script asks for, planned.
 #[derive(Clone, Debug, Default)]
 pub struct Program {
@@ -197,6 +199,15 @@ pub enum AggregateFunction {
 }
 
 impl Node {
+    /// The tables that are read, once for each time that they are.
+    #[must_use]
+    pub fn tables(&self) -> Vec<&Arc<TableSchema>> {
+        if let Self::Table { table, .. } = self {
+            return vec![table];
+        }
+        inputs(self).into_iter().flat_map(Self::tables).collect()
+    }
+
     /// The columns of the node's rows.
     #[must_use]
     pub fn schema(&self) -> SchemaRef {

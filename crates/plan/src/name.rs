@@ -1,5 +1,8 @@
 //! Names: how they are written, and how they are derived from URLs.
 
+use std::path::Path;
+
+use change::catalog::OWN_SOURCE;
 use datafusion::sql::sqlparser::keywords::{
     ALL_KEYWORDS, ALL_KEYWORDS_INDEX, RESERVED_FOR_COLUMN_ALIAS, RESERVED_FOR_IDENTIFIER,
     RESERVED_FOR_TABLE_ALIAS,
@@ -98,10 +101,12 @@ impl<'a> Url<'a> {
 
     /// What a source is called: its database, or its file.
     pub(crate) fn source_name(&self) -> String {
-        match self.scheme {
+        let name = match self.scheme {
             Some(scheme) => plain(self.segments().next().unwrap_or(scheme)),
             None => plain(self.stem().unwrap_or("source")),
-        }
+        };
+        // Evert's own tables have that source.
+        if name == OWN_SOURCE { format!("{name}_") } else { name }
     }
 
     /// What a sink holds: its table, index or file; `None` when it does not say.
@@ -134,9 +139,36 @@ pub(crate) fn with_table(url: &str, table: &str) -> String {
     format!("{}/{table}{rest}", path.trim_end_matches('/'))
 }
 
+/// A path as it is from everywhere, when it is taken from a directory now; any other URL as it is.
+pub(crate) fn absolute(url: &str, base: &Path) -> String {
+    let (scheme, path) = match url.strip_prefix("file://") {
+        Some(path) => ("file://", path),
+        None => ("", url),
+    };
+    // A word (`stdin`, `demo`) is no path, and what a variable will hold is not known.
+    let is_path = path.contains(['.', '/']) && !path.contains("://") && !path.contains('$');
+    if !is_path || path.starts_with('/') {
+        return url.to_owned();
+    }
+    let path = path.trim_start_matches("./");
+    format!("{scheme}{}/{path}", base.to_string_lossy().trim_end_matches('/'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_path_is_taken_from_a_directory() {
+        let base = Path::new("/home/ada");
+        assert_eq!(absolute("rows.ndjson", base), "/home/ada/rows.ndjson");
+        assert_eq!(absolute("./rows.ndjson", base), "/home/ada/rows.ndjson");
+        assert_eq!(absolute("../rows.ndjson", base), "/home/ada/../rows.ndjson");
+        assert_eq!(absolute("file://rows.csv", base), "file:///home/ada/rows.csv");
+        for url in ["/tmp/a.csv", "demo", "stdin", "search", "${DIR}/a.csv", "postgres://h/d/t"] {
+            assert_eq!(absolute(url, base), url);
+        }
+    }
 
     #[test]
     fn names_follow_from_urls() {
@@ -147,6 +179,8 @@ mod tests {
         assert_eq!(source("./events.ndjson"), "events");
         assert_eq!(source("file:///tmp/order.csv"), "order_");
         assert_eq!(source("demo"), "demo");
+        assert_eq!(source("postgres://h/evert"), "evert_");
+        assert_eq!(source("Evert.csv"), "evert_");
         let target = |url| Url::new(url).target_name();
         assert_eq!(target("postgres://h/shop/revenue").as_deref(), Some("revenue"));
         assert_eq!(target("postgres://h/shop"), None);

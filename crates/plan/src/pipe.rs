@@ -13,7 +13,7 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 use crate::catalog::Catalog;
 use crate::codes;
 use crate::lex::{Lexeme, lex};
-use crate::name::{Url, quoted};
+use crate::name::{Url, absolute, quoted};
 use crate::problem::{Problem, nearest};
 use crate::script::{
     Cursor, Mirror, Name, Statement, sink_spec, skip_blanks, source_spec, view_statement,
@@ -130,6 +130,11 @@ pub(crate) fn statements(
     }
     if !problems.is_empty() {
         return Vec::new();
+    }
+    if let Some(base) = &catalog.base {
+        for end in [&mut source, &mut sink].into_iter().flatten() {
+            end.url = absolute(&end.url, base);
+        }
     }
     let end = text.trim_end().len();
     let stdout = End { url: "stdout".to_owned(), span: end..end, options: BTreeMap::new() };

@@ -8,7 +8,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
+use std::path::Path;
 
+use change::catalog::OWN_SOURCE;
 use datafusion::sql::sqlparser::ast::Query;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::Token;
@@ -19,7 +21,7 @@ use crate::format;
 use crate::ir::{SinkSpec, SourceSpec};
 use crate::lex::{Lexeme, lex, parser, span_of, syntax_problem};
 use crate::limits::{OPERATORS_MAX, STATEMENT_TOKENS_MAX, TEXT_BYTES_MAX};
-use crate::name::{literal, option, quoted};
+use crate::name::{absolute, literal, option, quoted};
 use crate::pipe;
 use crate::problem::{Problem, Problems, nearest};
 use crate::stack::deep;
@@ -95,7 +97,11 @@ fn read(text: &str, catalog: &Catalog) -> Result<Script, Problems> {
         problems.push(Problem::new(codes::TOO_LARGE, 0..0, message, "here"));
         Vec::new()
     } else if is_script(text) {
-        script_statements(text, &mut problems)
+        let statements = script_statements(text, &mut problems);
+        match &catalog.base {
+            Some(base) => statements.into_iter().map(|statement| statement.from(base)).collect(),
+            None => statements,
+        }
     } else {
         pipe::statements(text, catalog, &mut problems)
     };
@@ -204,6 +210,11 @@ fn other_creation(kind: Option<&Lexeme>, end: usize) -> Problem {
 fn source(mut cursor: Cursor<'_>) -> Result<Statement, Problem> {
     const FORM: &str = "create source NAME from 'URL' (option = 'value')";
     let name = cursor.name("the source's name", FORM)?;
+    if name.name == OWN_SOURCE {
+        let message = format!("{OWN_SOURCE} is Evert's own");
+        return Err(Problem::new(codes::TAKEN, name.span, message, "taken")
+            .with_help("choose another name"));
+    }
     cursor.word("from", FORM)?;
     let (url, _) = cursor.string("the URL, in quotes", FORM)?;
     let options = cursor.options()?;
@@ -372,6 +383,26 @@ fn options_text(options: &BTreeMap<String, String>) -> String {
     }
     let one = |(name, value): (&String, &String)| format!("{} = {}", option(name), literal(value));
     format!(" ({})", options.iter().map(one).collect::<Vec<_>>().join(", "))
+}
+
+impl Statement {
+    /// The statement with its path taken from a directory now.
+    fn from(self, base: &Path) -> Self {
+        match self {
+            Self::Source(name, spec) => {
+                let spec = source_spec(&spec.name, &absolute(&spec.url, base), spec.options);
+                Self::Source(name, spec)
+            }
+            Self::Sink(name, spec) => {
+                let url = absolute(&spec.url, base);
+                Self::Sink(name, sink_spec(&spec.name, &spec.view, &url, spec.options))
+            }
+            Self::Mirror(mirror) => {
+                Self::Mirror(Mirror { url: absolute(&mirror.url, base), ..mirror })
+            }
+            Self::View(_) => self,
+        }
+    }
 }
 
 impl Mirror {

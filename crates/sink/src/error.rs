@@ -1,6 +1,7 @@
 //! What can go wrong with a sink, and what to do then.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use arrow::error::ArrowError;
 
@@ -198,6 +199,9 @@ pub enum SinkError {
     /// Who reads our output went away: a clean end.
     #[error("the reader of the output went away")]
     Closed,
+    /// The changes that wait for the sink do not fit into one batch.
+    #[error("the changes that wait for the sink do not fit into one batch")]
+    Unsummed(#[source] Arc<ArrowError>),
     /// Columns cannot be processed.
     #[error("the view's rows cannot be processed")]
     Arrow(#[from] ArrowError),
@@ -231,6 +235,7 @@ impl SinkError {
             Self::Closed => "SINK021",
             Self::Arrow(_) => "SINK022",
             Self::Shortened { .. } => "SINK023",
+            Self::Unsummed(_) => "SINK024",
         }
     }
 
@@ -272,6 +277,10 @@ impl SinkError {
                     return Some(format!("to fill it anew, run: rm -r {}", dir.display()));
                 }
                 return source.help();
+            }
+            Self::Unsummed(_) => {
+                "a column of one step holds 2 GiB of text at most: leave the column out of the \
+                 view, or cut its values with left(column, length)"
             }
             Self::NullKey { ddl, .. } | Self::Mismatch { ddl, .. } => {
                 return Some(format!("run: {ddl}"));
@@ -326,6 +335,7 @@ impl SinkError {
             | Self::Shortened { .. }
             | Self::Position { .. }
             | Self::Closed
+            | Self::Unsummed(_)
             | Self::Arrow(_) => false,
         }
     }

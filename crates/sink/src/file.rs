@@ -29,6 +29,8 @@ const LOCK_PAUSE: Duration = Duration::from_millis(20);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Position {
     log_id: String,
+    /// The view and its definition.
+    view: String,
     time: u64,
     bytes: u64,
 }
@@ -77,6 +79,10 @@ impl Sink for FileSink {
         Ok(())
     }
 
+    fn wants_rows(&self) -> bool {
+        matches!(self.mode, Mode::Final(_))
+    }
+
     async fn finish(&mut self, rows: &[RecordBatch]) -> Result<(), SinkError> {
         match &self.mode {
             Mode::Final(path) => {
@@ -101,13 +107,13 @@ impl Changes {
         let failed = |source| SinkError::File { path: path.to_owned(), source };
         let file = lock(path).await?;
         let found = file.metadata().map_err(failed)?.len();
-        let log_id = postgres::shown_id(&config.log_id);
+        let (log_id, view) = (postgres::shown_id(&config.log_id), config.origin());
         let position = match read_position(path)? {
             Some(position) => position,
             None if found > 0 && !may_replace(config)? => {
                 return Err(SinkError::NotEmpty { target: path.display().to_string() });
             }
-            None => Position { log_id: log_id.clone(), time: 0, bytes: 0 },
+            None => Position { log_id: log_id.clone(), view: view.clone(), time: 0, bytes: 0 },
         };
         let repair = format!("rm {} {}", path.display(), position_path(path).display());
         if position.log_id != log_id {
@@ -117,6 +123,13 @@ impl Changes {
                 found: position.log_id,
                 expected: log_id,
                 repair,
+            });
+        }
+        if position.view != view {
+            return Err(SinkError::Mismatch {
+                target: path.display().to_string(),
+                problem: config.other_origin(&position.view),
+                ddl: repair,
             });
         }
         if found < position.bytes {

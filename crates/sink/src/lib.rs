@@ -58,7 +58,10 @@ pub trait Sink: Send {
     /// When the step did not happen, or nobody knows whether it did.
     async fn write(&mut self, step: Step<'_>) -> Result<(), SinkError>;
 
-    /// Ends a run that came to its end, with all rows of the view in the view's order.
+    /// Whether [`finish`](Self::finish) uses the view's rows; a sink that does not is given none.
+    fn wants_rows(&self) -> bool;
+
+    /// Ends a run that came to its end, with all rows of the view in the view's order, if the sink wants them.
     ///
     /// # Errors
     /// When the rows cannot be written.
@@ -76,12 +79,31 @@ pub struct SinkConfig {
     pub options: BTreeMap<String, String>,
     /// The view that it copies.
     pub view: ViewInfo,
+    /// A short hash of what the view computes: a view that was dropped and made anew may have the name of the old one.
+    pub definition: String,
     /// The log that the view is derived from.
     pub log_id: [u8; 16],
     /// The data directory.
     pub data_dir: PathBuf,
     /// Whether the run ends by itself: then files and stdout receive the final rows instead of changes.
     pub once: bool,
+}
+
+impl SinkConfig {
+    /// What a target keeps of the view that it is filled from.
+    fn origin(&self) -> String {
+        format!("{} {}", self.view.name, self.definition)
+    }
+
+    /// Says how another view differs from this one.
+    fn other_origin(&self, found: &str) -> String {
+        let name = found.rsplit_once(' ').map_or(found, |(name, _)| name);
+        if name == self.view.name {
+            format!("it was filled from a view {name} that was defined otherwise")
+        } else {
+            format!("it was filled from view {name}")
+        }
+    }
 }
 
 /// Opens a sink, and finds out what it holds.

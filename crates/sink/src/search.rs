@@ -27,7 +27,7 @@ impl SearchSink {
     /// Opens or creates `DATA_DIR/search/VIEW`.
     ///
     /// # Errors
-    /// When the index belongs to another log or has other columns, or cannot be opened.
+    /// When the index belongs to another log or view, or cannot be opened.
     pub(crate) fn open(config: &SinkConfig) -> Result<Self, SinkError> {
         check_known(config, &["columns"])?;
         let dir = config.data_dir.join("search").join(&config.view.name);
@@ -36,7 +36,8 @@ impl SearchSink {
             .get("columns")
             .map(|names| names.split(',').map(|name| name.trim().to_owned()).collect())
             .unwrap_or_default();
-        let index = SearchIndex::open(&dir, &config.view, config.log_id, &searched)
+        let (log_id, definition) = (config.log_id, &config.definition);
+        let index = SearchIndex::open(&dir, &config.view, log_id, definition, &searched)
             .map_err(|source| failed(dir.clone(), source))?;
         Ok(Self { dir, held: index.held().unwrap_or(Time::ZERO), index: Some(index) })
     }
@@ -58,6 +59,10 @@ impl Sink for SearchSink {
         written.await.map_err(|source| failed(self.dir.clone(), source))?;
         self.held = step.upto;
         Ok(())
+    }
+
+    fn wants_rows(&self) -> bool {
+        false
     }
 
     async fn finish(&mut self, _rows: &[RecordBatch]) -> Result<(), SinkError> {

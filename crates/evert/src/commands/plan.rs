@@ -27,7 +27,12 @@ pub(crate) async fn plan(arguments: PlanArgs) -> Result<(), Failure> {
     };
     let planned = intent::plan_only(&text, &catalogue).await;
     let planned = planned.map_err(|failure| failure.in_script(&arguments.script))?;
-    let mut shown = planned.script.to_string();
+    let mut script = planned.script.to_string();
+    if let Ok(here) = std::env::current_dir() {
+        // The catalogue keeps whole paths; people wrote them from here.
+        script = script.replace(&format!("'{}/", here.display()), "'");
+    }
+    let mut shown = script;
     // Views that exist already are planned along, but were not asked about.
     let exists = |name: &str| catalogue.get(Kind::View, name).is_some();
     let asked = |view: &&ViewPlan| !exists(&view.name) || shown.contains(&view.statement);

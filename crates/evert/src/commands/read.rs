@@ -46,7 +46,8 @@ pub(crate) fn rebuild(opened: &Opened) -> Result<(Program, Arc<Views>), Failure>
     let views = Views::new(program.views.iter().map(ViewInfo::from).collect());
     let reader = opened.log.reader(change::Time::ZERO);
     let dataflow = Dataflow::new(&program.views)?;
-    Engine::new(reader, dataflow, Arc::clone(&views), Vec::new()).run_to_end()?;
+    let forgotten = opened.catalogue.forgotten();
+    Engine::new(reader, dataflow, Arc::clone(&views), Vec::new(), forgotten).run_to_end()?;
     Ok((program, views))
 }
 

@@ -189,8 +189,8 @@ fn whatever_is_missing_is_told_with_what_to_do_and_its_exit_code() {
         (
             &["run", "--once", "none.csv | stdout"],
             3,
-            "error[SRC009]: source none: none.csv",
-            "path",
+            "error[SRC009]: source none: /",
+            "/none.csv: No such file",
         ),
         (&["run", "--once", "mysql://h/d | stdout"], 2, "error[SRC011]: ", "postgres://"),
         (&["search", "v", "words"], 2, "error[VIEW010]", "into `search`"),
@@ -351,6 +351,23 @@ fn a_csv_file_is_read_once_with_inferred_or_declared_columns() {
     let pipe = "events.csv (columns = 'id bigint, zip bigint') | select zip, id | stdout";
     let declared = user.ok(&["run", "--once", "--data", "b", pipe]);
     assert_eq!(declared, "{\"zip\":1234,\"id\":1}\n{\"zip\":99999,\"id\":2}\n");
+}
+
+#[test]
+fn a_run_from_another_directory_goes_on_with_the_same_files() {
+    let (user, other) = (User::new(), User::new());
+    user.write("events.csv", "id,country\n1,de\n");
+    user.ok(&["run", "--once", "events.csv | select id | ids.ndjson"]);
+    user.append("events.csv", "2,fr\n");
+    let data = user.dir().join(".evert");
+    other.write("events.csv", "id,country\n7,it\n");
+    other.ok(&["run", "--once", "--data", data.to_str().unwrap()]);
+    assert_eq!(user.read("ids.ndjson"), "{\"id\":1}\n{\"id\":2}\n");
+    assert!(!other.dir().join("ids.ndjson").exists());
+    // The same pipe means the same in its own directory.
+    user.ok(&["run", "--once", "events.csv | select id | ids.ndjson"]);
+    let shown = user.ok(&["plan", "events.csv | select id | ids.ndjson"]);
+    assert!(shown.starts_with("create source events from 'events.csv';"), "{shown}");
 }
 
 #[test]

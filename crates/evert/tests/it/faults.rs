@@ -86,6 +86,37 @@ fn a_wrong_password_is_refused_and_not_tried_again() {
 }
 
 #[test]
+fn a_pipe_with_another_filter_does_not_inherit_the_rows_of_the_one_before() {
+    let server = Postgres::start(PostgresOptions::quick()).unwrap();
+    let world = World::new();
+    let events = world.write("events.csv", "id,country\n1,de\n2,fr\n3,de\n");
+    let target = server.url("postgres");
+    let pipe = |country: &str| {
+        format!(
+            "{events} | where country = '{country}' | select id, country | {target}/copy (key = 'id')"
+        )
+    };
+    let ids = || server.psql("select string_agg(id::text, ' ' order by id) from copy").unwrap();
+    world.ok(&["run", "--once", &pipe("de")]);
+    assert_eq!(ids().trim(), "1 3");
+
+    let status: serde_json::Value =
+        serde_json::from_str(&world.ok(&["status", "-o", "json"])).unwrap();
+    let (sink, view) = (&status["sinks"][0]["name"], &status["sinks"][0]["view"]);
+    world.ok(&["drop", sink.as_str().unwrap()]);
+    world.ok(&["drop", view.as_str().unwrap()]);
+    let ended = world.done(&["run", "--once", &pipe("fr")]);
+    refused(&ended, "SINK009", &["defined otherwise", "help: ", "truncate", "evert_progress"]);
+    assert_eq!(ids().trim(), "1 3", "a refusal changes nothing");
+
+    server.psql("truncate copy; delete from evert_progress").unwrap();
+    world.ok(&["run", "--once", &pipe("fr")]);
+    assert_eq!(ids().trim(), "2");
+    world.ok(&["run", "--once"]);
+    assert_eq!(ids().trim(), "2", "from the catalogue it is the same view");
+}
+
+#[test]
 fn a_malformed_line_is_put_aside_with_its_number_and_the_others_go_on() {
     let world = World::new();
     world.write(

@@ -113,6 +113,9 @@ fn a_target_that_is_gone_holds_up_nobody_and_catches_up() {
         world.status().unwrap().sinks[0].phase == Phase::Waiting
     });
     lives_on(&mut running);
+    let told = running.stderr();
+    // Why it cannot be reached now, not that the connection of before is gone.
+    assert!(!told.contains("the connection was lost"), "{told}");
     servers.change(4);
     servers.target.start_again().unwrap();
     running.until("the table catches up", || servers.equal());
@@ -140,6 +143,8 @@ fn a_dropped_source_leaves_nothing_and_can_be_made_anew() {
     assert_eq!(servers.source.psql(left).unwrap(), "0", "slot and publication are gone");
     assert_eq!(world.done(&["drop", "shop"]).code, Some(2), "it is not there any more");
 
+    // The columns that are read stay as they are, so what the target holds can be gone on from.
+    servers.source.psql("alter table t add column note text").unwrap();
     // A file with final rows is not gone on with.
     std::fs::remove_file(world.path("v.ndjson")).unwrap();
     // What is deleted meanwhile is told by nobody: it must go because the source begins anew.
@@ -152,6 +157,60 @@ fn a_dropped_source_leaves_nothing_and_can_be_made_anew() {
     servers.change(2);
     running.until("the table follows", || servers.equal());
     assert_eq!(running.terminate().code, Some(0));
-    let expected = servers.source.psql("select row_to_json(t)::text from t").unwrap();
+    let rows = "select row_to_json(t)::text from (select id, name from t) t";
+    let expected = servers.source.psql(rows).unwrap();
     assert_eq!(world.query("select * from v"), json_rows(&expected));
+}
+
+#[test]
+fn a_source_is_made_anew_for_a_table_with_other_columns() {
+    let servers = Servers::start();
+    let world = World::new();
+    let url = servers.source.url("postgres");
+    let source = format!("create source shop from '{url}';");
+    let before = world.write("1.sql", &format!("{source} create view v as select id, name from t"));
+    world.ok(&["run", "--once", &before]);
+    for name in ["v", "shop"] {
+        world.ok(&["drop", name]);
+    }
+    let change =
+        "delete from t where id > 3; alter table t alter column name type int using id * 2,
+                  add column b text; update t set b = 'new'";
+    servers.source.psql(change).unwrap();
+    let after = world.write("2.sql", &format!("{source} create view v as select * from t"));
+    let expected = [
+        r#"{"b":"new","id":1,"name":2}"#,
+        r#"{"b":"new","id":2,"name":4}"#,
+        r#"{"b":"new","id":3,"name":6}"#,
+    ];
+    for _start in 0..2 {
+        world.ok(&["run", "--once", &after]);
+        assert_eq!(world.query("select * from v"), expected);
+    }
+}
+
+#[test]
+fn a_target_that_was_filled_from_other_columns_is_refused_until_it_is_emptied() {
+    let servers = Servers::start();
+    let world = World::new();
+    let (source, target) = (servers.source.url("postgres"), servers.target.url("postgres"));
+    let text = format!(
+        "create source shop from '{source}';
+         create view v as select id, count(name) as n from t group by id;
+         create sink v_table from v into '{target}/v'"
+    );
+    let script = world.write("shop.sql", &text);
+    world.ok(&["run", "--once", &script]);
+    for name in ["v_table", "v", "shop"] {
+        world.ok(&["drop", name]);
+    }
+    let change = "delete from t where id > 3; alter table t alter column name type int using id";
+    servers.source.psql(change).unwrap();
+    let refused = world.done(&["run", "--once", &script]);
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    assert!(refused.stderr.contains("had other columns"), "{}", refused.stderr);
+    servers.target.psql("truncate v; delete from evert_progress where sink = 'v_table'").unwrap();
+    world.ok(&["run", "--once", &script]);
+    let rows = servers.target.psql("select id, n from v order by id").unwrap();
+    assert_eq!(rows.split_whitespace().collect::<Vec<_>>(), ["1|1", "2|1", "3|1"]);
 }

@@ -15,11 +15,12 @@ use change::{
     ChangeBatch, ChangeForm, Part, RequestId, SourcePosition, TRUNCATE, TableChanges, TableName,
     TableSchema, Time, TransactionGroup, TransactionHead, Unchanged, with_logical_type,
 };
+use log::format::FrameKind;
 use log::{Compression, Log, LogError, LogOptions};
 
 use crate::world::{
-    append, append_later, dir, group, ids, open, open_with, options, part, read, rows, segments,
-    small_segments, table,
+    append, append_later, dir, frames, group, ids, open, open_with, options, part, read, rows,
+    segments, small_segments, table,
 };
 
 fn all_types() -> (Arc<TableSchema>, RecordBatch) {
@@ -390,4 +391,42 @@ fn a_log_at_rest_is_read_without_being_touched() {
     assert_eq!(std::fs::read(&file).unwrap(), bytes);
     let missing = Log::open_read_only(&dir.path().join("none"), Arc::new(log::RealDisk));
     assert_eq!(missing.err().unwrap().code(), "LOG011");
+}
+
+#[test]
+fn a_closed_log_holds_what_was_queued_and_takes_nothing_more() {
+    let dir = dir();
+    let (log, _) = open(dir.path());
+    let waiting: Vec<_> =
+        (0..50).map(|step| append_later(&log, &group("s", step, &[1])).unwrap()).collect();
+    let closed = || {
+        let bytes = std::fs::read(&segments(dir.path())[0]).unwrap();
+        let last = frames(&bytes).pop().unwrap();
+        assert_eq!((last.kind, last.end()), (FrameKind::Close, bytes.len() as u64));
+        bytes
+    };
+    // Whoever closes returns when the log is closed, not only the first.
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                log.close();
+                closed();
+            });
+        }
+    });
+    for waiting in waiting {
+        waiting.try_recv().expect("all were told before").unwrap();
+    }
+    assert!(matches!(append(&log, &group("s", 50, &[1])), Err(LogError::Closed)));
+    assert!(matches!(log.failure(), Some(LogError::Closed)));
+    assert_eq!(ids(&log, 0).len(), 50, "still readable");
+    // The handle that is left does not write behind the back of the next owner.
+    let bytes = closed();
+    let (next, recovery) = open(dir.path());
+    assert_eq!((recovery.upper, recovery.cut_bytes), (Time(51), 0));
+    append(&next, &group("s", 50, &[1])).unwrap();
+    drop(log);
+    assert_eq!(ids(&next, 0).len(), 51);
+    drop(next);
+    assert!(closed().starts_with(&bytes));
 }

@@ -1,14 +1,16 @@
 //! A disk that fails: full, refusing to sync, crashing with any of its unsynced blocks lost.
 
+use std::fs;
 use std::sync::Arc;
 
 use change::{Part, Time};
 use log::faults::FaultyDisk;
-use log::{Log, LogError, LogOptions};
+use log::{Access, Log, LogError, LogOptions};
 use tempfile::TempDir;
 
+use crate::meddled::Meddled;
 use crate::world::{
-    append, append_later, dir, group, ids, options, part, small_segments, try_open,
+    append, append_later, dir, group, ids, options, part, segments, small_segments, try_open,
 };
 
 fn open(dir: &TempDir, disk: &FaultyDisk, options: LogOptions) -> Log {
@@ -46,6 +48,47 @@ fn a_full_disk_stops_the_log_and_room_lets_it_go_on() {
         append(&log, &group("s", 500, &[2])).unwrap();
         assert_eq!(ids(&log, 0).len() as u64, acknowledged * 2 + 2);
     }
+}
+
+#[test]
+fn a_disk_without_room_ahead_is_used_to_its_last_frame() {
+    let (dir, disk) = (dir(), FaultyDisk::default());
+    let log = open(&dir, &disk, options());
+    let before = log.stat().bytes;
+    let room = 20_000;
+    disk.set_room(Some(room));
+    let (mut acknowledged, mut largest) = (0, 0);
+    let error = loop {
+        let bytes = log.stat().bytes;
+        match append(&log, &group("s", acknowledged, &[2])) {
+            Ok(time) => acknowledged = time.0,
+            Err(error) => break error,
+        }
+        largest = largest.max(log.stat().bytes - bytes);
+    };
+    assert!(matches!(error, LogError::DiskFull { .. }), "{error}");
+    let written = log.stat().bytes - before;
+    assert!(written <= room && room - written < largest, "{written} of {room} bytes");
+    // What did not suffice was given back.
+    let length = fs::metadata(&segments(dir.path())[0]).unwrap().len();
+    assert_eq!(length, log.stat().bytes);
+}
+
+#[test]
+fn what_cannot_be_read_back_is_not_written_over() {
+    let dir = dir();
+    let log = open(&dir, &FaultyDisk::default(), options());
+    append(&log, &group("s", 0, &[1])).unwrap();
+    drop(log);
+    let file = segments(dir.path()).remove(0);
+    let before = fs::read(&file).unwrap();
+    let short = Meddled::new(|access, read| match access {
+        Access::Read => read,
+        Access::Write => read / 2,
+    });
+    let error = try_open(dir.path(), options(), Arc::new(short)).err().unwrap();
+    assert!(matches!(error, LogError::Io { action: "repair", .. }), "{error}");
+    assert_eq!(fs::read(&file).unwrap(), before, "nothing was touched");
 }
 
 #[test]

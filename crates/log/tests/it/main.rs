@@ -9,9 +9,11 @@
 )]
 
 mod append;
+mod beside;
 mod damage;
 mod faults;
 mod format;
+mod meddled;
 mod parts;
 mod property;
 mod read;

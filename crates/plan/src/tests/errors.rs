@@ -407,6 +407,15 @@ fn a_name_that_is_taken_by_another_statement_is_refused() {
     "#]],
     );
     check(
+        "create source evert from 'other.csv'",
+        &expect![[r#"
+            SQL014: evert is Evert's own
+            1 | create source evert from 'other.csv'
+              |               ^^^^^ taken
+              = help: choose another name
+        "#]],
+    );
+    check(
         "create view a as select id from orders; create view a as select id from customers",
         &expect![[r#"
             SQL014: there are two views named a

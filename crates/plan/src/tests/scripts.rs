@@ -153,6 +153,34 @@ fn names_stay_clear_of_the_catalogue_unless_they_mean_the_same() {
 }
 
 #[test]
+fn paths_are_kept_whole_and_mean_the_same_afterwards() {
+    let base = Some("/home/ada".into());
+    let kept = "create source rows from '/home/ada/rows.ndjson'".to_owned();
+    let catalog = Catalog { base, sources: vec![kept], ..Catalog::default() };
+    let pipe = "rows.ndjson | where a > 1 | out.ndjson";
+    let script =
+        "create source rows from './rows.ndjson'; create sink s from rows.* into 'a/b.ndjson';
+                  create sink t from u into 'search'";
+    let shown = |text| parse_in(text, &catalog).unwrap().to_string();
+    expect![[r#"
+        create source rows from '/home/ada/rows.ndjson';
+
+        create view out as
+          from rows
+          |> where a > 1;
+
+        create sink out_to_file from out into '/home/ada/out.ndjson';
+        ---
+        create source rows from '/home/ada/rows.ndjson';
+
+        create sink s from rows.* into '/home/ada/a/b.ndjson';
+
+        create sink t from u into 'search';
+    "#]]
+    .assert_eq(&format!("{}---\n{}", shown(pipe), shown(script)));
+}
+
+#[test]
 fn the_catalogue_is_part_of_the_program() {
     let catalog = Catalog {
         views: vec!["create view orders as\nfrom orders\n|> where total > 5".to_owned()],

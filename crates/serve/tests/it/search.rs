@@ -8,7 +8,7 @@ use view::search::SearchIndex;
 use crate::rig::{Process, Rig, infos, orders};
 
 async fn start(dir: &std::path::Path) -> Rig {
-    let mut index = SearchIndex::open(dir, &infos()[0], [7; 16], &[]).unwrap();
+    let mut index = SearchIndex::open(dir, &infos()[0], [7; 16], "0123456789abcdef", &[]).unwrap();
     let rows =
         [(1, (1, "red <b>kite</b>", 1_250)), (1, (2, "blue kite", 900)), (1, (3, "boat", 5))];
     index.apply(&orders(&rows)).unwrap();

@@ -6,7 +6,7 @@
 //!
 //! Invariant: what was taken, plus what is pending, is what was put; the taken steps are adjacent and ascending.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
@@ -15,13 +15,13 @@ use change::{ChangeBatch, Time, consolidate};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
+use crate::SinkError;
+
 /// The rows below which pending steps are not consolidated.
 const CONSOLIDATE_ROWS_MIN: usize = 16_384;
 
 /// The steps after which small pending steps are merged, however few rows they have.
 const LOOSE_STEPS_MAX: usize = 256;
-
-const CONSOLIDATES: &str = "the dataflow has consolidated the view's rows already";
 
 /// Pending changes of one sink.
 #[derive(Debug)]
@@ -46,7 +46,12 @@ struct State {
     consolidated_rows: usize,
     taken_at: Instant,
     closed: bool,
+    /// Why nothing can be taken any more.
+    failure: Option<Arc<ArrowError>>,
 }
+
+/// The Time that a step follows, the Time it leads to, and its consolidated changes.
+type Taken = (Time, Time, ChangeBatch);
 
 impl Outbox {
     /// Makes an outbox for a sink that holds the view at `held`.
@@ -61,11 +66,15 @@ impl Outbox {
             consolidated_rows: 0,
             taken_at: Instant::now(),
             closed: false,
+            failure: None,
         };
         Self { schema, state: Mutex::new(state), changed: Notify::new() }
     }
 
     /// Adds the view's difference between two Times; `None` when the view did not change. Never waits for the sink.
+    ///
+    /// When the pending changes cannot be summed, that is the sink's failure, and [`take`](Self::take) tells it: the
+    /// engine and the other sinks go on.
     ///
     /// # Panics
     /// When the step does not follow the one before, or its rows are not the view's: the engine is at fault.
@@ -74,10 +83,13 @@ impl Outbox {
         assert_eq!(after, state.upto, "steps are adjacent");
         assert!(after < upto, "a step moves forward");
         state.upto = upto;
-        if let Some(changes) = changes.filter(|changes| !changes.is_empty()) {
+        let is_needed = |changes: &&ChangeBatch| !changes.is_empty() && state.failure.is_none();
+        if let Some(changes) = changes.filter(is_needed) {
             state.pending_rows += changes.len();
             state.pending.push(changes.clone());
-            state.settle(&self.schema).expect(CONSOLIDATES);
+            if let Err(error) = state.settle(&self.schema) {
+                state.fail(error);
+            }
         }
         drop(state);
         self.changed.notify_one();
@@ -88,17 +100,21 @@ impl Outbox {
     /// A step without changes only moves the sink's Time; it is given when `idle` has passed since the step before,
     /// or when the outbox is closed. Returns `None` when the outbox is closed and empty. Dropping the future loses
     /// nothing. There is one taker.
-    pub async fn take(&self, idle: Duration) -> Option<(Time, Time, ChangeBatch)> {
+    ///
+    /// # Errors
+    /// When the changes since the last step do not fit into one batch; nothing can be taken then any more.
+    pub async fn take(&self, idle: Duration) -> Result<Option<Taken>, SinkError> {
         loop {
             let notified = self.changed.notified();
-            if let Some(step) = self.take_changes() {
-                return Some(step);
+            if let Some(step) = self.take_changes()? {
+                return Ok(Some(step));
             }
             let position_due = match self.take_position(idle) {
                 Position::Step(after, upto) => {
-                    return Some((after, upto, ChangeBatch::empty(SchemaRef::clone(&self.schema))));
+                    let nothing = ChangeBatch::empty(SchemaRef::clone(&self.schema));
+                    return Ok(Some((after, upto, nothing)));
                 }
-                Position::Ended => return None,
+                Position::Ended => return Ok(None),
                 Position::Wait(due) => due,
             };
             match position_due {
@@ -130,23 +146,29 @@ impl Outbox {
     }
 
     /// Takes the pending changes, unless they come to nothing. The sum is made outside the lock: `put` never waits.
-    fn take_changes(&self) -> Option<(Time, Time, ChangeBatch)> {
+    fn take_changes(&self) -> Result<Option<Taken>, SinkError> {
         let (batches, upto) = {
             let mut state = self.state();
+            if let Some(failure) = &state.failure {
+                return Err(SinkError::Unsummed(Arc::clone(failure)));
+            }
             (state.pending_rows, state.sums, state.consolidated_rows) = (0, 0, 0);
             (std::mem::take(&mut state.pending), state.upto)
         };
         if batches.is_empty() {
-            return None;
+            return Ok(None);
         }
-        let changes = consolidate(&self.schema, &batches).expect(CONSOLIDATES);
+        let changes = match consolidate(&self.schema, &batches) {
+            Ok(changes) => changes,
+            Err(error) => return Err(SinkError::Unsummed(self.state().fail(error))),
+        };
         if changes.is_empty() {
-            return None;
+            return Ok(None);
         }
         let mut state = self.state();
         let after = std::mem::replace(&mut state.taken, upto);
         state.taken_at = Instant::now();
-        Some((after, upto, changes))
+        Ok(Some((after, upto, changes)))
     }
 
     fn take_position(&self, idle: Duration) -> Position {
@@ -181,6 +203,15 @@ enum Position {
 }
 
 impl State {
+    /// Gives up: what is pending goes, and nothing more is kept.
+    fn fail(&mut self, error: ArrowError) -> Arc<ArrowError> {
+        self.pending = Vec::new();
+        (self.pending_rows, self.sums, self.consolidated_rows) = (0, 0, 0);
+        let error = Arc::new(error);
+        self.failure = Some(Arc::clone(&error));
+        error
+    }
+
     /// Keeps the pending steps few and their rows bounded, at a logarithmic cost for each row.
     fn settle(&mut self, schema: &SchemaRef) -> Result<(), ArrowError> {
         if self.pending_rows > (2 * self.consolidated_rows).max(CONSOLIDATE_ROWS_MIN) {

@@ -42,6 +42,8 @@ pub(crate) struct PostgresSink {
     held: Option<Held>,
     /// What it will say, but for Time and rows.
     mark: Held,
+    /// The view's name.
+    view: String,
     /// Rows of unknown origin are replaced by the first step.
     replaces: bool,
     /// The user named the key: it is checked that it is one.
@@ -67,20 +69,20 @@ impl PostgresSink {
         let progress = Progress::open(&client, schema, &config.name, &target.shown).await?;
         let mark = Held {
             log_id: shown_id(&config.log_id),
-            view: config.view.name.to_string(),
+            view: config.origin(),
             time: Time::ZERO,
             rows: 0,
         };
         let held = progress.read(&client).await?;
         let mut opening =
             Opening { client: &client, target: &mut target, progress: &progress, mark: &mark };
-        opening.check_origin(config, held.as_ref())?;
+        opening.check_origin(config, &address, held.as_ref()).await?;
         opening.prepare_table(&address, held.as_ref()).await?;
         let replaces = opening.check_rows(held.as_ref(), may_replace).await?;
         let statements = Statements::prepare(&client, &target).await?;
         let checks_key = config.options.contains_key("key");
-        let client = Some(client);
-        Ok(Self { target, progress, statements, held, mark, replaces, checks_key, client })
+        let (client, view) = (Some(client), view.name);
+        Ok(Self { target, progress, statements, held, mark, view, replaces, checks_key, client })
     }
 
     async fn apply(&mut self, client: &Client, step: Step<'_>) -> Result<Held, SinkError> {
@@ -95,13 +97,13 @@ impl PostgresSink {
             self.progress.advance(client, before, &next).await?;
             return Ok(next);
         }
-        let split = Split::of(step.changes, &self.target.key, &self.mark.view)?;
+        let split = Split::of(step.changes, &self.target.key, &self.view)?;
         self.run(client, "begin").await?;
         if self.replaces {
             self.run(client, &format!("truncate {}", self.target.table)).await?;
         }
         if split.has_null {
-            self.target.take_null_keys(client, &self.mark.view).await?;
+            self.target.take_null_keys(client, &self.view).await?;
         }
         let is_empty = self.replaces || rows_before(before) == 0;
         let step = apply::Rows { changes: step.changes, split: &split, is_empty };
@@ -121,7 +123,7 @@ impl PostgresSink {
     fn named(&self, error: apply::ApplyError) -> SinkError {
         match error {
             apply::ApplyError::DuplicateKey(key) => {
-                SinkError::DuplicateKey { view: self.mark.view.clone(), key }
+                SinkError::DuplicateKey { view: self.view.clone(), key }
             }
             apply::ApplyError::Sink(error) => error,
         }
@@ -151,6 +153,10 @@ impl Sink for PostgresSink {
         Ok(())
     }
 
+    fn wants_rows(&self) -> bool {
+        false
+    }
+
     async fn finish(&mut self, _rows: &[RecordBatch]) -> Result<(), SinkError> {
         Ok(())
     }
@@ -166,7 +172,12 @@ struct Opening<'a> {
 
 impl Opening<'_> {
     /// Refuses a progress that was written from another log or view.
-    fn check_origin(&self, config: &SinkConfig, held: Option<&Held>) -> Result<(), SinkError> {
+    async fn check_origin(
+        &mut self,
+        config: &SinkConfig,
+        address: &Address,
+        held: Option<&Held>,
+    ) -> Result<(), SinkError> {
         let Some(held) = held else { return Ok(()) };
         if held.log_id != self.mark.log_id {
             return Err(SinkError::OtherLog {
@@ -178,11 +189,14 @@ impl Opening<'_> {
             });
         }
         if held.view != self.mark.view {
-            return Err(SinkError::Mismatch {
-                target: self.target.shown.clone(),
-                problem: format!("it was filled from view {}", held.view),
-                ddl: self.progress.forget(),
-            });
+            let forget = self.progress.forget();
+            // The rows are those of the other view; without its progress, they would be of unknown origin.
+            let ddl = match self.target.find(self.client, address).await? {
+                true => format!("truncate {}; {forget}", self.target.table),
+                false => forget,
+            };
+            let (target, problem) = (self.target.shown.clone(), config.other_origin(&held.view));
+            return Err(SinkError::Mismatch { target, problem, ddl });
         }
         Ok(())
     }

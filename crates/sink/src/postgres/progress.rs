@@ -13,7 +13,7 @@ use crate::SinkError;
 pub(super) struct Held {
     /// The log that the table was filled from.
     pub(super) log_id: String,
-    /// The view that the table was filled from.
+    /// The view that the table was filled from, and its definition.
     pub(super) view: String,
     /// The Time.
     pub(super) time: Time,

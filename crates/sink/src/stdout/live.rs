@@ -11,16 +11,19 @@ use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use arrow::row::{RowConverter, SortField};
 use change::{ChangeBatch, Time};
-use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Row, Table};
+use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Row, Table, TableStyle};
 use view::ViewInfo;
 use view::text::CellWriter;
 
 use super::Screen;
 
-/// Lines around the rows: the title, the header with its three rules, the line that counts the hidden rows, and the
-/// line on which the cursor rests.
-const FRAME_LINES: usize = 7;
+/// Lines around the rows: the title, the header with its line, the line that counts the hidden rows, and the line on
+/// which the cursor rests.
+const FRAME_LINES: usize = 5;
+
+/// A line under the header, and nothing else but space: as the commands print their tables.
+const STYLE: TableStyle =
+    TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
 
 /// The present rows of a view.
 pub(super) struct LiveTable {
@@ -93,7 +96,8 @@ impl LiveTable {
         let room = usize::from(screen.height).saturating_sub(FRAME_LINES).max(1);
         let shown = self.first(room)?;
         let mut lines = vec![self.title(time)];
-        lines.extend(table(std::slice::from_ref(&shown), screen.width, true).lines());
+        let drawn = table(std::slice::from_ref(&shown), screen.width, true).trim_fmt();
+        lines.extend(drawn.lines().map(str::to_owned));
         let hidden = self.row_count - i64::try_from(shown.num_rows()).unwrap_or(i64::MAX);
         if hidden > 0 {
             lines.push(format!("… {hidden} more"));
@@ -133,14 +137,14 @@ impl LiveTable {
 
 /// Draws all rows once.
 pub(super) fn whole_table(rows: &[RecordBatch], width: u16) -> Vec<u8> {
-    let mut text = table(rows, width, false).to_string();
+    let mut text = table(rows, width, false).trim_fmt();
     text.push('\n');
     text.into_bytes()
 }
 
 fn table(batches: &[RecordBatch], width: u16, one_line: bool) -> Table {
     let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED).force_no_tty();
+    table.load_style(STYLE).force_no_tty();
     table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
     if let Some(batch) = batches.first() {
         let schema = batch.schema();

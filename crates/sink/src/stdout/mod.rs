@@ -120,6 +120,10 @@ impl Sink for StdoutSink {
         Ok(())
     }
 
+    fn wants_rows(&self) -> bool {
+        matches!(self.mode, Mode::Final)
+    }
+
     async fn finish(&mut self, rows: &[RecordBatch]) -> Result<(), SinkError> {
         if !matches!(self.mode, Mode::Final) {
             return Ok(());

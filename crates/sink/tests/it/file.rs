@@ -44,6 +44,7 @@ fn summed(text: &str) -> Rows {
 async fn changes_are_appended_with_their_diff_and_time() {
     let dir = tempfile::tempdir().unwrap();
     let mut sink = sink::open(at(dir.path())).await.unwrap();
+    assert!(!sink.wants_rows(), "it has them already");
     let first: Rows = [(1, "a".to_owned()), (2, "b".to_owned())].into();
     let second: Rows = [(1, "A".to_owned()), (2, "b".to_owned())].into();
     write(&mut *sink, 3, &Rows::new(), &first).await.unwrap();
@@ -100,6 +101,13 @@ async fn a_file_that_is_not_what_was_left_is_refused() {
     assert_eq!(refused(&config).await.code(), "SINK011");
     config = at(dir.path());
 
+    config.definition = "fedcba9876543210".to_owned();
+    let error = refused(&config).await;
+    assert_eq!((error.code(), error.is_transient()), ("SINK009", false));
+    assert!(error.to_string().ends_with("filled from a view things that was defined otherwise"));
+    assert!(error.help().unwrap().contains("things.ndjson.position"));
+    config = at(dir.path());
+
     let path = dir.path().join("things.ndjson");
     OpenOptions::new().write(true).open(&path).unwrap().set_len(10).unwrap();
     let error = refused(&config).await;
@@ -124,6 +132,7 @@ async fn a_run_that_ends_leaves_the_final_rows_and_nothing_before() {
     config.once = true;
     fs::write(dir.path().join("things.ndjson"), "old\n").unwrap();
     let mut sink = sink::open(config).await.unwrap();
+    assert!(sink.wants_rows());
     let rows: Rows = [(1, "a".to_owned()), (2, "b".to_owned())].into();
     write(&mut *sink, 1, &Rows::new(), &rows).await.unwrap();
     assert_eq!(text(dir.path()), "old\n", "the old rows stand until the new ones are whole");

@@ -190,6 +190,36 @@ async fn an_emptied_or_foreign_target_is_refused_with_the_repair() {
 }
 
 #[tokio::test]
+async fn a_view_that_was_made_anew_does_not_inherit_the_rows_of_the_old_one() {
+    let server = server();
+    let mut config = at(&server, "things");
+    let rows: Rows = (0..10).map(|id| (id, "x".to_owned())).collect();
+    let mut sink = sink::open(config.clone()).await.unwrap();
+    assert!(!sink.wants_rows(), "it has them already");
+    write(&mut *sink, 5, &Rows::new(), &rows).await.unwrap();
+    drop(sink);
+
+    // The same name, and the same columns.
+    config.definition = "fedcba9876543210".to_owned();
+    let error = refused(&config).await;
+    assert_eq!((error.code(), error.is_transient()), ("SINK009", false));
+    assert!(error.to_string().contains("a view things that was defined otherwise"), "{error}");
+    assert_eq!(stored(&server, "things"), (5, rows.clone()), "a refusal changes nothing");
+    let repair = error.help().unwrap();
+    server.psql(repair.strip_prefix("run: ").unwrap()).unwrap();
+    let mut sink = sink::open(config.clone()).await.unwrap();
+    assert_eq!(sink.held(), Time::ZERO, "after the repair it begins anew");
+    let fewer: Rows = [(3, "x".to_owned())].into();
+    write(&mut *sink, 6, &Rows::new(), &fewer).await.unwrap();
+    assert_eq!(stored(&server, "things"), (6, fewer));
+    drop(sink);
+
+    config.view.name = "others".to_owned();
+    let error = refused(&config).await;
+    assert!(error.to_string().ends_with("it was filled from view things"), "{error}");
+}
+
+#[tokio::test]
 async fn a_table_that_does_not_fit_is_refused_with_the_statement_that_makes_it_fit() {
     let server = server();
     let cases = [

@@ -1,6 +1,7 @@
 //! A view as a search index: its Time comes back with its rows.
 
 use change::Time;
+use sink::SinkConfig;
 
 use crate::world::{Rows, config, write};
 
@@ -19,17 +20,27 @@ async fn the_index_comes_back_at_the_time_of_its_rows() {
     assert_eq!(sink.held(), Time(6));
     drop(sink);
     let path = dir.path().join("search/things");
-    let index = view::search::SearchIndex::open(&path, &config.view, config.log_id, &[]).unwrap();
+    let index = view::search::SearchIndex::open(
+        &path,
+        &config.view,
+        config.log_id,
+        &config.definition,
+        &[],
+    )
+    .unwrap();
     let contents = index.contents().unwrap();
     assert_eq!(contents.len(), 1, "{contents:?}");
     assert!(contents[0].contains("lazy fox"), "{contents:?}");
     drop(index);
 
-    let mut other = config;
-    other.log_id = *b"another log's id";
-    let Err(error) = sink::open(other).await else {
-        panic!("an index of another log was opened");
-    };
-    assert_eq!(error.code(), "SINK020");
-    assert!(error.help().unwrap().contains("rm -r"), "{error}");
+    let other_log = SinkConfig { log_id: *b"another log's id", ..config.clone() };
+    // The view was dropped, and another one has its name now.
+    let other_view = SinkConfig { definition: "fedcba9876543210".to_owned(), ..config };
+    for other in [other_log, other_view] {
+        let Err(error) = sink::open(other).await else {
+            panic!("an index of another log or view was opened");
+        };
+        assert_eq!((error.code(), error.is_transient()), ("SINK020", false));
+        assert!(error.help().unwrap().contains("rm -r"), "{error}");
+    }
 }

@@ -33,6 +33,7 @@ pub(crate) fn config(url: String, data_dir: &Path) -> SinkConfig {
         url,
         options: BTreeMap::new(),
         view: view(schema(), &[0]),
+        definition: "0123456789abcdef".to_owned(),
         log_id: LOG_ID,
         data_dir: data_dir.to_owned(),
         once: false,

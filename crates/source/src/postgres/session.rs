@@ -13,6 +13,7 @@ use bytes::BytesMut;
 use postgres_protocol::authentication::md5_hash;
 use postgres_protocol::authentication::sasl::{self, ScramSha256};
 use postgres_protocol::message::frontend;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_postgres::config::Host;
@@ -28,6 +29,13 @@ const READ_BYTES: usize = 256 << 10;
 const MESSAGE_BYTES_MAX: usize = 1 << 30;
 /// How long a fresh server may take to answer a login.
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a connection may be silent before the network is asked whether the other host is there, and how long
+/// between two questions.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+/// After how many questions without an answer the host counts as gone.
+const KEEPALIVE_QUESTIONS: u32 = 3;
+/// How long what we send may stay without an acknowledgement of the other host.
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(30);
 
 /// What the server says when it refuses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -328,10 +336,24 @@ async fn connect_to(
         Host::Tcp(name) => {
             let stream = TcpStream::connect((name.as_str(), port)).await?;
             stream.set_nodelay(true)?;
+            notice_vanished_hosts(&stream)?;
             let roots = address.root_certificates.as_deref();
             encrypt(stream, name, address.tls, roots).await
         }
     }
+}
+
+/// Makes reads and writes fail within half a minute when the other host has gone without a word.
+fn notice_vanished_hosts(stream: &TcpStream) -> Result<(), std::io::Error> {
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE)
+        .with_interval(KEEPALIVE)
+        .with_retries(KEEPALIVE_QUESTIONS);
+    let socket = SockRef::from(stream);
+    socket.set_tcp_keepalive(&keepalive)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX))?;
+    Ok(())
 }
 
 async fn encrypt(
@@ -442,4 +464,23 @@ fn text_row(body: &[u8]) -> Result<TextRow, SessionError> {
         super::wire::Cell::Null | super::wire::Cell::Unchanged => None,
     };
     Ok(cells.into_iter().map(text).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_host_that_vanishes_is_noticed() {
+        let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(server.local_addr().unwrap()).await.unwrap();
+        notice_vanished_hosts(&stream).unwrap();
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE);
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), KEEPALIVE);
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), KEEPALIVE_QUESTIONS);
+        #[cfg(target_os = "linux")]
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(UNACKNOWLEDGED_MAX));
+    }
 }

@@ -40,6 +40,8 @@ pub struct Identity {
     pub log_id: String,
     /// The view.
     pub view: String,
+    /// A short hash of what the view computes.
+    pub definition: String,
     /// The view's columns: name, type and logical type.
     pub columns: Vec<String>,
     /// The positions of the view's key columns.
@@ -74,7 +76,10 @@ impl std::fmt::Debug for SearchIndex {
 }
 
 impl SearchIndex {
-    /// Opens a view's index for writing, or creates it. `searched` names the columns to search; none of them means all.
+    /// Opens a view's index for writing, or creates it.
+    ///
+    /// `definition` is a short hash of what the view computes: an index of a view of the same name that computed
+    /// something else is not this one. `searched` names the columns to search; none of them means all.
     ///
     /// # Errors
     /// When the index in the directory belongs to another log or view or has other columns, when somebody else writes
@@ -83,11 +88,12 @@ impl SearchIndex {
         dir: &Path,
         info: &ViewInfo,
         log_id: [u8; 16],
+        definition: &str,
         searched: &[String],
     ) -> Result<Self, ViewError> {
         let fail = |error: TantivyError| failed(dir, error);
         let fields = Fields::new(info, searched)?;
-        let mut expected = expected(info, log_id, searched);
+        let mut expected = expected(info, log_id, definition, searched);
         std::fs::create_dir_all(dir).map_err(|error| fail(error.into()))?;
         let directory = MmapDirectory::open(dir).map_err(|error| fail(error.into()))?;
         let index = if Index::exists(&directory).map_err(|error| fail(error.into()))? {
@@ -267,11 +273,12 @@ impl SearchIndex {
     }
 }
 
-fn expected(info: &ViewInfo, log_id: [u8; 16], searched: &[String]) -> Identity {
+fn expected(info: &ViewInfo, log_id: [u8; 16], definition: &str, searched: &[String]) -> Identity {
     Identity {
         format: FORMAT,
         log_id: log_id.iter().map(|byte| format!("{byte:02x}")).collect(),
         view: info.name.clone(),
+        definition: definition.to_owned(),
         columns: info.schema.fields().iter().map(|field| fields::describe(field)).collect(),
         key: info.key.clone(),
         searched: searched.to_vec(),
@@ -306,6 +313,8 @@ fn other(dir: &Path, found: &Identity, expected: &Identity) -> ViewError {
             format!("a view with the columns {}", identity.columns.join(", "))
         } else if found.key != expected.key {
             format!("a view with the key {:?}", identity.key)
+        } else if found.definition != expected.definition {
+            format!("the definition {} of the view {:?}", identity.definition, identity.view)
         } else {
             format!("a search over {:?}", identity.searched)
         }

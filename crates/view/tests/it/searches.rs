@@ -20,8 +20,10 @@ use crate::fixture::{Model, Person, change, changes, info, person, rows_of};
 
 const LOG: [u8; 16] = [7; 16];
 
+const DEFINITION: &str = "0123456789abcdef";
+
 fn open(dir: &Path, key: &[usize]) -> SearchIndex {
-    SearchIndex::open(dir, &info("people", key), LOG, &[]).unwrap()
+    SearchIndex::open(dir, &info("people", key), LOG, DEFINITION, &[]).unwrap()
 }
 
 /// The rows of the model as the index gives them back.
@@ -141,7 +143,8 @@ fn a_killed_process_leaves_the_last_commit_and_no_lock() {
 fn one_writer_at_a_time() {
     let dir = TempDir::new().unwrap();
     let _index = open(dir.path(), &[0]);
-    let error = SearchIndex::open(dir.path(), &info("people", &[0]), LOG, &[]).unwrap_err();
+    let error =
+        SearchIndex::open(dir.path(), &info("people", &[0]), LOG, DEFINITION, &[]).unwrap_err();
     assert!(matches!(error, ViewError::IndexBusy { .. }), "{error}");
 }
 
@@ -149,20 +152,22 @@ fn one_writer_at_a_time() {
 fn an_index_of_something_else_is_refused() {
     let dir = TempDir::new().unwrap();
     drop(open(dir.path(), &[0]));
-    let refusal = |info: &ViewInfo, log: [u8; 16]| {
-        let error = SearchIndex::open(dir.path(), info, log, &[]).unwrap_err();
+    let refusal = |info: &ViewInfo, log: [u8; 16], definition: &str| {
+        let error = SearchIndex::open(dir.path(), info, log, definition, &[]).unwrap_err();
         assert_eq!(error.code(), "VIEW011");
         assert!(error.help().unwrap().contains("delete"), "it says how to repair");
         error.to_string().replace(&dir.path().display().to_string(), "DIR")
     };
     expect!["the search index in DIR belongs to the log 07070707070707070707070707070707, not to the log 08080808080808080808080808080808"]
-        .assert_eq(&refusal(&info("people", &[0]), [8; 16]));
+        .assert_eq(&refusal(&info("people", &[0]), [8; 16], DEFINITION));
     expect![[r#"the search index in DIR belongs to the view "people", not to the view "persons""#]]
-        .assert_eq(&refusal(&info("persons", &[0]), LOG));
+        .assert_eq(&refusal(&info("persons", &[0]), LOG, DEFINITION));
     let mut other = info("people", &[0]);
     other.schema = Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, true)]));
     expect!["the search index in DIR belongs to a view with the columns id Int64, name Utf8, region Utf8, not to a view with the columns id Int64"]
-        .assert_eq(&refusal(&other, LOG));
+        .assert_eq(&refusal(&other, LOG, DEFINITION));
+    expect![[r#"the search index in DIR belongs to the definition 0123456789abcdef of the view "people", not to the definition fedcba9876543210 of the view "people""#]]
+        .assert_eq(&refusal(&info("people", &[0]), LOG, "fedcba9876543210"));
     assert_eq!(open(dir.path(), &[0]).held(), None, "a refusal changes nothing");
 }
 
@@ -227,7 +232,7 @@ fn catalogue() -> (TempDir, SearchIndex) {
     let rows = RecordBatch::try_new(Arc::clone(&schema), columns).unwrap();
     let info = ViewInfo { name: "goods".to_owned(), schema, key: vec![0], order: Vec::new() };
     let dir = TempDir::new().unwrap();
-    let mut index = SearchIndex::open(dir.path(), &info, LOG, &[]).unwrap();
+    let mut index = SearchIndex::open(dir.path(), &info, LOG, DEFINITION, &[]).unwrap();
     index.apply(&ChangeBatch::inserts(rows)).unwrap();
     index.commit(Time(1)).unwrap();
     (dir, index)
@@ -348,14 +353,16 @@ fn wrong_searches_say_what_to_do() {
 fn only_the_chosen_columns_are_searched() {
     let dir = TempDir::new().unwrap();
     let searched = ["name".to_owned()];
-    let mut index = SearchIndex::open(dir.path(), &info("people", &[0]), LOG, &searched).unwrap();
+    let mut index =
+        SearchIndex::open(dir.path(), &info("people", &[0]), LOG, DEFINITION, &searched).unwrap();
     index.apply(&changes(&[(person(1, "ada", "emea"), 1)])).unwrap();
     index.commit(Time(1)).unwrap();
     assert_eq!(found(&index, "ada"), ["ada"]);
     assert!(found(&index, "emea").is_empty());
 
     let wrong = ["nmae".to_owned()];
-    let error = SearchIndex::open(dir.path(), &info("people", &[0]), LOG, &wrong).unwrap_err();
+    let error =
+        SearchIndex::open(dir.path(), &info("people", &[0]), LOG, DEFINITION, &wrong).unwrap_err();
     assert_eq!(error.code(), "VIEW009");
     expect![[r#"did you mean "name"?"#]].assert_eq(&error.help().unwrap());
 }
