@@ -99,7 +99,7 @@ async fn write(
     let insert = client
         .prepare(
             "insert into events select $1::bigint * 10 + i, $1, 'batch b' || $1 || ' row ' || i \
-             from generate_series(0, $2 - 1) i",
+             from generate_series(0::bigint, $2::bigint - 1) i",
         )
         .await?;
     let mut pace = tokio::time::interval(Duration::from_secs(1) / COMMITS_PER_SECOND);
