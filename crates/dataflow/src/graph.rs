@@ -79,7 +79,7 @@ impl Graph {
         node: &Node,
         tables: &impl Fn(&change::TableName) -> usize,
     ) -> Result<usize, FlowError> {
-        let inputs = inputs(node).into_iter().map(|input| self.add(input, tables));
+        let inputs = node.inputs().into_iter().map(|input| self.add(input, tables));
         let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
         let view = || self.name.clone();
         let operator = Operator::new(node).map_err(|error| match error {
@@ -250,25 +250,12 @@ impl Output {
     }
 }
 
-fn inputs(node: &Node) -> Vec<&Node> {
-    match node {
-        Node::Table { .. } => Vec::new(),
-        Node::Filter { input, .. }
-        | Node::Project { input, .. }
-        | Node::Aggregate { input, .. }
-        | Node::Distinct { input }
-        | Node::TopK { input, .. } => vec![input],
-        Node::Join { left, right, .. } => vec![left, right],
-        Node::Union { inputs, .. } => inputs.iter().collect(),
-    }
-}
-
 /// Calls `visit` for every table that the node reads.
 pub(crate) fn for_each_table<'a>(node: &'a Node, visit: &mut impl FnMut(&'a Node)) {
     if matches!(node, Node::Table { .. }) {
         visit(node);
     }
-    for input in inputs(node) {
+    for input in node.inputs() {
         for_each_table(input, visit);
     }
 }

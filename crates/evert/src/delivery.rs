@@ -21,12 +21,7 @@ use crate::engine::Outlet;
 use crate::environment::expand;
 use crate::failure::Failure;
 use crate::intent::is_stream;
-
-/// The pause after the first attempt; each is twice as long as the one before.
-const PAUSE_MIN: Duration = Duration::from_millis(100);
-
-/// The longest pause between attempts.
-const PAUSE_MAX: Duration = Duration::from_secs(5);
+use crate::patience::Patience;
 
 /// How long an idle sink's position may lag behind, so that a quiet view costs no commits.
 const IDLE_POSITION: Duration = Duration::from_secs(1);
@@ -173,7 +168,7 @@ impl Delivery {
         status: &SinkProgress,
         stop: &mut watch::Receiver<bool>,
     ) -> Result<Written, Failure> {
-        let mut pause = PAUSE_MIN;
+        let mut patience = Patience::new();
         let mut attempt = self.sink.write(step).await;
         loop {
             let error = match attempt {
@@ -182,13 +177,13 @@ impl Delivery {
                 Err(error) if error.is_transient() => error,
                 Err(error) => return Err(failed(&self.config, error)),
             };
+            let pause = patience.pause();
             tracing::warn!(sink = %self.config.name, "{error}; trying again in {pause:?}");
             status.wait_because(&error);
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 _ = stop.wait_for(|&stop| stop) => return Ok(Written::NoLonger),
             }
-            pause = (pause * 2).min(PAUSE_MAX);
             // After an error the sink is of no more use, so a failure to open it is what is told next.
             attempt = match sink::open(self.config.clone()).await {
                 Ok(opened) => {
@@ -226,13 +221,13 @@ async fn ordered_rows(views: Arc<Views>, name: String) -> Result<Vec<RecordBatch
 
 /// Opens a sink, waiting for a target that cannot be reached yet.
 async fn open_patiently(config: &SinkConfig) -> Result<Box<dyn Sink>, SinkError> {
-    let mut pause = PAUSE_MIN;
+    let mut patience = Patience::new();
     loop {
         match sink::open(config.clone()).await {
             Err(error) if error.is_transient() => {
+                let pause = patience.pause();
                 tracing::warn!(sink = %config.name, "{error}; trying again in {pause:?}");
                 tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(PAUSE_MAX);
             }
             opened => return opened,
         }

@@ -24,6 +24,7 @@ use crate::catalogue::{Catalogue, table_row};
 use crate::directory::{self, Directory};
 use crate::environment::expand;
 use crate::failure::Failure;
+use crate::patience::Patience;
 use crate::supply::Supply;
 
 /// How long the log may take to write one catalogue transaction.
@@ -193,13 +194,13 @@ async fn discover(
     resume: &Resume,
     name: &str,
 ) -> Result<Vec<Arc<TableSchema>>, source::SourceError> {
-    let mut pause = Duration::from_millis(100);
+    let mut patience = Patience::new();
     loop {
         match source.discover(resume).await {
             Err(error) if error.is_transient() => {
+                let pause = patience.pause();
                 tracing::warn!(source = %name, "{error}; trying again in {pause:?}");
                 tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(Duration::from_secs(5));
             }
             found => return found,
         }

@@ -18,6 +18,7 @@ mod failure;
 mod intake;
 mod intent;
 mod output;
+mod patience;
 mod pipeline;
 mod progress;
 mod signals;

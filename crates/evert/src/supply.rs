@@ -1,7 +1,6 @@
 //! Drives one source: runs it, and runs it again after a fault that passes.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use change::SourcePosition;
 use source::{End, Intake, Phase, Resume, RunOptions, Source, SourceConfig};
@@ -10,15 +9,7 @@ use tokio::sync::watch;
 use crate::board::Board;
 use crate::failure::Failure;
 use crate::intake::LogIntake;
-
-/// The pauses between attempts, the last one repeated.
-const PAUSES: [Duration; 5] = [
-    Duration::from_millis(100),
-    Duration::from_millis(300),
-    Duration::from_secs(1),
-    Duration::from_secs(2),
-    Duration::from_secs(5),
-];
+use crate::patience::Patience;
 
 /// A source that is ready to run.
 pub(crate) struct Supply {
@@ -41,7 +32,8 @@ pub(crate) async fn supply(
     let name = Arc::clone(&supply.config.name);
     let progress = board.source(&name);
     let mut resume = supply.resume.clone();
-    for attempt in 0.. {
+    let mut patience = Patience::new();
+    loop {
         if let Some(position) = resume.position {
             progress.set_position(position);
         }
@@ -55,7 +47,7 @@ pub(crate) async fn supply(
             }
             Ok(End::Stopped) => return Ok(End::Stopped),
             Err(error) if error.is_transient() => {
-                let pause = PAUSES[attempt.min(PAUSES.len() - 1)];
+                let pause = patience.pause();
                 tracing::warn!(source = %name, "{error}; trying again in {pause:?}");
                 progress.set_phase(Phase::Waiting(error.to_string()));
                 let mut stop = stop.clone();
@@ -70,7 +62,6 @@ pub(crate) async fn supply(
             Err(error) => return Err(Failure::source(&*name, error)),
         }
     }
-    unreachable!("attempts are not counted out")
 }
 
 fn announce(name: &str, position: Option<SourcePosition>) {

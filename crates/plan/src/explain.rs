@@ -31,7 +31,7 @@ fn tree(text: &mut String, node: &Node, indent: &str, is_last: bool) {
     let branch = if is_last { "└─ " } else { "├─ " };
     push(text, format_args!("{indent}{branch}{}\n", line(node)));
     let indent = format!("{indent}{}", if is_last { "   " } else { "│  " });
-    let inputs = inputs(node);
+    let inputs = node.inputs();
     for (index, input) in inputs.iter().enumerate() {
         tree(text, input, &indent, index + 1 == inputs.len());
     }
@@ -39,19 +39,6 @@ fn tree(text: &mut String, node: &Node, indent: &str, is_last: bool) {
 
 fn push(text: &mut String, arguments: std::fmt::Arguments<'_>) {
     text.write_fmt(arguments).expect("writing to a string does not fail");
-}
-
-pub(crate) fn inputs(node: &Node) -> Vec<&Node> {
-    match node {
-        Node::Table { .. } => Vec::new(),
-        Node::Filter { input, .. }
-        | Node::Project { input, .. }
-        | Node::Aggregate { input, .. }
-        | Node::Distinct { input }
-        | Node::TopK { input, .. } => vec![input],
-        Node::Join { left, right, .. } => vec![left, right],
-        Node::Union { inputs, .. } => inputs.iter().collect(),
-    }
 }
 
 fn line(node: &Node) -> String {

@@ -12,8 +12,6 @@ use arrow::datatypes::{DataType, SchemaRef};
 use change::TableSchema;
 use datafusion::physical_expr::PhysicalExpr;
 
-use crate::explain::inputs;
-
 /// All that a script asks for, planned.
 #[derive(Clone, Debug, Default)]
 pub struct Program {
@@ -199,13 +197,28 @@ pub enum AggregateFunction {
 }
 
 impl Node {
+    /// The nodes that it computes from: none for a table, two for a join.
+    #[must_use]
+    pub fn inputs(&self) -> Vec<&Self> {
+        match self {
+            Self::Table { .. } => Vec::new(),
+            Self::Filter { input, .. }
+            | Self::Project { input, .. }
+            | Self::Aggregate { input, .. }
+            | Self::Distinct { input }
+            | Self::TopK { input, .. } => vec![input],
+            Self::Join { left, right, .. } => vec![left, right],
+            Self::Union { inputs, .. } => inputs.iter().collect(),
+        }
+    }
+
     /// The tables that are read, once for each time that they are.
     #[must_use]
     pub fn tables(&self) -> Vec<&Arc<TableSchema>> {
         if let Self::Table { table, .. } = self {
             return vec![table];
         }
-        inputs(self).into_iter().flat_map(Self::tables).collect()
+        self.inputs().into_iter().flat_map(Self::tables).collect()
     }
 
     /// The columns of the node's rows.
