@@ -8,9 +8,11 @@ use servers::{Postgres, PostgresOptions, Stop, wait_until};
 
 use crate::world::{Running, World, json_rows};
 
-/// How long a server is gone. The pauses between attempts grow from 0.1 s to 5 s, so this sees six attempts, of which
-/// the last pause is near the longest; a minute would only repeat that one.
-const GONE: Duration = Duration::from_secs(6);
+/// How long a server is gone at first: longer than any time-out of a connection and ten times the longest pause.
+const A_MINUTE: Duration = Duration::from_secs(60);
+
+/// How long it is gone when that was seen. The pauses between attempts grow from 0.1 s to 5 s, so this sees six.
+const A_WHILE: Duration = Duration::from_secs(6);
 
 struct Servers {
     source: Postgres,
@@ -61,8 +63,8 @@ impl Servers {
 
 /// Looks for a while that a run goes on.
 #[track_caller]
-fn lives_on(running: &mut Running) {
-    assert!(!wait_until(GONE, || running.has_ended()), "it ended:\n{}", running.stderr());
+fn lives_on(running: &mut Running, while_gone: Duration) {
+    assert!(!wait_until(while_gone, || running.has_ended()), "it ended:\n{}", running.stderr());
 }
 
 #[test]
@@ -71,13 +73,13 @@ fn a_source_that_is_gone_is_waited_for() {
     let world = World::new();
     let mut running = world.start(&["run", &servers.script(&world)]);
     running.until("the first copy arrives", || servers.equal());
-    for stop in [Stop::Fast, Stop::Immediate] {
+    for (stop, while_gone) in [(Stop::Fast, A_MINUTE), (Stop::Immediate, A_WHILE)] {
         servers.source.stop(stop).unwrap();
         running.until("the status says that the source waits", || {
             world.status().is_ok_and(|status| status.sources[0].phase == Phase::Waiting)
         });
         if stop == Stop::Fast {
-            lives_on(&mut running);
+            lives_on(&mut running, while_gone);
             let shown = world.ok(&["status"]);
             assert!(shown.contains("waiting"), "{shown}");
             assert!(running.stderr().contains("cannot be reached"), "{}", running.stderr());
@@ -112,7 +114,7 @@ fn a_target_that_is_gone_holds_up_nobody_and_catches_up() {
     running.until("the status says that the table waits", || {
         world.status().unwrap().sinks[0].phase == Phase::Waiting
     });
-    lives_on(&mut running);
+    lives_on(&mut running, A_WHILE);
     let told = running.stderr();
     // Why it cannot be reached now, not that the connection of before is gone.
     assert!(!told.contains("the connection was lost"), "{told}");

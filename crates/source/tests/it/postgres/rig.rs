@@ -226,7 +226,17 @@ pub(crate) fn assert_equal(server: &Postgres, memory: &Memory, table: &str) {
     let mut found: Vec<_> = memory.rows(table).into_values().collect();
     expected.sort();
     found.sort();
-    assert!(expected == found, "{table}: {} rows expected, {} found", expected.len(), found.len());
+    let first = |these: &[Vec<String>], others: &[Vec<String>]| {
+        these.iter().find(|row| others.binary_search(row).is_err()).cloned()
+    };
+    assert!(
+        expected == found,
+        "{table}: {} rows expected, {} found; only there {:?}, only here {:?}",
+        expected.len(),
+        found.len(),
+        first(&expected, &found),
+        first(&found, &expected),
+    );
 }
 
 /// How to reach a server's database `postgres` as source `shop`.
