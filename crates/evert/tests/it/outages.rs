@@ -73,13 +73,13 @@ fn a_source_that_is_gone_is_waited_for() {
     let world = World::new();
     let mut running = world.start(&["run", &servers.script(&world)]);
     running.until("the first copy arrives", || servers.equal());
-    for (stop, while_gone) in [(Stop::Fast, A_MINUTE), (Stop::Immediate, A_WHILE)] {
+    for stop in [Stop::Fast, Stop::Immediate] {
         servers.source.stop(stop).unwrap();
         running.until("the status says that the source waits", || {
             world.status().is_ok_and(|status| status.sources[0].phase == Phase::Waiting)
         });
         if stop == Stop::Fast {
-            lives_on(&mut running, while_gone);
+            lives_on(&mut running, A_MINUTE);
             let shown = world.ok(&["status"]);
             assert!(shown.contains("waiting"), "{shown}");
             assert!(running.stderr().contains("cannot be reached"), "{}", running.stderr());
