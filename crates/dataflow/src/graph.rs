@@ -11,7 +11,7 @@ use plan::ir::{Node, ViewPlan};
 
 use crate::columns::{nullable, rename, select};
 use crate::error::{FlowError, OperatorError};
-use crate::operator::{BuildError, Operator};
+use crate::operator::{BuildError, Operator, Out};
 use crate::stat::OperatorStat;
 use crate::table::TableInput;
 
@@ -163,10 +163,12 @@ impl Graph {
             let (first, rest) = self.stages[at..].split_at_mut(1);
             let Stage { operator, reader, rows_out, .. } = &mut first[0];
             let (reader, output) = (*reader, &mut self.output);
-            operator.finish(&mut |batch| {
+            let mut out = Out::default();
+            operator.finish(&mut out)?;
+            for batch in out.rows {
                 *rows_out += batch.len() as u64;
-                pass_on(rest, at + 1, reader, batch, output)
-            })?;
+                pass_on(rest, at + 1, reader, batch, output)?;
+            }
         }
         Ok(())
     }
@@ -208,10 +210,13 @@ fn deliver(
     let Stage { operator, reader, rows_in, rows_out } = &mut first[0];
     *rows_in += batch.len() as u64;
     let reader = *reader;
-    operator.push(input, &batch, &mut |batch| {
+    let mut out = Out::default();
+    operator.push(input, &batch, &mut out)?;
+    for batch in out.rows {
         *rows_out += batch.len() as u64;
-        pass_on(rest, base + 1, reader, batch, output)
-    })
+        pass_on(rest, base + 1, reader, batch, output)?;
+    }
+    Ok(())
 }
 
 /// Gives a batch to its reader among `stages`, which begin with the view's stage number `base`.

@@ -11,6 +11,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use change::logical_type;
@@ -185,6 +186,7 @@ impl Converter<'_> {
             right: Box::new(right),
             kind,
             on,
+            nulls_equal: false,
             filter,
             schema: pairs,
         };
@@ -240,6 +242,8 @@ impl Converter<'_> {
                 argument,
                 distinct: call.distinct,
                 filter: placed.1.map(|place| at[place]),
+                order: Vec::new(),
+                separator: None,
                 output: field.data_type().clone(),
             });
         }
@@ -289,7 +293,13 @@ impl Converter<'_> {
         };
         let order = order.iter().zip(&wide.positions).map(key).collect();
         let (widened, kept) = (wide.is_widened(), (0..wide.width).collect::<Vec<_>>());
-        let node = Node::TopK { input: Box::new(wide.take()), order, offset, limit };
+        let node = Node::TopK {
+            input: Box::new(wide.take()),
+            partition: Vec::new(),
+            order,
+            offset,
+            limit,
+        };
         Ok(if widened { projected(node, &kept) } else { node })
     }
 
@@ -441,7 +451,15 @@ fn check_argument(function: AggregateFunction, argument: Option<&DataType>) -> R
     let fits = match function {
         AggregateFunction::Sum | AggregateFunction::Avg => argument.is_numeric(),
         AggregateFunction::Min | AggregateFunction::Max => !argument.is_nested(),
-        AggregateFunction::Count => true,
+        AggregateFunction::BoolAnd | AggregateFunction::BoolOr => {
+            matches!(argument, DataType::Boolean | DataType::Null)
+        }
+        AggregateFunction::VariancePopulation
+        | AggregateFunction::VarianceSample
+        | AggregateFunction::DeviationPopulation
+        | AggregateFunction::DeviationSample => argument.is_numeric(),
+        AggregateFunction::StringAgg => matches!(argument, DataType::Utf8 | DataType::Null),
+        AggregateFunction::Count | AggregateFunction::ArrayAgg => true,
     };
     if fits {
         return Ok(());
@@ -458,7 +476,16 @@ fn result_field(function: AggregateFunction, argument: Option<&Field>, named: &F
         AggregateFunction::Sum => {
             logical_type(argument) == Some("numeric") && argument.data_type() == named.data_type()
         }
-        AggregateFunction::Count | AggregateFunction::Avg => false,
+        AggregateFunction::Count
+        | AggregateFunction::Avg
+        | AggregateFunction::BoolAnd
+        | AggregateFunction::BoolOr
+        | AggregateFunction::VariancePopulation
+        | AggregateFunction::VarianceSample
+        | AggregateFunction::DeviationPopulation
+        | AggregateFunction::DeviationSample
+        | AggregateFunction::StringAgg
+        | AggregateFunction::ArrayAgg => false,
     };
     match argument.filter(keeps) {
         Some(argument) => field.with_metadata(argument.metadata().clone()),
@@ -577,8 +604,19 @@ pub(crate) fn with_schema(node: Node, schema: &SchemaRef) -> Node {
             Node::Filter { input: Box::new(with_schema(*input, &schema)), predicate }
         }
         Node::Project { input, expressions, .. } => Node::Project { input, expressions, schema },
-        Node::Join { left, right, kind, on, filter, .. } => {
-            Node::Join { left, right, kind, on, filter, schema }
+        Node::Unnest { input, lists, .. } => Node::Unnest { input, lists, schema },
+        Node::Constant { rows } => Node::Constant { rows: renamed(&rows, &schema) },
+        Node::Join { left, right, kind, on, nulls_equal, filter, .. } => {
+            Node::Join { left, right, kind, on, nulls_equal, filter, schema }
+        }
+        Node::SetOperation { left, right, operation, all, .. } => {
+            Node::SetOperation { left, right, operation, all, schema }
+        }
+        Node::Window { input, partition, order, calls, .. } => {
+            Node::Window { input, partition, order, calls, schema }
+        }
+        Node::Single { input, key } => {
+            Node::Single { input: Box::new(with_schema(*input, &schema)), key }
         }
         Node::Aggregate { input, group, aggregates, .. } => {
             Node::Aggregate { input, group, aggregates, schema }
@@ -586,14 +624,21 @@ pub(crate) fn with_schema(node: Node, schema: &SchemaRef) -> Node {
         Node::Distinct { input } => {
             Node::Distinct { input: Box::new(with_schema(*input, &schema)) }
         }
-        Node::TopK { input, order, offset, limit } => {
-            Node::TopK { input: Box::new(with_schema(*input, &schema)), order, offset, limit }
+        Node::TopK { input, partition, order, offset, limit } => {
+            let input = Box::new(with_schema(*input, &schema));
+            Node::TopK { input, partition, order, offset, limit }
         }
         Node::Union { inputs, .. } => {
             let inputs = inputs.into_iter().map(|input| with_schema(input, &schema)).collect();
             Node::Union { inputs, schema }
         }
     }
+}
+
+fn renamed(rows: &RecordBatch, schema: &SchemaRef) -> RecordBatch {
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+    RecordBatch::try_new_with_options(Arc::clone(schema), rows.columns().to_vec(), &options)
+        .expect("only the names of columns differ")
 }
 
 /// The order in which the plan's rows are shown, in its own columns.

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use arrow::datatypes::Schema;
 use datafusion::physical_expr::PhysicalExpr;
 
-use crate::ir::{AggregateCall, AggregateFunction, JoinKind, Node, OrderKey, ViewPlan};
+use crate::ir::{
+    AggregateCall, AggregateFunction, Frame, FrameBound, FrameUnits, JoinKind, Node, OrderKey,
+    SetOperation, ViewPlan, WindowCall, WindowFunction,
+};
 use crate::name::quoted;
 
 /// Shows how a view is computed: the view with its key and order, then one operator a line, inputs below.
@@ -62,15 +65,24 @@ fn line(node: &Node) -> String {
             let columns = expressions.iter().zip(schema.fields()).map(column);
             format!("project {}", columns.collect::<Vec<_>>().join(", ")).trim_end().to_owned()
         }
-        Node::Join { left, right, kind, on, filter, .. } => {
+        Node::Join { left, right, kind, on, nulls_equal, filter, .. } => {
             let kind = match kind {
                 JoinKind::Inner if on.is_empty() => "cross join",
                 JoinKind::Inner => "join",
                 JoinKind::Left => "left join",
+                JoinKind::Right => "right join",
+                JoinKind::Full => "full join",
+                JoinKind::Semi => "semi join",
+                JoinKind::Anti => "anti join",
             };
             let (left, right) = (left.schema(), right.schema());
             let pair = |(l, r): &(usize, usize)| {
-                format!("{} = {}", shown(left.field(*l).name()), shown(right.field(*r).name()))
+                let equal = if *nulls_equal { "is not distinct from" } else { "=" };
+                format!(
+                    "{} {equal} {}",
+                    shown(left.field(*l).name()),
+                    shown(right.field(*r).name())
+                )
             };
             let mut conditions: Vec<_> = on.iter().map(pair).collect();
             conditions.extend(filter.iter().map(expression));
@@ -89,7 +101,7 @@ fn line(node: &Node) -> String {
             format!("aggregate {}{group}", calls.join(", ")).replace("  ", " ")
         }
         Node::Distinct { .. } => "distinct".to_owned(),
-        Node::TopK { input, order: by, offset, limit } => {
+        Node::TopK { input, partition, order: by, offset, limit } => {
             let mut text = String::from("top");
             if let Some(limit) = limit {
                 push(&mut text, format_args!(" {limit}"));
@@ -100,25 +112,133 @@ fn line(node: &Node) -> String {
             if !by.is_empty() {
                 push(&mut text, format_args!(" by {}", order(&input.schema(), by)));
             }
+            if !partition.is_empty() {
+                push(&mut text, format_args!(" of each {}", names(&input.schema(), partition)));
+            }
             text
+        }
+        Node::Constant { rows } => format!("constant {} rows", rows.num_rows()),
+        Node::Unnest { input, lists, .. } => format!("unnest {}", names(&input.schema(), lists)),
+        Node::SetOperation { operation, all, .. } => {
+            let operation = match operation {
+                SetOperation::Intersect => "intersect",
+                SetOperation::Except => "except",
+            };
+            format!("{operation}{}", if *all { " all" } else { "" })
+        }
+        Node::Window { input, partition, order, calls, .. } => {
+            window(&input.schema(), partition, order, calls)
+        }
+        Node::Single { input, key } if key.is_empty() => {
+            format!("single row of {} columns", input.schema().fields().len())
+        }
+        Node::Single { input, key } => {
+            format!("single row for each {}", names(&input.schema(), key))
         }
         Node::Union { .. } => "union all".to_owned(),
     }
 }
 
 fn call(input: &Schema, call: &AggregateCall) -> String {
-    let function = match call.function {
+    let function = aggregate_name(call.function);
+    let distinct = if call.distinct { "distinct " } else { "" };
+    let name = |column: usize| shown(input.field(column).name());
+    let argument = call.argument.map_or_else(|| "*".to_owned(), name);
+    let separator = call.separator.as_ref().map(|text| format!(", '{text}'"));
+    let order = match call.order.is_empty() {
+        true => String::new(),
+        false => format!(" order by {}", order(input, &call.order)),
+    };
+    let filter = call.filter.map(|column| format!(" filter ({})", name(column)));
+    let (separator, filter) = (separator.unwrap_or_default(), filter.unwrap_or_default());
+    format!("{function}({distinct}{argument}{separator}{order}){filter}")
+}
+
+/// The function's name in SQL.
+fn aggregate_name(function: AggregateFunction) -> &'static str {
+    match function {
         AggregateFunction::Count => "count",
         AggregateFunction::Sum => "sum",
         AggregateFunction::Avg => "avg",
         AggregateFunction::Min => "min",
         AggregateFunction::Max => "max",
-    };
-    let distinct = if call.distinct { "distinct " } else { "" };
+        AggregateFunction::BoolAnd => "bool_and",
+        AggregateFunction::BoolOr => "bool_or",
+        AggregateFunction::VariancePopulation => "var_pop",
+        AggregateFunction::VarianceSample => "var_samp",
+        AggregateFunction::DeviationPopulation => "stddev_pop",
+        AggregateFunction::DeviationSample => "stddev_samp",
+        AggregateFunction::StringAgg => "string_agg",
+        AggregateFunction::ArrayAgg => "array_agg",
+    }
+}
+
+fn window(input: &Schema, partition: &[usize], by: &[OrderKey], calls: &[WindowCall]) -> String {
+    let calls: Vec<_> = calls.iter().map(|call| window_call(input, call)).collect();
+    let mut text = format!("window {}", calls.join(", "));
+    if !partition.is_empty() {
+        push(&mut text, format_args!(" of each {}", names(input, partition)));
+    }
+    if !by.is_empty() {
+        push(&mut text, format_args!(" by {}", order(input, by)));
+    }
+    text
+}
+
+fn window_call(input: &Schema, call: &WindowCall) -> String {
     let name = |column: usize| shown(input.field(column).name());
-    let argument = call.argument.map_or_else(|| "*".to_owned(), name);
+    let kept = |ignore_nulls: bool| if ignore_nulls { " ignore nulls" } else { "" };
+    let text = match &call.function {
+        WindowFunction::RowNumber => "row_number()".to_owned(),
+        WindowFunction::Rank => "rank()".to_owned(),
+        WindowFunction::DenseRank => "dense_rank()".to_owned(),
+        WindowFunction::PercentRank => "percent_rank()".to_owned(),
+        WindowFunction::CumeDist => "cume_dist()".to_owned(),
+        WindowFunction::Ntile(buckets) => format!("ntile({buckets})"),
+        WindowFunction::Lag { argument, offset, default, ignore_nulls } => {
+            let (word, rows) = if *offset < 0 { ("lead", -offset) } else { ("lag", *offset) };
+            format!("{word}({}, {rows}, {default}){}", name(*argument), kept(*ignore_nulls))
+        }
+        WindowFunction::FirstValue { argument, ignore_nulls } => {
+            format!("first_value({}){}", name(*argument), kept(*ignore_nulls))
+        }
+        WindowFunction::LastValue { argument, ignore_nulls } => {
+            format!("last_value({}){}", name(*argument), kept(*ignore_nulls))
+        }
+        WindowFunction::NthValue { argument, n, ignore_nulls } => {
+            format!("nth_value({}, {n}){}", name(*argument), kept(*ignore_nulls))
+        }
+        WindowFunction::Aggregate { function, argument } => {
+            let argument = argument.map_or_else(|| "*".to_owned(), name);
+            format!("{}({argument})", aggregate_name(*function))
+        }
+    };
     let filter = call.filter.map(|column| format!(" filter ({})", name(column)));
-    format!("{function}({distinct}{argument}){}", filter.unwrap_or_default())
+    let has_frame = matches!(
+        call.function,
+        WindowFunction::FirstValue { .. }
+            | WindowFunction::LastValue { .. }
+            | WindowFunction::NthValue { .. }
+            | WindowFunction::Aggregate { .. }
+    );
+    let frame = if has_frame { format!(" {}", frame(&call.frame)) } else { String::new() };
+    format!("{text}{}{frame}", filter.unwrap_or_default())
+}
+
+fn frame(frame: &Frame) -> String {
+    let units = match frame.units {
+        FrameUnits::Rows => "rows",
+        FrameUnits::Range => "range",
+        FrameUnits::Groups => "groups",
+    };
+    let bound = |bound: &FrameBound| match bound {
+        FrameBound::UnboundedPreceding => "unbounded preceding".to_owned(),
+        FrameBound::Preceding(by) => format!("{by} preceding"),
+        FrameBound::CurrentRow => "current row".to_owned(),
+        FrameBound::Following(by) => format!("{by} following"),
+        FrameBound::UnboundedFollowing => "unbounded following".to_owned(),
+    };
+    format!("{units} between {} and {}", bound(&frame.start), bound(&frame.end))
 }
 
 fn order(schema: &Schema, keys: &[OrderKey]) -> String {

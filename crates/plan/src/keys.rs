@@ -11,7 +11,8 @@ use datafusion::physical_expr::expressions::Column;
 use crate::ir::{AggregateFunction, JoinKind, Node};
 use crate::limits::KEYS_MAX;
 
-type Key = BTreeSet<usize>;
+/// Columns whose values no two rows share.
+pub type Key = BTreeSet<usize>;
 
 /// The view's key: the smallest that is known, ascending; empty when none is.
 pub(crate) fn key(root: &Node) -> Vec<usize> {
@@ -37,10 +38,15 @@ fn count_of_single_row(node: &Node) -> Option<usize> {
         }
         Node::Filter { input, .. } => count_of_single_row(input),
         Node::Table { .. }
+        | Node::Constant { .. }
+        | Node::Unnest { .. }
         | Node::Join { .. }
         | Node::Aggregate { .. }
         | Node::Distinct { .. }
+        | Node::SetOperation { .. }
         | Node::TopK { .. }
+        | Node::Window { .. }
+        | Node::Single { .. }
         | Node::Union { .. } => None,
     }
 }
@@ -51,15 +57,30 @@ fn column_of(
     expression.downcast_ref::<Column>().map(Column::index)
 }
 
-/// All known keys, those of the left side of joins first.
-fn keys(node: &Node) -> Vec<Key> {
+/// All known keys, those of the left side of joins first. A key of no columns means that there is at most one row.
+#[must_use]
+pub fn keys(node: &Node) -> Vec<Key> {
     let mut keys = match node {
         Node::Table { table, columns, .. } => {
             let position = |key: &usize| columns.iter().position(|column| column == key);
             let key: Option<Key> = table.key().iter().map(position).collect();
             key.filter(|key| !key.is_empty()).into_iter().collect()
         }
-        Node::Filter { input, .. } | Node::TopK { input, .. } => keys(input),
+        Node::Filter { input, .. } | Node::TopK { input, .. } | Node::Window { input, .. } => {
+            keys(input)
+        }
+        Node::Single { input, key } => {
+            let mut known = vec![key.iter().copied().collect()];
+            known.extend(keys(input));
+            known
+        }
+        Node::SetOperation { left, all, .. } => {
+            let mut known = keys(left);
+            if !all {
+                known.push((0..left.schema().fields().len()).collect());
+            }
+            known
+        }
         Node::Project { input, expressions, .. } => {
             let position = |column: &usize| {
                 expressions.iter().position(|expression| column_of(expression) == Some(*column))
@@ -78,7 +99,7 @@ fn keys(node: &Node) -> Vec<Key> {
             known.push((0..input.schema().fields().len()).collect());
             known
         }
-        Node::Union { .. } => Vec::new(),
+        Node::Constant { .. } | Node::Unnest { .. } | Node::Union { .. } => Vec::new(),
     };
     let mut seen = BTreeSet::new();
     keys.retain(|key| seen.insert(key.clone()));
@@ -87,6 +108,9 @@ fn keys(node: &Node) -> Vec<Key> {
 }
 
 fn join_keys(left: &Node, right: &Node, kind: JoinKind, on: &[(usize, usize)]) -> Vec<Key> {
+    if matches!(kind, JoinKind::Semi | JoinKind::Anti) {
+        return keys(left);
+    }
     let offset = left.schema().fields().len();
     let (left_keys, right_keys) = (keys(left), keys(right));
     let contains = |columns: &Key, key: &Key| !key.is_empty() && key.is_subset(columns);
@@ -94,18 +118,20 @@ fn join_keys(left: &Node, right: &Node, kind: JoinKind, on: &[(usize, usize)]) -
     let right_on: Key = on.iter().map(|(_, column)| *column).collect();
     let shifted = |key: &Key| key.iter().map(|column| column + offset).collect::<Key>();
     let mut result = Vec::new();
-    if right_keys.iter().any(|key| contains(&right_on, key)) {
+    // A row without a match has NULLs for the other side's key, so a key serves only where its side is whole.
+    let left_is_whole = matches!(kind, JoinKind::Inner | JoinKind::Left);
+    let right_is_whole = matches!(kind, JoinKind::Inner | JoinKind::Right);
+    if left_is_whole && right_keys.iter().any(|key| contains(&right_on, key)) {
         result.extend(left_keys.iter().cloned());
     }
-    // Left rows without a match have no right key, so the right key serves only an inner join.
-    if kind == JoinKind::Inner && left_keys.iter().any(|key| contains(&left_on, key)) {
+    if right_is_whole && left_keys.iter().any(|key| contains(&left_on, key)) {
         result.extend(right_keys.iter().map(shifted));
     }
     for left_key in &left_keys {
         for right_key in &right_keys {
             // A right column that equals a column of the left key says nothing new.
             let is_new = |column: &&usize| {
-                kind == JoinKind::Left
+                kind != JoinKind::Inner
                     || !on.iter().any(|(l, r)| r == *column && left_key.contains(l))
             };
             let right_part = right_key.iter().filter(is_new).map(|column| column + offset);

@@ -37,6 +37,7 @@ pub use catalog::Catalog;
 pub use codes::Code;
 pub use explain::explain;
 pub use functions::session_context;
+pub use keys::{Key, keys};
 pub use oracle::run_batch;
 pub use planner::plan;
 pub use problem::{Problem, Problems};

@@ -6,7 +6,7 @@
 use arrow::datatypes::{DataType, SchemaRef};
 use change::ChangeBatch;
 
-use super::{BuildError, EMIT_ROWS, Emit};
+use super::{BuildError, EMIT_ROWS, Out};
 use crate::arrangement::{Floats, Keys, Nulls, StateSize, Totals};
 use crate::columns::{changes as batch_of, nullable};
 use crate::error::OperatorError;
@@ -54,7 +54,7 @@ impl Distinct {
         Ok(())
     }
 
-    pub(super) fn finish(&mut self, emit: &mut Emit<'_>) -> Result<(), OperatorError> {
+    pub(super) fn finish(&mut self, out: &mut Out) -> Result<(), OperatorError> {
         let (mut changed, mut diffs, mut gone) = (Vec::new(), Vec::new(), Vec::new());
         for row in self.touched.drain(..) {
             let words = self.totals.get_mut(row);
@@ -70,7 +70,7 @@ impl Distinct {
             }
         }
         for (changed, diffs) in changed.chunks(EMIT_ROWS).zip(diffs.chunks(EMIT_ROWS)) {
-            emit(batch_of(&self.schema, self.rows.columns(changed)?, diffs.to_vec())?)?;
+            out.rows(batch_of(&self.schema, self.rows.columns(changed)?, diffs.to_vec())?);
         }
         for row in gone {
             self.rows.release(row);

@@ -19,7 +19,7 @@ use change::ChangeBatch;
 use datafusion::physical_expr::PhysicalExpr;
 use plan::ir::JoinKind;
 
-use super::{BuildError, EMIT_ROWS, Emit};
+use super::{BuildError, EMIT_ROWS, Out};
 use crate::arrangement::{Bag, Floats, Keys, NONE, Nulls, StateSize, Totals};
 use crate::columns::{batch, changes as batch_of, evaluate_condition, nullable, pick, take_rows};
 use crate::error::OperatorError;
@@ -104,6 +104,9 @@ impl Join {
             unmatched: match kind {
                 JoinKind::Inner => None,
                 JoinKind::Left => Some((Totals::new(3), Vec::new())),
+                JoinKind::Right | JoinKind::Full | JoinKind::Semi | JoinKind::Anti => {
+                    return Err(BuildError::Unsupported(format!("a {kind:?} join")));
+                }
             },
             numbers: Vec::new(),
         })
@@ -113,7 +116,7 @@ impl Join {
         &mut self,
         input: usize,
         changes: &ChangeBatch,
-        emit: &mut Emit<'_>,
+        out: &mut Out,
     ) -> Result<(), OperatorError> {
         let input = if input == 0 { Input::Left } else { Input::Right };
         let key = match input {
@@ -124,9 +127,9 @@ impl Join {
         let mut numbers = std::mem::take(&mut self.numbers);
         self.keys.resolve(&key, changes.len(), &mut numbers)?;
         if input == Input::Left && self.unmatched.is_some() {
-            self.pad_keyless(changes, &numbers)?.map_or(Ok(()), &mut *emit)?;
+            self.pad_keyless(changes, &numbers)?.into_iter().for_each(|rows| out.rows(rows));
         }
-        let matches = self.probe(input, changes, &numbers, emit)?;
+        let matches = self.probe(input, changes, &numbers, out)?;
         self.add(input, changes, &numbers, &matches)?;
         self.numbers = numbers;
         Ok(())
@@ -138,7 +141,7 @@ impl Join {
         input: Input,
         changes: &ChangeBatch,
         numbers: &[u32],
-        emit: &mut Emit<'_>,
+        out: &mut Out,
     ) -> Result<Vec<i64>, OperatorError> {
         let counts = input == Input::Left && self.unmatched.is_some();
         let matches = vec![0; if counts { changes.len() } else { 0 }];
@@ -147,12 +150,12 @@ impl Join {
             pairs.entries.extend(self.other(input).entries(key));
             pairs.rows.resize(pairs.entries.len(), row);
             if pairs.rows.len() >= EMIT_ROWS {
-                self.join(input, changes, &mut pairs, emit)?;
+                self.join(input, changes, &mut pairs, out)?;
                 pairs.rows.clear();
                 pairs.entries.clear();
             }
         }
-        self.join(input, changes, &mut pairs, emit)?;
+        self.join(input, changes, &mut pairs, out)?;
         Ok(pairs.matches)
     }
 
@@ -169,7 +172,7 @@ impl Join {
         input: Input,
         changes: &ChangeBatch,
         pairs: &mut Pairs,
-        emit: &mut Emit<'_>,
+        out: &mut Out,
     ) -> Result<(), OperatorError> {
         let Pairs { rows, entries, matches } = pairs;
         for (rows, entries) in rows.chunks(EMIT_ROWS).zip(entries.chunks(EMIT_ROWS)) {
@@ -192,7 +195,7 @@ impl Join {
                 }
             }
             if let Some(changes) = without_zeros(joined, keep.as_ref(), diffs)? {
-                emit(changes)?;
+                out.rows(changes);
             }
         }
         Ok(())
@@ -264,7 +267,7 @@ impl Join {
         Ok(Some(batch_of(&self.schema, columns, diffs)?))
     }
 
-    pub(super) fn finish(&mut self, emit: &mut Emit<'_>) -> Result<(), OperatorError> {
+    pub(super) fn finish(&mut self, out: &mut Out) -> Result<(), OperatorError> {
         if let Some((totals, touched)) = &mut self.unmatched {
             let (mut entries, mut diffs) = (Vec::new(), Vec::new());
             for entry in touched.drain(..) {
@@ -281,7 +284,7 @@ impl Join {
             for (entries, diffs) in entries.chunks(EMIT_ROWS).zip(diffs.chunks(EMIT_ROWS)) {
                 let mut columns = self.left.bag.columns(entries)?;
                 columns.extend(self.right.nulls(entries.len()));
-                emit(batch_of(&self.schema, columns, diffs.to_vec())?)?;
+                out.rows(batch_of(&self.schema, columns, diffs.to_vec())?);
             }
         }
         self.sweep();

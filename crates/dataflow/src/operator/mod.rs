@@ -39,8 +39,38 @@ impl From<arrow::error::ArrowError> for BuildError {
     }
 }
 
-/// Takes an operator's output on, down to the view.
-pub(crate) type Emit<'a> = dyn FnMut(ChangeBatch) -> Result<(), OperatorError> + 'a;
+/// What an operator gives out.
+#[derive(Default)]
+pub(crate) struct Out {
+    /// Changes of its result.
+    pub(crate) rows: Vec<ChangeBatch>,
+    /// Changes of the rows that could not be computed.
+    pub(crate) faults: Vec<Fault>,
+}
+
+/// A row that is not part of a result because it could not be computed, with a diff.
+///
+/// Faults are maintained like rows: who emits one with +1 emits the same one with −1 when its cause is gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fault {
+    /// What could not be computed.
+    pub(crate) expression: String,
+    /// Of which row: its columns as a JSON object.
+    pub(crate) row: String,
+    /// Why.
+    pub(crate) message: String,
+    /// How often more, or less, than before.
+    pub(crate) diff: i64,
+}
+
+impl Out {
+    /// Gives changes out, unless there are none.
+    pub(crate) fn rows(&mut self, changes: ChangeBatch) {
+        if !changes.is_empty() {
+            self.rows.push(changes);
+        }
+    }
+}
 
 /// The rows that an emitted batch has at most, about.
 pub(crate) const EMIT_ROWS: usize = 32_768;
@@ -67,7 +97,7 @@ impl Operator {
             Node::Project { expressions, schema, .. } => {
                 Self::Project(Project::new(expressions, schema))
             }
-            Node::Join { left, right, kind, on, filter, schema } => {
+            Node::Join { left, right, kind, on, nulls_equal: false, filter, schema } => {
                 let sides = (&left.schema(), &right.schema());
                 Self::Join(Box::new(Join::new(sides, *kind, on, filter.as_ref(), schema)?))
             }
@@ -75,10 +105,19 @@ impl Operator {
                 Aggregate::new(&input.schema(), group, aggregates, schema)?,
             )),
             Node::Distinct { input } => Self::Distinct(Distinct::new(&input.schema())?),
-            Node::TopK { input, order, offset, limit } => {
+            Node::TopK { input, partition, order, offset, limit } if partition.is_empty() => {
                 Self::TopK(TopK::new(&input.schema(), order, *offset, *limit)?)
             }
             Node::Union { schema, .. } => Self::Union(Union::new(schema)),
+            Node::Constant { .. }
+            | Node::Unnest { .. }
+            | Node::Join { .. }
+            | Node::SetOperation { .. }
+            | Node::TopK { .. }
+            | Node::Window { .. }
+            | Node::Single { .. } => {
+                return Err(BuildError::Unsupported("this operator".to_owned()));
+            }
         })
     }
 
@@ -87,28 +126,31 @@ impl Operator {
         &mut self,
         input: usize,
         changes: &ChangeBatch,
-        emit: &mut Emit<'_>,
+        out: &mut Out,
     ) -> Result<(), OperatorError> {
         match self {
-            Self::Table => emit(changes.clone()),
-            Self::Filter(filter) => filter.push(changes)?.map_or(Ok(()), emit),
-            Self::Project(project) => emit(project.push(changes)?),
-            Self::Join(join) => join.push(input, changes, emit),
-            Self::Aggregate(aggregate) => aggregate.push(changes),
-            Self::Distinct(distinct) => distinct.push(changes),
-            Self::TopK(topk) => topk.push(changes)?.map_or(Ok(()), emit),
-            Self::Union(union) => emit(union.push(changes)?),
+            Self::Table => out.rows(changes.clone()),
+            Self::Filter(filter) => {
+                filter.push(changes)?.into_iter().for_each(|rows| out.rows(rows))
+            }
+            Self::Project(project) => out.rows(project.push(changes)?),
+            Self::Join(join) => join.push(input, changes, out)?,
+            Self::Aggregate(aggregate) => aggregate.push(changes)?,
+            Self::Distinct(distinct) => distinct.push(changes)?,
+            Self::TopK(topk) => topk.push(changes)?.into_iter().for_each(|rows| out.rows(rows)),
+            Self::Union(union) => out.rows(union.push(changes)?),
         }
+        Ok(())
     }
 
     /// Ends the step: emits what had to wait for its end.
-    pub(crate) fn finish(&mut self, emit: &mut Emit<'_>) -> Result<(), OperatorError> {
+    pub(crate) fn finish(&mut self, out: &mut Out) -> Result<(), OperatorError> {
         match self {
             Self::Table | Self::Filter(_) | Self::Project(_) | Self::Union(_) => Ok(()),
-            Self::Join(join) => join.finish(emit),
-            Self::Aggregate(aggregate) => aggregate.finish(emit),
-            Self::Distinct(distinct) => distinct.finish(emit),
-            Self::TopK(topk) => topk.finish(emit),
+            Self::Join(join) => join.finish(out),
+            Self::Aggregate(aggregate) => aggregate.finish(out),
+            Self::Distinct(distinct) => distinct.finish(out),
+            Self::TopK(topk) => topk.finish(out),
         }
     }
 

@@ -14,7 +14,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 use change::ChangeBatch;
 use plan::ir::OrderKey;
 
-use super::{BuildError, Emit};
+use super::{BuildError, Out};
 use crate::arrangement::{Codec, Floats, Ordered, StateSize};
 use crate::columns::{changes as batch_of, nullable, pick};
 use crate::error::OperatorError;
@@ -106,7 +106,7 @@ impl TopK {
         Ok(passed)
     }
 
-    pub(super) fn finish(&mut self, emit: &mut Emit<'_>) -> Result<(), OperatorError> {
+    pub(super) fn finish(&mut self, out: &mut Out) -> Result<(), OperatorError> {
         let Some(first) = self.first_changed.take() else {
             return Ok(());
         };
@@ -123,7 +123,7 @@ impl TopK {
             let columns = self.codec.decode(changed.iter().map(|&(row, _)| row))?;
             let columns: Vec<ArrayRef> = pick(&columns, &self.positions);
             let diffs = changed.iter().map(|&(_, diff)| diff * sign).collect();
-            emit(batch_of(&self.schema, columns, diffs)?)?;
+            out.rows(batch_of(&self.schema, columns, diffs)?);
         }
         self.shown = now;
         Ok(())

@@ -112,7 +112,18 @@ impl Query {
             conditions.join(" and ")
         );
         let (left, right) = (Box::new(self.node), Box::new(right.node));
-        Self { node: Node::Join { left, right, kind, on: on.to_vec(), filter, schema }, sql }
+        Self {
+            node: Node::Join {
+                left,
+                right,
+                kind,
+                on: on.to_vec(),
+                nulls_equal: false,
+                filter,
+                schema,
+            },
+            sql,
+        }
     }
 
     pub(crate) fn aggregate(self, group: &[usize], calls: &[Call]) -> Self {
@@ -135,7 +146,15 @@ impl Query {
             let filter_text =
                 filter.map_or(String::new(), |f| format!(" filter (where {})", self.name(f)));
             list.push(format!("{name}({word}{argument_text}){filter_text} as {prefix}{at}"));
-            aggregates.push(AggregateCall { function, argument, distinct, filter, output });
+            aggregates.push(AggregateCall {
+                function,
+                argument,
+                distinct,
+                filter,
+                order: Vec::new(),
+                separator: None,
+                output,
+            });
         }
         let names: Vec<String> = group.iter().map(|&column| self.name(column)).collect();
         let by = if group.is_empty() {
@@ -185,7 +204,16 @@ impl Query {
                 options: SortOptions { descending, nulls_first },
             })
             .collect();
-        Self { node: Node::TopK { input: Box::new(self.node), order, offset, limit }, sql }
+        Self {
+            node: Node::TopK {
+                input: Box::new(self.node),
+                partition: Vec::new(),
+                order,
+                offset,
+                limit,
+            },
+            sql,
+        }
     }
 
     pub(crate) fn union(self, other: Self) -> Self {

@@ -22,7 +22,7 @@ use plan::ir::{AggregateCall, AggregateFunction};
 
 use self::total::{Total, TotalKind};
 use self::values::Values;
-use super::{BuildError, EMIT_ROWS, Emit};
+use super::{BuildError, EMIT_ROWS, Out};
 use crate::arrangement::{Codec, Floats, Keys, Nulls, Slots, StateSize, Totals};
 use crate::columns::{as_booleans, changes as batch_of, nullable, pick, take_rows};
 use crate::error::OperatorError;
@@ -144,7 +144,7 @@ impl Aggregate {
         Ok(())
     }
 
-    pub(super) fn finish(&mut self, emit: &mut Emit<'_>) -> Result<(), OperatorError> {
+    pub(super) fn finish(&mut self, out: &mut Out) -> Result<(), OperatorError> {
         let touched = std::mem::take(&mut self.touched);
         for groups in touched.chunks(EMIT_ROWS) {
             let (live, dead): (Vec<u32>, Vec<u32>) =
@@ -161,8 +161,8 @@ impl Aggregate {
                     come.push(crate::arrangement::number(at));
                 }
             }
-            self.emit_gone(&gone, emit)?;
-            self.emit_come(&live, &results, come.clone().into(), emit)?;
+            self.emit_gone(&gone, out)?;
+            self.emit_come(&live, &results, come.clone().into(), out)?;
             for group in gone {
                 self.shown.remove(group);
             }
@@ -178,14 +178,15 @@ impl Aggregate {
         self.is_global() || self.totals.get(group)[ROWS].cast_signed() > 0
     }
 
-    fn emit_gone(&self, gone: &[u32], emit: &mut Emit<'_>) -> Result<(), OperatorError> {
+    fn emit_gone(&self, gone: &[u32], out: &mut Out) -> Result<(), OperatorError> {
         if gone.is_empty() {
             return Ok(());
         }
         let shown = |&group: &u32| self.shown.get(group).expect("what goes was shown");
         let mut columns = self.keys.columns(gone)?;
         columns.extend(self.codec.decode(gone.iter().map(shown))?);
-        emit(batch_of(&self.schema, columns, vec![-1; gone.len()])?)
+        out.rows(batch_of(&self.schema, columns, vec![-1; gone.len()])?);
+        Ok(())
     }
 
     fn emit_come(
@@ -193,7 +194,7 @@ impl Aggregate {
         live: &[u32],
         results: &[ArrayRef],
         come: UInt32Array,
-        emit: &mut Emit<'_>,
+        out: &mut Out,
     ) -> Result<(), OperatorError> {
         if come.is_empty() {
             return Ok(());
@@ -201,7 +202,8 @@ impl Aggregate {
         let groups: Vec<u32> = come.values().iter().map(|&at| live[at as usize]).collect();
         let mut columns = self.keys.columns(&groups)?;
         columns.extend(take_rows(results, &come)?);
-        emit(batch_of(&self.schema, columns, vec![1; come.len()])?)
+        out.rows(batch_of(&self.schema, columns, vec![1; come.len()])?);
+        Ok(())
     }
 
     /// Ends the step for groups: forgets those without rows.
@@ -297,6 +299,16 @@ impl Builder<'_> {
             }
             AggregateFunction::Min => Found::Least(self.keep_values(argument, call)?),
             AggregateFunction::Max => Found::Greatest(self.keep_values(argument, call)?),
+            AggregateFunction::BoolAnd
+            | AggregateFunction::BoolOr
+            | AggregateFunction::VariancePopulation
+            | AggregateFunction::VarianceSample
+            | AggregateFunction::DeviationPopulation
+            | AggregateFunction::DeviationSample
+            | AggregateFunction::StringAgg
+            | AggregateFunction::ArrayAgg => {
+                return Err(BuildError::Unsupported(format!("{:?}", call.function)));
+            }
         };
         Ok(Call { output: call.output.clone(), result })
     }
