@@ -70,6 +70,18 @@ pub enum FlowError {
         /// The column.
         column: String,
     },
+    /// Two rows with the same key in a table, or a result of tables, whose rows were declared to have different ones.
+    #[error("view {view}: two rows that it joins have the same key, against what is declared")]
+    KeyTwice {
+        /// The view that stops.
+        view: String,
+    },
+    /// A row of a table went that was declared to be append-only.
+    #[error("table {table}: a row went, but the table is declared append-only")]
+    RowGone {
+        /// The table.
+        table: TableName,
+    },
     /// All rows of a table went, but its rows were not kept because it was declared append-only.
     #[error("table {table}: it was truncated, but is declared append-only")]
     Truncated {
@@ -91,6 +103,8 @@ impl FlowError {
             Self::SchemaChanged { .. } => "FLOW006",
             Self::OldRowUnknown { .. } => "FLOW007",
             Self::Truncated { .. } => "FLOW008",
+            Self::KeyTwice { .. } => "FLOW009",
+            Self::RowGone { .. } => "FLOW010",
         }
     }
 
@@ -114,7 +128,10 @@ impl FlowError {
                 "the log lacks a part of the table: drop the source and create it again, which \
                  copies the table anew"
             }
-            Self::Truncated { .. } => "remove the append-only declaration from the table",
+            Self::Truncated { .. } | Self::RowGone { .. } => {
+                "remove the append-only declaration from the table"
+            }
+            Self::KeyTwice { .. } => "remove the key's declaration from the table",
         };
         Some(help.to_owned())
     }
@@ -126,6 +143,7 @@ pub(crate) enum OperatorError {
     Evaluate { expression: String, source: DataFusionError },
     Overflow { column: String, data_type: DataType },
     Columns(ArrowError),
+    KeyTwice,
 }
 
 impl From<ArrowError> for OperatorError {
@@ -143,6 +161,7 @@ impl OperatorError {
             }
             Self::Overflow { column, data_type } => FlowError::Overflow { view, column, data_type },
             Self::Columns(source) => FlowError::Columns { view, source },
+            Self::KeyTwice => FlowError::KeyTwice { view },
         }
     }
 }

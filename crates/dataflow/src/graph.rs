@@ -1,245 +1,378 @@
-//! A view's operators, and the way that changes take through them.
+//! The stages of all views, and the way that changes take through them.
 //!
-//! The operators of a plan stand in a row, inputs before the operators that read them. A change that enters at a table
-//! runs through every operator that answers at once, depth first, so no more than one batch an operator is in flight.
-//! At the step's end the operators are asked in order for what they held back: when one is asked, all before it are
-//! done.
+//! Stages stand in a row, inputs before those that read them; one that several views need is there once. A change that
+//! enters at a table runs through every stage that answers at once, depth first, so no more than one batch a stage is in
+//! flight. At the step's end the operators are asked in order for what they held back: when one is asked, all before it
+//! are done. Then the arrangements free what is not held any more.
+//!
+//! A stage that meets an error stops for good, and with it all that read it; the others go on and stay exact.
 
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use arrow::array::ArrayRef;
 use arrow::datatypes::SchemaRef;
 use change::{ChangeBatch, consolidate};
-use plan::ir::{Node, ViewPlan};
+use plan::ir::ViewPlan;
 
-use crate::columns::{nullable, rename, select};
+use crate::arrangement::StateSize;
+use crate::columns::{batch, nullable, pick, rename, select};
 use crate::error::{FlowError, OperatorError};
-use crate::operator::{BuildError, Operator, Out};
-use crate::stat::OperatorStat;
-use crate::table::TableInput;
+use crate::operator::filter::Filter;
+use crate::operator::join::{Input, Join};
+use crate::operator::project::Project;
+use crate::operator::{Fault, Operator, Out};
+use crate::stat::{OperatorStat, ViewStat};
+use crate::state::{Delta, State};
 
 /// Staged rows are consolidated when there are this many, and again when they have doubled since.
 const STAGED_ROWS: usize = 65_536;
 
-/// A view, being maintained.
+/// Views, being maintained.
+#[derive(Default)]
 pub(crate) struct Graph {
-    name: String,
-    stages: Vec<Stage>,
-    leaves: Vec<Leaf>,
-    output: Output,
-    failed: bool,
+    pub(crate) state: State,
+    pub(crate) stages: Vec<Stage>,
+    views: Vec<View>,
+    /// Rows of this step that could not be computed, each with its stage.
+    faults: Vec<(usize, Fault)>,
+    errors: VecDeque<FlowError>,
+    /// Differences of a step that is over but was not taken because of an error.
+    finished: Vec<(usize, ChangeBatch)>,
+    is_finished: bool,
 }
 
-/// An operator and its place.
-struct Stage {
-    operator: Operator,
-    /// The operator that reads it, and as which input; `None` for the last one.
-    reader: Option<(usize, usize)>,
+/// A part of the graph.
+pub(crate) struct Stage {
+    work: Work,
+    inputs: Vec<usize>,
+    pub(crate) readers: Vec<Reader>,
+    has_failed: bool,
     rows_in: u64,
     rows_out: u64,
 }
 
-/// Where a table's changes enter.
-pub(crate) struct Leaf {
-    stage: usize,
-    /// The table input.
-    pub(crate) table: usize,
-    /// The columns that are read, as positions in the table.
-    columns: Vec<usize>,
-    schema: SchemaRef,
+/// What a stage does.
+pub(crate) enum Work {
+    /// The changes of a table, handed in from outside.
+    Table(usize),
+    Filter(Filter),
+    Project(Project),
+    /// Some of the columns.
+    Select(Vec<usize>, SchemaRef),
+    /// The rows of all inputs: (A + ΔA) + (B + ΔB) = (A + B) + (ΔA + ΔB).
+    Union(SchemaRef),
+    /// Adds changes to an arrangement, and passes them on with their keys' numbers.
+    Arrange(usize),
+    Join(Box<Join>),
+    Operator(Box<Operator>),
+    /// Nothing: it is at work just now, or stopped.
+    Idle,
 }
 
-/// What the view changed by in this step so far.
-struct Output {
+/// Who reads a stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reader {
+    Stage { stage: usize, port: usize },
+    View(usize),
+}
+
+/// What a view changed by in this step so far.
+struct View {
+    name: String,
+    /// The stage that computes it, and the columns of it.
+    stage: usize,
+    columns: Vec<usize>,
     schema: SchemaRef,
     staged: Vec<ChangeBatch>,
     rows: usize,
     limit: usize,
+    has_failed: bool,
+}
+
+impl Stage {
+    pub(crate) fn new(work: Work, inputs: Vec<usize>) -> Self {
+        let (readers, has_failed) = (Vec::new(), false);
+        Self { work, inputs, readers, has_failed, rows_in: 0, rows_out: 0 }
+    }
 }
 
 impl Graph {
-    /// Builds a view's operators. `tables` finds a table's input among those that exist.
-    pub(crate) fn new(
-        plan: &ViewPlan,
-        tables: &impl Fn(&change::TableName) -> usize,
-    ) -> Result<Self, FlowError> {
-        let output = Output {
+    /// Adds the view that a stage computes.
+    pub(crate) fn add_view(&mut self, plan: &ViewPlan, stage: usize, columns: Vec<usize>) {
+        self.views.push(View {
+            name: plan.name.clone(),
+            stage,
+            columns,
             schema: nullable(&plan.schema),
             staged: Vec::new(),
             rows: 0,
             limit: STAGED_ROWS,
-        };
-        let name = plan.name.clone();
-        let mut graph =
-            Self { name, stages: Vec::new(), leaves: Vec::new(), output, failed: false };
-        graph.add(&plan.root, tables)?;
-        Ok(graph)
+            has_failed: false,
+        });
     }
 
-    /// Adds a node behind its inputs, and returns its place.
-    fn add(
-        &mut self,
-        node: &Node,
-        tables: &impl Fn(&change::TableName) -> usize,
-    ) -> Result<usize, FlowError> {
-        let inputs = node.inputs().into_iter().map(|input| self.add(input, tables));
-        let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
-        let view = || self.name.clone();
-        let operator = Operator::new(node).map_err(|error| match error {
-            BuildError::Unsupported(what) => FlowError::Unsupported { view: view(), what },
-            BuildError::Columns(source) => FlowError::Columns { view: view(), source },
-        })?;
-        let stage = self.stages.len();
-        self.stages.push(Stage { operator, reader: None, rows_in: 0, rows_out: 0 });
-        for (at, input) in inputs.into_iter().enumerate() {
-            self.stages[input].reader = Some((stage, at));
+    /// Takes exact changes of a table in.
+    pub(crate) fn push(&mut self, table: usize, changes: ChangeBatch) {
+        let is_it = |stage: &Stage| matches!(stage.work, Work::Table(of) if of == table);
+        if let Some(at) = self.stages.iter().position(is_it) {
+            self.stages[at].rows_in += changes.len() as u64;
+            self.forward(at, &Delta::new(changes));
         }
-        if let Node::Table { table, columns, schema } = node {
-            let (columns, schema) = (columns.clone(), nullable(schema));
-            self.leaves.push(Leaf { stage, table: tables(table.name()), columns, schema });
+    }
+
+    /// Stops all views that read a table.
+    pub(crate) fn stop_table(&mut self, table: usize) {
+        let is_it = |stage: &Stage| matches!(stage.work, Work::Table(of) if of == table);
+        if let Some(at) = self.stages.iter().position(is_it) {
+            self.stop(at);
         }
-        Ok(stage)
     }
 
-    /// The view's name.
-    pub(crate) fn name(&self) -> &str {
-        &self.name
+    /// The first error since this was asked last.
+    pub(crate) fn take_error(&mut self) -> Result<(), FlowError> {
+        self.errors.pop_front().map_or(Ok(()), Err)
     }
 
-    /// Whether the view stopped at an error.
-    pub(crate) fn has_failed(&self) -> bool {
-        self.failed
-    }
-
-    /// Whether the view reads a table.
-    pub(crate) fn reads(&self, table: usize) -> bool {
-        self.leaves.iter().any(|leaf| leaf.table == table)
-    }
-
-    /// Takes the changes of a table in. An error stops the view.
-    pub(crate) fn push(
-        &mut self,
-        table: usize,
-        input: &TableInput,
-        batches: &[ChangeBatch],
-    ) -> Result<(), FlowError> {
-        if self.failed {
-            return Ok(());
+    /// Gives a stage's output to all who read it.
+    fn forward(&mut self, at: usize, delta: &Delta) {
+        if delta.changes.is_empty() {
+            return;
         }
-        for at in 0..self.leaves.len() {
-            if self.leaves[at].table == table {
-                for batch in batches {
-                    let taken = self.take_in(at, input, batch);
-                    taken.map_err(|error| self.fail(error))?;
+        self.stages[at].rows_out += delta.changes.len() as u64;
+        for reader in 0..self.stages[at].readers.len() {
+            match self.stages[at].readers[reader] {
+                Reader::Stage { stage, port } => self.deliver(stage, port, delta.clone()),
+                Reader::View(view) => {
+                    if let Err(source) = self.views[view].stage(&delta.changes) {
+                        self.fail(at, OperatorError::Columns(source));
+                        return;
+                    }
                 }
             }
         }
-        Ok(())
     }
 
-    fn take_in(
-        &mut self,
-        leaf: usize,
-        input: &TableInput,
-        batch: &ChangeBatch,
-    ) -> Result<(), OperatorError> {
-        let leaf = &self.leaves[leaf];
-        let position = |column| input.columns().binary_search(column);
-        let positions: Vec<usize> = leaf.columns.iter().flat_map(position).collect();
-        let batch = select(batch, &leaf.schema, &positions)?;
-        let (stages, output) = (&mut self.stages[leaf.stage..], &mut self.output);
-        deliver(stages, leaf.stage, 0, batch, output)
-    }
-
-    /// Ends the step and returns the view's difference: sorted, each row once. An error stops the view.
-    pub(crate) fn finish(&mut self) -> Result<ChangeBatch, FlowError> {
-        if self.failed {
-            return Ok(ChangeBatch::empty(std::sync::Arc::clone(&self.output.schema)));
+    /// Gives changes to a stage.
+    fn deliver(&mut self, at: usize, port: usize, delta: Delta) {
+        let stage = &mut self.stages[at];
+        if stage.has_failed {
+            return;
         }
-        self.finish_stages()
-            .and_then(|()| Ok(self.output.take()?))
-            .map_err(|error| self.fail(error))
+        stage.rows_in += delta.changes.len() as u64;
+        let mut work = std::mem::replace(&mut stage.work, Work::Idle);
+        let done = self.work(at, &mut work, port, delta);
+        self.settle(at, work, done);
     }
 
-    fn finish_stages(&mut self) -> Result<(), OperatorError> {
-        for at in 0..self.stages.len() {
-            let (first, rest) = self.stages[at..].split_at_mut(1);
-            let Stage { operator, reader, rows_out, .. } = &mut first[0];
-            let (reader, output) = (*reader, &mut self.output);
-            let mut out = Out::default();
-            operator.finish(&mut out)?;
-            for batch in out.rows {
-                *rows_out += batch.len() as u64;
-                pass_on(rest, at + 1, reader, batch, output)?;
+    /// Gives a stage its work back, or stops it.
+    fn settle(&mut self, at: usize, work: Work, done: Result<(), OperatorError>) {
+        match done {
+            Ok(()) if !self.stages[at].has_failed => self.stages[at].work = work,
+            Ok(()) => {}
+            Err(error) => self.fail(at, error),
+        }
+    }
+
+    fn work(
+        &mut self,
+        at: usize,
+        work: &mut Work,
+        port: usize,
+        delta: Delta,
+    ) -> Result<(), OperatorError> {
+        let changes = &delta.changes;
+        match work {
+            Work::Table(_) | Work::Idle => {}
+            Work::Filter(filter) => {
+                if let Some(kept) = filter.push(changes)? {
+                    self.forward(at, &Delta::new(kept));
+                }
+            }
+            Work::Project(project) => {
+                let computed = project.push(changes)?;
+                self.forward(at, &Delta::new(computed));
+            }
+            Work::Select(columns, schema) => {
+                let chosen = select(changes, schema, columns)?;
+                self.forward(at, &Delta::new(chosen));
+            }
+            Work::Union(schema) => {
+                let renamed = rename(changes, schema)?;
+                self.forward(at, &Delta::new(renamed));
+            }
+            Work::Arrange(arrangement) => {
+                let keys = self.state.resolve(*arrangement, changes)?;
+                self.state.add(*arrangement, changes, &keys, (None, None))?;
+                let keys = Some(Arc::new(keys));
+                self.forward(at, &Delta { changes: delta.changes, keys });
+            }
+            Work::Join(join) => {
+                let input = if port == 0 { Input::Left } else { Input::Right };
+                join.start(&mut self.state, input, delta)?;
+                let mut out = Out::default();
+                loop {
+                    let has_more = join.go_on(&mut self.state, &mut out)?;
+                    self.give_out(at, &mut out);
+                    if !has_more {
+                        break;
+                    }
+                }
+            }
+            Work::Operator(operator) => {
+                let mut out = Out::default();
+                operator.push(port, changes, &mut out)?;
+                self.give_out(at, &mut out);
             }
         }
         Ok(())
     }
 
-    /// Stops the view, frees what it holds, and names it in the error.
-    pub(crate) fn fail(&mut self, error: OperatorError) -> FlowError {
-        self.stop();
-        error.of_view(&self.name)
+    fn give_out(&mut self, at: usize, out: &mut Out) {
+        for changes in out.rows.drain(..) {
+            self.forward(at, &Delta::new(changes));
+        }
+        self.faults.extend(out.faults.drain(..).map(|fault| (at, fault)));
     }
 
-    /// Stops the view and frees what it holds.
-    pub(crate) fn stop(&mut self) {
-        self.failed = true;
-        self.stages.clear();
-        self.output.staged.clear();
+    /// Ends the step. Returns the difference of every view that changed: sorted, each row once.
+    pub(crate) fn finish(&mut self) -> Result<Vec<(usize, ChangeBatch)>, FlowError> {
+        if !self.is_finished {
+            self.finish_stages();
+            self.state.sweep();
+            for view in 0..self.views.len() {
+                if self.views[view].has_failed {
+                    continue;
+                }
+                match self.views[view].take() {
+                    Ok(difference) if difference.is_empty() => {}
+                    Ok(difference) => self.finished.push((view, difference)),
+                    Err(source) => {
+                        self.fail(self.views[view].stage, OperatorError::Columns(source))
+                    }
+                }
+            }
+            self.is_finished = true;
+        }
+        self.take_error()?;
+        self.is_finished = false;
+        Ok(std::mem::take(&mut self.finished))
     }
 
-    /// What the operators did and hold.
-    pub(crate) fn stat(&self) -> Vec<OperatorStat> {
-        let stat = |stage: &Stage| OperatorStat {
-            operator: stage.operator.name(),
-            rows_in: stage.rows_in,
-            rows_out: stage.rows_out,
-            state: stage.operator.size(),
+    fn finish_stages(&mut self) {
+        for at in 0..self.stages.len() {
+            if !matches!(self.stages[at].work, Work::Operator(_)) {
+                continue;
+            }
+            let mut work = std::mem::replace(&mut self.stages[at].work, Work::Idle);
+            let mut out = Out::default();
+            let done = match &mut work {
+                Work::Operator(operator) => operator.finish(&mut out),
+                _other => Ok(()),
+            };
+            if done.is_ok() {
+                self.give_out(at, &mut out);
+            }
+            self.settle(at, work, done);
+        }
+    }
+
+    /// Stops a stage and all that read it, and names the first view that is lost.
+    fn fail(&mut self, at: usize, error: OperatorError) {
+        let lost = self.stop(at);
+        let view = lost.first().map_or("", |&view| self.views[view].name.as_str());
+        self.errors.push_back(error.of_view(view));
+    }
+
+    /// Stops a stage and all that read it, and frees what they hold. Returns the views among them.
+    fn stop(&mut self, at: usize) -> BTreeSet<usize> {
+        let (mut lost, mut reached) = (BTreeSet::new(), vec![at]);
+        while let Some(at) = reached.pop() {
+            if self.stages[at].has_failed {
+                continue;
+            }
+            self.stages[at].has_failed = true;
+            self.release(at);
+            for reader in &self.stages[at].readers {
+                match *reader {
+                    Reader::Stage { stage, .. } => reached.push(stage),
+                    Reader::View(view) => {
+                        lost.insert(view);
+                    }
+                }
+            }
+        }
+        for &view in &lost {
+            self.views[view].has_failed = true;
+            self.views[view].staged.clear();
+        }
+        lost
+    }
+
+    /// Frees what a stage holds.
+    fn release(&mut self, at: usize) {
+        match std::mem::replace(&mut self.stages[at].work, Work::Idle) {
+            Work::Arrange(arrangement) => self.state.clear(arrangement),
+            Work::Join(join) => {
+                join.private().for_each(|arrangement| self.state.clear(arrangement));
+            }
+            Work::Table(_)
+            | Work::Filter(_)
+            | Work::Project(_)
+            | Work::Select(..)
+            | Work::Union(_)
+            | Work::Operator(_)
+            | Work::Idle => {}
+        }
+    }
+
+    /// What the views' operators did and hold.
+    pub(crate) fn stat(&self) -> Vec<ViewStat> {
+        let view = |view: &View| ViewStat {
+            view: view.name.clone(),
+            failed: view.has_failed,
+            operators: self.above(view.stage).into_iter().map(|at| self.stage_stat(at)).collect(),
         };
-        self.stages.iter().map(stat).collect()
+        self.views.iter().map(view).collect()
+    }
+
+    /// The stages that a stage depends on, and itself, inputs first.
+    fn above(&self, at: usize) -> BTreeSet<usize> {
+        let (mut found, mut reached) = (BTreeSet::new(), vec![at]);
+        while let Some(at) = reached.pop() {
+            if found.insert(at) {
+                reached.extend(&self.stages[at].inputs);
+            }
+        }
+        found
+    }
+
+    fn stage_stat(&self, at: usize) -> OperatorStat {
+        let stage = &self.stages[at];
+        let (operator, state) = match &stage.work {
+            Work::Table(_) => ("table", StateSize::default()),
+            Work::Filter(_) => ("filter", StateSize::default()),
+            Work::Project(_) => ("project", StateSize::default()),
+            Work::Select(..) => ("select", StateSize::default()),
+            Work::Union(_) => ("union", StateSize::default()),
+            Work::Arrange(arrangement) => ("arrange", self.state.size(*arrangement)),
+            Work::Join(join) => {
+                let sizes = join.private().map(|arrangement| self.state.size(arrangement));
+                ("join", sizes.fold(StateSize::default(), std::ops::Add::add))
+            }
+            Work::Operator(operator) => (operator.name(), operator.size()),
+            Work::Idle => ("stopped", StateSize::default()),
+        };
+        let (rows_in, rows_out) = (stage.rows_in, stage.rows_out);
+        OperatorStat { operator, rows_in, rows_out, state }
     }
 }
 
-/// Gives a batch to the first of `stages`, which is the view's stage number `base`.
-fn deliver(
-    stages: &mut [Stage],
-    base: usize,
-    input: usize,
-    batch: ChangeBatch,
-    output: &mut Output,
-) -> Result<(), OperatorError> {
-    let (first, rest) = stages.split_at_mut(1);
-    let Stage { operator, reader, rows_in, rows_out } = &mut first[0];
-    *rows_in += batch.len() as u64;
-    let reader = *reader;
-    let mut out = Out::default();
-    operator.push(input, &batch, &mut out)?;
-    for batch in out.rows {
-        *rows_out += batch.len() as u64;
-        pass_on(rest, base + 1, reader, batch, output)?;
-    }
-    Ok(())
-}
-
-/// Gives a batch to its reader among `stages`, which begin with the view's stage number `base`.
-fn pass_on(
-    stages: &mut [Stage],
-    base: usize,
-    reader: Option<(usize, usize)>,
-    batch: ChangeBatch,
-    output: &mut Output,
-) -> Result<(), OperatorError> {
-    if batch.is_empty() {
-        return Ok(());
-    }
-    match reader {
-        Some((stage, input)) => deliver(&mut stages[stage - base..], stage, input, batch, output),
-        None => Ok(output.stage(&batch)?),
-    }
-}
-
-impl Output {
-    fn stage(&mut self, batch: &ChangeBatch) -> Result<(), arrow::error::ArrowError> {
-        self.staged.push(rename(batch, &self.schema)?);
-        self.rows += batch.len();
+impl View {
+    fn stage(&mut self, changes: &ChangeBatch) -> Result<(), arrow::error::ArrowError> {
+        let columns: Vec<ArrayRef> = pick(changes.rows().columns(), &self.columns);
+        self.staged.push(changes.with_rows(batch(&self.schema, columns, changes.len())?));
+        self.rows += changes.len();
         if self.rows >= self.limit {
             let summed = consolidate(&self.schema, &self.staged)?;
             self.rows = summed.len();
@@ -251,16 +384,9 @@ impl Output {
 
     fn take(&mut self) -> Result<ChangeBatch, arrow::error::ArrowError> {
         (self.rows, self.limit) = (0, STAGED_ROWS);
+        if self.staged.is_empty() {
+            return Ok(ChangeBatch::empty(Arc::clone(&self.schema)));
+        }
         consolidate(&self.schema, &std::mem::take(&mut self.staged))
-    }
-}
-
-/// Calls `visit` for every table that the node reads.
-pub(crate) fn for_each_table<'a>(node: &'a Node, visit: &mut impl FnMut(&'a Node)) {
-    if matches!(node, Node::Table { .. }) {
-        visit(node);
-    }
-    for input in node.inputs() {
-        for_each_table(input, visit);
     }
 }

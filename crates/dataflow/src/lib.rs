@@ -12,12 +12,14 @@
 //! Nothing here reads a clock or depends on the order of a hash table: equal steps give equal bytes.
 
 mod arrangement;
+mod build;
 mod columns;
 mod error;
 mod exact;
 mod graph;
 mod operator;
 mod stat;
+mod state;
 mod table;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,7 +28,8 @@ use std::sync::Arc;
 use change::{ChangeBatch, TableChanges, TableName, TableSchema};
 use plan::ir::{Node, ViewPlan};
 
-use crate::graph::{Graph, for_each_table};
+use crate::build::Builder;
+use crate::graph::Graph;
 use crate::table::TableInput;
 
 pub use crate::arrangement::StateSize;
@@ -39,18 +42,17 @@ pub use crate::stat::{FlowStat, OperatorStat, TableStat, ViewStat};
 pub struct Dataflow {
     inputs: Vec<TableInput>,
     by_table: BTreeMap<TableName, usize>,
-    views: Vec<Graph>,
-    /// Differences of the step that is being finished.
-    finished: Vec<(usize, ChangeBatch)>,
-    /// The next view to finish.
-    next_view: usize,
+    graph: Graph,
 }
 
 /// What is known of tables besides their schemas.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DataflowOptions {
-    /// Tables of exact changes that are never truncated: their rows need not be kept.
+    /// Tables of exact changes of which no row ever goes, and whose declared keys hold: what has met its match for ever
+    /// need not be kept.
     pub append_only: BTreeSet<TableName>,
+    /// Tables of exact changes that are never truncated: their rows need not be counted.
+    pub never_truncated: BTreeSet<TableName>,
 }
 
 impl Dataflow {
@@ -59,7 +61,7 @@ impl Dataflow {
     /// # Errors
     /// When a plan asks for something that the engine does not have.
     pub fn new(views: &[ViewPlan]) -> Result<Self, FlowError> {
-        Self::with_options(views, &DataflowOptions { append_only: BTreeSet::new() })
+        Self::with_options(views, &DataflowOptions::default())
     }
 
     /// Builds the operators of views over base tables, of which more is known.
@@ -80,15 +82,22 @@ impl Dataflow {
         let mut inputs = Vec::with_capacity(read.len());
         let mut by_table = BTreeMap::new();
         for (name, (table, columns)) in read {
-            let append_only = options.append_only.contains(&name);
-            let input = TableInput::new(&table, columns.into_iter().collect(), append_only)
+            let input = TableInput::new(&table, columns.into_iter().collect(), options)
                 .map_err(|source| FlowError::Table { table: name.clone(), source })?;
             by_table.insert(name, inputs.len());
             inputs.push(input);
         }
-        let place = |table: &TableName| by_table[table];
-        let views = views.iter().map(|view| Graph::new(view, &place)).collect::<Result<_, _>>()?;
-        Ok(Self { inputs, by_table, views, finished: Vec::new(), next_view: 0 })
+        let place = |table: &TableName| {
+            let at = by_table[table];
+            let input: &TableInput = &inputs[at];
+            (at, input.columns(), input.schema())
+        };
+        let mut builder = Builder::new(&place, options);
+        for view in views {
+            builder.view(view)?;
+        }
+        let graph = builder.finish(views)?;
+        Ok(Self { inputs, by_table, graph })
     }
 
     /// Whether a view reads the table. Changes of other tables need not be pushed; they are ignored.
@@ -120,20 +129,14 @@ impl Dataflow {
     }
 
     fn push_table(&mut self, table: usize, changes: &TableChanges) -> Result<(), FlowError> {
-        let input = &mut self.inputs[table];
-        let batches = match input.push(changes) {
-            Ok(batches) => batches,
+        match self.inputs[table].push(changes) {
+            Ok(batches) => batches.into_iter().for_each(|batch| self.graph.push(table, batch)),
             Err(error) => {
-                self.views.iter_mut().filter(|view| view.reads(table)).for_each(Graph::stop);
+                self.graph.stop_table(table);
                 return Err(error);
             }
-        };
-        let mut first = Ok(());
-        for view in &mut self.views {
-            let pushed = view.push(table, input, &batches);
-            first = first.and(pushed);
         }
-        first
+        self.graph.take_error()
     }
 
     /// Ends the step: whole transactions have been pushed. Returns the difference of every view that changed, by its
@@ -145,16 +148,7 @@ impl Dataflow {
     /// When a view meets an error, which stops it for good. No difference is lost: calling again finishes the step for
     /// the other views and returns theirs.
     pub fn finish_step(&mut self) -> Result<Vec<(usize, ChangeBatch)>, FlowError> {
-        while self.next_view < self.views.len() {
-            let at = self.next_view;
-            self.next_view += 1;
-            let difference = self.views[at].finish()?;
-            if !difference.is_empty() {
-                self.finished.push((at, difference));
-            }
-        }
-        self.next_view = 0;
-        Ok(std::mem::take(&mut self.finished))
+        self.graph.finish()
     }
 
     /// What the dataflow did and holds.
@@ -167,14 +161,16 @@ impl Dataflow {
             deletes_ignored: input.deletes_ignored,
             state: input.size(),
         };
-        let view = |graph: &Graph| ViewStat {
-            view: graph.name().to_owned(),
-            failed: graph.has_failed(),
-            operators: graph.stat(),
-        };
-        FlowStat {
-            tables: self.inputs.iter().map(table).collect(),
-            views: self.views.iter().map(view).collect(),
-        }
+        FlowStat { tables: self.inputs.iter().map(table).collect(), views: self.graph.stat() }
+    }
+}
+
+/// Calls `visit` for every table that the node reads.
+fn for_each_table<'a>(node: &'a Node, visit: &mut impl FnMut(&'a Node)) {
+    if matches!(node, Node::Table { .. }) {
+        visit(node);
+    }
+    for input in node.inputs() {
+        for_each_table(input, visit);
     }
 }

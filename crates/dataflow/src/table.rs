@@ -17,6 +17,7 @@ use arrow::datatypes::{DataType, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use change::{ChangeBatch, ChangeForm, TRUNCATE, TableChanges, TableSchema, Unchanged};
 
+use crate::DataflowOptions;
 use crate::arrangement::{Codec, Floats, Keys, Nulls, Slots, StateSize, Totals, number};
 use crate::columns::{batch, changes as batch_of, pick, take_rows};
 use crate::error::FlowError;
@@ -43,8 +44,8 @@ enum State {
     Upsert(Box<Upserts>),
     /// The count of each row.
     Exact(Box<Counts>),
-    /// Nothing: the table is never truncated.
-    AppendOnly,
+    /// Nothing: the table is never truncated, and perhaps no row of it ever goes.
+    Nothing { append_only: bool },
 }
 
 struct Upserts {
@@ -62,21 +63,23 @@ impl TableInput {
     pub(crate) fn new(
         table: &Arc<TableSchema>,
         columns: Vec<usize>,
-        append_only: bool,
+        options: &DataflowOptions,
     ) -> Result<Self, ArrowError> {
+        let append_only = options.append_only.contains(table.name());
+        let is_kept = !append_only && !options.never_truncated.contains(table.name());
         let fields = columns.iter().map(|&column| Arc::clone(&table.columns().fields()[column]));
         let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
         let mut input = Self {
             table: Arc::clone(table),
             columns,
             schema,
-            state: State::AppendOnly,
+            state: State::Nothing { append_only },
             numbers: Vec::new(),
             rows_in: 0,
             rows_out: 0,
             deletes_ignored: 0,
         };
-        if !append_only || table.form() == ChangeForm::Upsert {
+        if is_kept || table.form() == ChangeForm::Upsert {
             input.state = input.empty_state()?;
         }
         Ok(input)
@@ -108,6 +111,11 @@ impl TableInput {
     /// The positions of the table's columns that are read, ascending.
     pub(crate) fn columns(&self) -> &[usize] {
         &self.columns
+    }
+
+    /// The schema of the columns that are read.
+    pub(crate) fn schema(&self) -> &SchemaRef {
+        &self.schema
     }
 
     /// Returns exact changes of the columns that are read.
@@ -149,7 +157,11 @@ impl TableInput {
         let rows = changes.changes().slice(start, end - start);
         let read = pick(rows.rows().columns(), &self.columns);
         match &mut self.state {
-            State::AppendOnly => {}
+            State::Nothing { append_only } => {
+                if *append_only && rows.diffs().iter().any(|&diff| diff < 0) {
+                    return Err(FlowError::RowGone { table: self.table.name().clone() });
+                }
+            }
             State::Exact(known) => {
                 let counted = known.add(&read, rows.diffs(), &mut self.numbers);
                 counted.map_err(|source| self.unreadable(source))?;
@@ -242,7 +254,7 @@ impl TableInput {
     /// Takes all rows back.
     fn truncate(&mut self, out: &mut Vec<ChangeBatch>) -> Result<(), FlowError> {
         let retracted = match &self.state {
-            State::AppendOnly => {
+            State::Nothing { .. } => {
                 return Err(FlowError::Truncated { table: self.table.name().clone() });
             }
             State::Upsert(state) => state.retract(&self.schema, out),
@@ -260,7 +272,7 @@ impl TableInput {
     /// What the input holds.
     pub(crate) fn size(&self) -> StateSize {
         match &self.state {
-            State::AppendOnly => StateSize::default(),
+            State::Nothing { .. } => StateSize::default(),
             State::Upsert(state) => {
                 state.rows.size() + StateSize { rows: 0, bytes: state.keys.size().bytes }
             }

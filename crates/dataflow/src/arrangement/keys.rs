@@ -1,21 +1,21 @@
 //! Keys: a small number for every key that is known.
 //!
-//! A batch's keys are resolved to numbers in one pass; from then on an operator indexes arrays. One integer column and
-//! one text column have their own forms; all other keys are rows of bytes.
+//! A batch's keys are resolved to numbers in one pass; from then on an operator indexes arrays. A key of one column of
+//! up to 64 bits is that word; all other keys are several words, as [`Layout`] has them.
 //!
 //! Invariant: two keys have the same number exactly if they are equal in SQL's sense of grouping (NULL equals NULL).
 //! A number is reused only after [`Keys::release`].
 
 use std::hash::BuildHasher as _;
-use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, StringArray};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Int64Type};
+use arrow::array::{ArrayRef, BooleanArray};
+use arrow::compute::nullif;
+use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 use change::map::{BuildHasher, HashTable};
 
-use super::{Codec, Floats, Heap, NONE, Place, StateSize, number};
+use super::layout::{Encoded, Layout, Stored};
+use super::{Floats, NONE, StateSize, Texts, number};
 
 /// What a key with a NULL is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,26 +28,39 @@ pub(crate) enum Nulls {
 
 /// Numbers for keys.
 pub(crate) struct Keys {
+    layout: Layout,
+    texts: Texts,
     form: Form,
     nulls: Nulls,
-    /// The number of the NULL key, in the forms that cannot hold it.
-    null: u32,
-    free: Vec<u32>,
-    upper: usize,
+    encoded: Encoded,
+    numbers: Numbers,
 }
 
 enum Form {
-    Integer { data_type: DataType, table: HashTable<(i64, u32)>, keys: Vec<i64> },
-    Text(Bytes),
-    Row(Codec, Bytes),
+    /// The number of each word; the NULL key has none, so its number is kept apart.
+    Word { table: HashTable<(u64, u32)>, keys: Vec<u64>, null: u32 },
+    /// The hash and number of each key, and the keys' words.
+    Words { table: HashTable<(u64, u32)>, keys: Vec<u64>, width: usize },
 }
 
+/// The numbers that are in use.
 #[derive(Default)]
-struct Bytes {
-    /// Hash and number.
-    table: HashTable<(u64, u32)>,
-    heap: Heap,
-    places: Vec<Place>,
+struct Numbers {
+    free: Vec<u32>,
+    upper: usize,
+    /// Numbers given since they were asked for last, when somebody asks.
+    fresh: Option<Vec<u32>>,
+}
+
+impl Numbers {
+    fn next(&mut self) -> u32 {
+        let next = self.free.pop().unwrap_or_else(|| {
+            self.upper += 1;
+            number(self.upper - 1)
+        });
+        self.fresh.iter_mut().for_each(|fresh| fresh.push(next));
+        next
+    }
 }
 
 /// The hash of a key's or a row's bytes.
@@ -55,8 +68,21 @@ pub(super) fn hash_bytes(bytes: &[u8]) -> u64 {
     BuildHasher::default().hash_one(bytes)
 }
 
-fn hash_integer(key: i64) -> u64 {
-    BuildHasher::default().hash_one(key)
+/// The hash of words, from a first word on.
+pub(super) fn hash_words(first: u64, words: &[u64]) -> u64 {
+    words.iter().fold(mix(first), |hash, &word| mix(hash ^ word))
+}
+
+/// The hash of a word: the two halves of its product with an odd constant, folded.
+fn mix(word: u64) -> u64 {
+    let product = u128::from(word ^ 0x9e37_79b9_7f4a_7c15) * 0xd1b5_4a32_d192_ed03;
+    let (low, high) = halves(product);
+    (low ^ high).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the halves are wanted")]
+fn halves(product: u128) -> (u64, u64) {
+    (product as u64, (product >> 64) as u64)
 }
 
 impl Keys {
@@ -66,16 +92,17 @@ impl Keys {
         nulls: Nulls,
         floats: Floats,
     ) -> Result<Self, ArrowError> {
-        let form = match types {
-            [data_type @ (DataType::Int16 | DataType::Int32 | DataType::Int64)] => Form::Integer {
-                data_type: data_type.clone(),
+        let layout = Layout::new(types, floats)?;
+        let form = match types.len() == 1 && layout.value_words() == 1 {
+            true => Form::Word { table: HashTable::new(), keys: Vec::new(), null: NONE },
+            false => Form::Words {
                 table: HashTable::new(),
                 keys: Vec::new(),
+                width: layout.value_words() + layout.null_words(),
             },
-            [DataType::Utf8] => Form::Text(Bytes::default()),
-            _ => Form::Row(Codec::new(types, floats)?, Bytes::default()),
         };
-        Ok(Self { form, nulls, null: NONE, free: Vec::new(), upper: 0 })
+        let (encoded, numbers) = (Encoded::default(), Numbers::default());
+        Ok(Self { layout, texts: Texts::default(), form, nulls, encoded, numbers })
     }
 
     /// Writes the number of each row's key to `numbers`, giving new keys new numbers.
@@ -87,40 +114,41 @@ impl Keys {
     ) -> Result<(), ArrowError> {
         numbers.clear();
         numbers.reserve(rows);
-        let mut fresh = Fresh { free: &mut self.free, upper: &mut self.upper };
-        match &mut self.form {
-            Form::Integer { table, keys, .. } => {
-                let column = cast(&columns[0], &DataType::Int64)?;
-                let column = column.as_primitive::<Int64Type>();
-                for (row, &key) in column.values().iter().enumerate() {
-                    numbers.push(if column.is_null(row) {
-                        null_number(&mut self.null, self.nulls, &mut fresh)
+        self.layout.encode(&mut self.texts, columns, rows, &mut self.encoded)?;
+        let Self { layout, texts, form, encoded, .. } = self;
+        let skips_nulls = self.nulls == Nulls::Nothing && encoded.has_nulls;
+        let is_null = |row: &[u64]| row[layout.value_words()..].iter().any(|&bits| bits != 0);
+        match form {
+            Form::Word { table, keys, null } => {
+                for row in encoded.words.chunks_exact(encoded.stride) {
+                    numbers.push(if encoded.has_nulls && is_null(row) {
+                        null_number(null, keys, self.nulls, &mut self.numbers)
                     } else {
-                        integer_number(table, keys, key, &mut fresh)
+                        word_number(table, keys, row[0], &mut self.numbers)
                     });
                 }
             }
-            Form::Text(bytes) => {
-                let column = columns[0].as_string::<i32>();
-                for row in 0..rows {
-                    numbers.push(if column.is_null(row) {
-                        null_number(&mut self.null, self.nulls, &mut fresh)
-                    } else {
-                        bytes.number(column.value(row).as_bytes(), &mut fresh)
-                    });
+            // The key of no columns.
+            Form::Words { table, keys, width: 0 } => {
+                for _row in 0..rows {
+                    numbers.push(words_number(table, keys, &[], &mut self.numbers).0);
                 }
             }
-            Form::Row(codec, bytes) => {
-                let encoded = codec.encode(columns)?;
-                let some_null = self.nulls == Nulls::Nothing
-                    && columns.iter().any(|column| column.logical_null_count() > 0);
-                for row in 0..rows {
-                    let nothing = some_null && columns.iter().any(|column| column.is_null(row));
-                    numbers.push(if nothing {
-                        NONE
-                    } else {
-                        bytes.number(encoded.row(row), &mut fresh)
-                    });
+            Form::Words { table, keys, width } => {
+                for row in encoded.words.chunks_exact(*width) {
+                    if skips_nulls && is_null(row) {
+                        numbers.push(NONE);
+                        continue;
+                    }
+                    let (number, is_new) = words_number(table, keys, row, &mut self.numbers);
+                    if is_new {
+                        layout.long_texts(row, |text| texts.hold(text));
+                    }
+                    numbers.push(number);
+                }
+                // Texts of keys that are no keys because of a NULL.
+                if skips_nulls {
+                    texts.sweep();
                 }
             }
         }
@@ -129,87 +157,94 @@ impl Keys {
 
     /// Returns the key columns of the given numbers.
     pub(crate) fn columns(&self, numbers: &[u32]) -> Result<Vec<ArrayRef>, ArrowError> {
-        Ok(match &self.form {
-            Form::Integer { data_type, keys, .. } => {
-                let key = |&n: &u32| (n != self.null).then(|| keys[n as usize]);
-                let column: Int64Array = numbers.iter().map(key).collect();
-                vec![cast(&column, data_type)?]
+        let columns = 0..self.layout.columns();
+        columns.map(|column| self.column(column, numbers)).collect()
+    }
+
+    /// Returns one of the key columns of the given numbers.
+    pub(crate) fn column(&self, column: usize, numbers: &[u32]) -> Result<ArrayRef, ArrowError> {
+        match &self.form {
+            Form::Word { keys, null, .. } => {
+                let rows = Stored { words: keys, stride: 1, has_nulls: false, texts: &self.texts };
+                let gathered = self.layout.gather(column, rows, numbers)?;
+                if *null == NONE {
+                    return Ok(gathered);
+                }
+                let nulls = numbers.iter().map(|number| Some(number == null));
+                nullif(&gathered, &nulls.collect::<BooleanArray>())
             }
-            Form::Text(bytes) => {
-                let key = |&n: &u32| (n != self.null).then(|| bytes.text(n));
-                vec![Arc::new(numbers.iter().map(key).collect::<StringArray>())]
+            Form::Words { keys, width, .. } => {
+                let (words, stride) = (keys.as_slice(), *width);
+                let rows = Stored { words, stride, has_nulls: true, texts: &self.texts };
+                self.layout.gather(column, rows, numbers)
             }
-            Form::Row(codec, bytes) => codec.decode(numbers.iter().map(|&n| bytes.get(n)))?,
-        })
+        }
     }
 
     /// Forgets a key; its number will be given to another.
     pub(crate) fn release(&mut self, number: u32) {
-        self.free.push(number);
-        if number == self.null {
-            self.null = NONE;
-            return;
-        }
+        self.numbers.free.push(number);
         match &mut self.form {
-            Form::Integer { table, keys, .. } => {
-                let hash = hash_integer(keys[number as usize]);
+            Form::Word { null, .. } if number == *null => *null = NONE,
+            Form::Word { table, keys, .. } => {
+                let hash = mix(keys[number as usize]);
                 table.find_entry(hash, |&(_, n)| n == number).expect("the key is known").remove();
             }
-            Form::Text(bytes) | Form::Row(_, bytes) => bytes.remove(number),
+            Form::Words { table, keys, width } => {
+                let key = &keys[number as usize * *width..(number as usize + 1) * *width];
+                let hash = hash_words(0, key);
+                table.find_entry(hash, |&(_, n)| n == number).expect("the key is known").remove();
+                if *width > 0 {
+                    self.layout.long_texts(key, |text| self.texts.release(text));
+                    self.texts.sweep();
+                }
+            }
         }
     }
 
     /// One more than the largest number given.
     pub(crate) fn upper(&self) -> usize {
-        self.upper
+        self.numbers.upper
+    }
+
+    /// From now on, notes the numbers that are new, to be asked for.
+    pub(crate) fn note_fresh(&mut self) {
+        self.numbers.fresh = Some(Vec::new());
+    }
+
+    /// Gives the noted numbers to `each`, and forgets them.
+    pub(crate) fn take_fresh(&mut self, each: impl FnMut(u32)) {
+        self.numbers.fresh.iter_mut().flat_map(|fresh| fresh.drain(..)).for_each(each);
     }
 
     /// How much the keys hold.
     pub(crate) fn size(&self) -> StateSize {
-        let bytes = match &self.form {
-            Form::Integer { table, keys, .. } => table.allocation_size() + keys.capacity() * 8,
-            Form::Text(bytes) | Form::Row(_, bytes) => {
-                bytes.table.allocation_size() + bytes.heap.bytes() + bytes.places.capacity() * 4
-            }
-        };
-        StateSize { rows: self.upper - self.free.len(), bytes }
+        let (Form::Word { table, keys, .. } | Form::Words { table, keys, .. }) = &self.form;
+        let bytes = table.allocation_size() + keys.capacity() * 8 + self.texts.bytes();
+        StateSize { rows: self.numbers.upper - self.numbers.free.len(), bytes }
     }
 }
 
-/// Numbers not in use.
-struct Fresh<'a> {
-    free: &'a mut Vec<u32>,
-    upper: &'a mut usize,
-}
-
-impl Fresh<'_> {
-    fn next(&mut self) -> u32 {
-        self.free.pop().unwrap_or_else(|| {
-            *self.upper += 1;
-            number(*self.upper - 1)
-        })
-    }
-}
-
-fn null_number(null: &mut u32, nulls: Nulls, fresh: &mut Fresh<'_>) -> u32 {
+fn null_number(null: &mut u32, keys: &mut Vec<u64>, nulls: Nulls, numbers: &mut Numbers) -> u32 {
     if nulls == Nulls::Equal && *null == NONE {
-        *null = fresh.next();
+        *null = numbers.next();
+        keys.resize(keys.len().max(*null as usize + 1), 0);
     }
     *null
 }
 
-fn integer_number(
-    table: &mut HashTable<(i64, u32)>,
-    keys: &mut Vec<i64>,
-    key: i64,
-    fresh: &mut Fresh<'_>,
+fn word_number(
+    table: &mut HashTable<(u64, u32)>,
+    keys: &mut Vec<u64>,
+    key: u64,
+    numbers: &mut Numbers,
 ) -> u32 {
-    let hash = hash_integer(key);
+    let hash = mix(key);
     if let Some(&(_, number)) = table.find(hash, |&(other, _)| other == key) {
         return number;
     }
-    let number = fresh.next();
-    table.insert_unique(hash, (key, number), |&(key, _)| hash_integer(key));
+    let number = numbers.next();
+    table.insert_unique(hash, (key, number), |&(key, _)| mix(key));
     if keys.len() <= number as usize {
         keys.resize(number as usize + 1, 0);
     }
@@ -217,45 +252,35 @@ fn integer_number(
     number
 }
 
-impl Bytes {
-    fn number(&mut self, key: &[u8], fresh: &mut Fresh<'_>) -> u32 {
-        let hash = hash_bytes(key);
-        let (heap, places) = (&self.heap, &self.places);
-        let same = |&(other, n): &(u64, u32)| other == hash && heap.get(places[n as usize]) == key;
-        if let Some(&(_, number)) = self.table.find(hash, same) {
-            return number;
-        }
-        let number = fresh.next();
-        self.table.insert_unique(hash, (hash, number), |&(hash, _)| hash);
-        let place = self.heap.put(key);
-        // A number of the NULL key leaves a gap, which is never looked at.
-        if self.places.len() <= number as usize {
-            self.places.resize(number as usize + 1, place);
-        }
-        self.places[number as usize] = place;
-        number
+/// The number of a key, and whether it is new.
+fn words_number(
+    table: &mut HashTable<(u64, u32)>,
+    keys: &mut Vec<u64>,
+    key: &[u64],
+    numbers: &mut Numbers,
+) -> (u32, bool) {
+    let (hash, width) = (hash_words(0, key), key.len());
+    let start = |number: u32| number as usize * width;
+    let same = |&(other, number): &(u64, u32)| {
+        other == hash && keys[start(number)..start(number) + width] == *key
+    };
+    if let Some(&(_, number)) = table.find(hash, same) {
+        return (number, false);
     }
-
-    fn remove(&mut self, number: u32) {
-        let place = self.places[number as usize];
-        let hash = hash_bytes(self.heap.get(place));
-        let entry = self.table.find_entry(hash, |&(_, n)| n == number);
-        entry.expect("the key is known").remove();
-        self.heap.free(place);
+    let number = numbers.next();
+    table.insert_unique(hash, (hash, number), |&(hash, _)| hash);
+    if keys.len() < start(number) + width {
+        keys.resize(start(number) + width, 0);
     }
-
-    fn get(&self, number: u32) -> &[u8] {
-        self.heap.get(self.places[number as usize])
-    }
-
-    fn text(&self, number: u32) -> &str {
-        std::str::from_utf8(self.get(number)).expect("keys of text columns are text")
-    }
+    keys[start(number)..start(number) + width].copy_from_slice(key);
+    (number, true)
 }
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{Int32Array, RecordBatch};
+    use std::sync::Arc;
+
+    use arrow::array::{Array, Int32Array, RecordBatch, StringArray};
 
     use super::*;
 
@@ -287,8 +312,7 @@ mod tests {
         let texts = || Arc::new(StringArray::from(vec![Some("a"), Some(""), None, Some("a")]));
         check(texts(), Nulls::Equal, &[0, 1, 2, 0]);
         check(texts(), Nulls::Nothing, &[0, 1, NONE, 0]);
-        let booleans =
-            || Arc::new(arrow::array::BooleanArray::from(vec![Some(true), None, Some(false)]));
+        let booleans = || Arc::new(BooleanArray::from(vec![Some(true), None, Some(false)]));
         check(booleans(), Nulls::Equal, &[0, 1, 2]);
         check(booleans(), Nulls::Nothing, &[0, NONE, 1]);
     }

@@ -6,29 +6,35 @@
 //! moved to another worker or dropped from memory is decided here and nowhere else. The pieces:
 //!
 //! - [`Keys`] gives every key a small number, dense and reused. Everything else is indexed by that number.
-//! - [`Bag`] holds the rows of each key with their counts: a side of a join.
+//! - [`Space`] is keys that several arrangements share, and forgets those that none of them holds.
+//! - [`Rows`] holds the rows of each key with their counts, as words: a side of a join.
 //! - [`Slots`] holds at most one row of each key: a table with a primary key, the row that an aggregate has shown.
 //! - [`Totals`] holds a few words of sums for each key: groups.
 //! - [`Ordered`] holds rows in order with their counts: a top-k, a minimum's candidates.
 //!
-//! Rows are kept as bytes of Arrow's row format ([`Codec`]) in pages of a [`Heap`]. Weights may be negative inside of a
+//! Rows are kept as words, or as bytes of Arrow's row format ([`Codec`]) in pages of a [`Heap`]. Weights may be negative inside of a
 //! step, because parts of it arrive in any order; at its end they are not. What reaches weight zero is freed only at
 //! the end of the step, so numbers stay valid until then.
 
-mod bag;
 mod codec;
 mod heap;
 mod keys;
+mod layout;
 mod ordered;
+mod rows;
 mod slots;
+mod space;
+mod texts;
 mod totals;
 
-pub(crate) use bag::Bag;
 pub(crate) use codec::{Codec, Encoded, Floats};
 pub(crate) use heap::{Heap, Place};
 pub(crate) use keys::{Keys, Nulls};
 pub(crate) use ordered::Ordered;
+pub(crate) use rows::{Added, Rows, RowsOptions};
 pub(crate) use slots::Slots;
+pub(crate) use space::Space;
+pub(crate) use texts::Texts;
 pub(crate) use totals::Totals;
 
 /// No key, no entry.

@@ -1,353 +1,506 @@
-//! Join: pairs of rows with equal keys.
+//! Join: pairs of rows with equal keys, and rows without one.
 //!
 //! Bilinear: (L + ΔL) ⋈ (R + ΔR) − L ⋈ R = ΔL ⋈ R + L′ ⋈ ΔR with L′ = L + ΔL. So each change is joined at once with what
-//! the other side holds at that moment, then added to its own side; the order in which changes come does not matter.
-//! The diff of a pair is the product of its rows' diffs. NULL equals nothing: a row with a NULL in its key is in no
-//! pair and is not kept.
+//! the other side holds at that moment; the order in which changes come does not matter. The diff of a pair is the
+//! product of its rows' diffs.
 //!
-//! A left join adds the left rows without a match, with NULLs for the right row. For that each left row has a second
-//! weight, its matches: the sum of the counts of the right rows that it pairs with and for which the condition holds.
-//! It is kept up to date by the same pairs. At the step's end each touched left row with count c should be shown
-//! padded c times if it has no match, else never; the difference to what is shown is emitted.
+//! Outer, semi and anti joins also show rows of one side alone: S(L, R) = the rows of L that have no match in R, or, for
+//! a semi join, that have one. A row's matches are the sum of the counts of the rows that it pairs with. Without a
+//! further condition all rows of a key have the same matches, the total of the other side's run, so nothing is kept for
+//! them: a change of L is shown or not by R's total, and when a change of R moves a key's total from or to zero, all
+//! rows of L with that key appear or vanish. With a condition each row has matches of its own, which lie beside it in
+//! its arrangement and are moved by the pairs that meet the condition. Either way what was emitted so far is S(L, R)
+//! after every batch, so there is nothing to do at a step's end.
+//!
+//! Facts save state. When right rows have unique keys and neither side ever loses a row, a left row that has met its
+//! right row will meet no other: it is not kept.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, UInt32Array, new_null_array};
-use arrow::compute::filter_record_batch;
+use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, UInt32Array, new_null_array};
+use arrow::compute::take;
 use arrow::datatypes::{DataType, SchemaRef};
 use change::ChangeBatch;
 use datafusion::physical_expr::PhysicalExpr;
 use plan::ir::JoinKind;
 
-use super::{BuildError, EMIT_ROWS, Out};
-use crate::arrangement::{Bag, Floats, Keys, NONE, Nulls, StateSize, Totals};
-use crate::columns::{batch, changes as batch_of, evaluate_condition, nullable, pick, take_rows};
+use super::{EMIT_ROWS, Out};
+use crate::arrangement::{NONE, Rows};
+use crate::columns::{batch, changes as batch_of, evaluate_condition, nullable};
 use crate::error::OperatorError;
+use crate::state::{Arrangement, Delta, State};
 
-/// The word with a left row's matches.
-const MATCHES: usize = 0;
-/// The word that says how often a left row is shown padded.
-const PADDED: usize = 1;
-/// The word that is 1 when a left row was touched in this step.
-const TOUCHED: usize = 2;
-
-/// Pairs of rows.
-pub(crate) struct Join {
-    keys: Keys,
-    left: Side,
-    right: Side,
-    filter: Option<Arc<dyn PhysicalExpr>>,
-    schema: SchemaRef,
-    /// Of a left join: the words of each left entry, and the entries touched in this step.
-    unmatched: Option<(Totals, Vec<u32>)>,
-    numbers: Vec<u32>,
-}
-
-struct Side {
-    key: Vec<usize>,
-    types: Vec<DataType>,
-    bag: Bag,
+/// A column of a pair: of the left or of the right input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PairColumn {
+    Left(usize),
+    Right(usize),
 }
 
 /// Which input of the join.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Input {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Input {
     Left,
     Right,
 }
 
-/// Pairs of a row of a batch and an entry of the other side.
-struct Pairs {
-    rows: Vec<u32>,
-    entries: Vec<u32>,
-    /// For each row of the batch, the sum of the counts that it pairs with, when that is needed.
-    matches: Vec<i64>,
+impl Input {
+    /// The other one.
+    pub(crate) fn other(self) -> Self {
+        match self {
+            Self::Left => Self::Right,
+            Self::Right => Self::Left,
+        }
+    }
 }
 
-impl Side {
-    fn new(schema: &SchemaRef, key: Vec<usize>) -> Result<Self, BuildError> {
-        let types: Vec<DataType> =
-            schema.fields().iter().map(|field| field.data_type().clone()).collect();
-        Ok(Self { key, bag: Bag::new(&types)?, types })
-    }
+/// What a join is made of.
+pub(crate) struct JoinOptions {
+    pub(crate) kind: JoinKind,
+    pub(crate) left: Side,
+    pub(crate) right: Side,
+    /// A condition over the columns of `filter_columns`, in their order.
+    pub(crate) filter: Option<(Arc<dyn PhysicalExpr>, SchemaRef, Vec<PairColumn>)>,
+    /// The resulting columns.
+    pub(crate) output: Vec<PairColumn>,
+    pub(crate) schema: SchemaRef,
+}
 
-    fn nulls(&self, rows: usize) -> impl Iterator<Item = ArrayRef> {
-        self.types.iter().map(move |data_type| new_null_array(data_type, rows))
-    }
+/// One input of a join.
+pub(crate) struct Side {
+    /// Where its rows are kept.
+    pub(crate) arrangement: usize,
+    /// Whether the join itself adds the rows; otherwise they are there, with their keys' numbers, when it is told.
+    pub(crate) is_private: bool,
+    /// Whether rows are kept only until they have met a row of the other side.
+    pub(crate) is_elided: bool,
+    /// The types of the input's columns.
+    pub(crate) types: Vec<DataType>,
+}
+
+/// Pairs of rows.
+pub(crate) struct Join {
+    options: JoinOptions,
+    pending: Option<Pending>,
+}
+
+/// Changes of one input that are being joined.
+struct Pending {
+    input: Input,
+    changes: ChangeBatch,
+    keys: Arc<Vec<u32>>,
+    /// The next row to join, and how many of its pairs are done.
+    row: usize,
+    done: u32,
+    /// The matches of each row so far, when they are wanted.
+    matches: Vec<i64>,
+    /// Rows of the other side whose matches moved, with their matches before.
+    moved: Vec<(u32, i64)>,
+}
+
+/// Pairs of a row of a batch and a position of the other side.
+#[derive(Default)]
+struct Pairs {
+    rows: Vec<u32>,
+    positions: Vec<u32>,
 }
 
 impl Join {
-    pub(super) fn new(
-        (left, right): (&SchemaRef, &SchemaRef),
-        kind: JoinKind,
-        on: &[(usize, usize)],
-        filter: Option<&Arc<dyn PhysicalExpr>>,
-        schema: &SchemaRef,
-    ) -> Result<Self, BuildError> {
-        let (left_key, right_key): (Vec<usize>, Vec<usize>) = on.iter().copied().unzip();
-        let types: Vec<DataType> =
-            left_key.iter().map(|&column| left.field(column).data_type().clone()).collect();
-        for (&column, data_type) in right_key.iter().zip(&types) {
-            let other = right.field(column).data_type();
-            if other != data_type {
-                return Err(BuildError::Unsupported(format!(
-                    "a join of {data_type} with {other} without a cast"
-                )));
-            }
-        }
-        Ok(Self {
-            keys: Keys::new(&types, Nulls::Nothing, Floats::Folded)?,
-            left: Side::new(left, left_key)?,
-            right: Side::new(right, right_key)?,
-            filter: filter.cloned(),
-            schema: nullable(schema),
-            unmatched: match kind {
-                JoinKind::Inner => None,
-                JoinKind::Left => Some((Totals::new(3), Vec::new())),
-                JoinKind::Right | JoinKind::Full | JoinKind::Semi | JoinKind::Anti => {
-                    return Err(BuildError::Unsupported(format!("a {kind:?} join")));
-                }
-            },
-            numbers: Vec::new(),
-        })
+    pub(crate) fn new(mut options: JoinOptions) -> Self {
+        options.schema = nullable(&options.schema);
+        Self { options, pending: None }
     }
 
-    pub(super) fn push(
+    /// Takes changes of an input in.
+    pub(crate) fn start(
         &mut self,
-        input: usize,
-        changes: &ChangeBatch,
-        out: &mut Out,
+        state: &mut State,
+        input: Input,
+        delta: Delta,
     ) -> Result<(), OperatorError> {
-        let input = if input == 0 { Input::Left } else { Input::Right };
-        let key = match input {
-            Input::Left => &self.left.key,
-            Input::Right => &self.right.key,
+        let arrangement = self.side(input).arrangement;
+        let Delta { changes, keys } = delta;
+        let keys = match keys {
+            Some(keys) => keys,
+            None => Arc::new(state.resolve(arrangement, &changes)?),
         };
-        let key = pick(changes.rows().columns(), key);
-        let mut numbers = std::mem::take(&mut self.numbers);
-        self.keys.resolve(&key, changes.len(), &mut numbers)?;
-        if input == Input::Left && self.unmatched.is_some() {
-            self.pad_keyless(changes, &numbers)?.into_iter().for_each(|rows| out.rows(rows));
-        }
-        let matches = self.probe(input, changes, &numbers, out)?;
-        self.add(input, changes, &numbers, &matches)?;
-        self.numbers = numbers;
+        let counts = self.needs_matches(input);
+        let matches = vec![0; if counts { changes.len() } else { 0 }];
+        let moved = Vec::new();
+        self.pending = Some(Pending { input, changes, keys, row: 0, done: 0, matches, moved });
         Ok(())
     }
 
-    /// Joins changes with what the other side holds. Returns each row's matches when they are needed.
-    fn probe(
+    /// Emits pairs of the changes taken in, a bounded number of them; returns whether there are more.
+    pub(crate) fn go_on(
         &mut self,
-        input: Input,
-        changes: &ChangeBatch,
-        numbers: &[u32],
+        state: &mut State,
         out: &mut Out,
-    ) -> Result<Vec<i64>, OperatorError> {
-        let counts = input == Input::Left && self.unmatched.is_some();
-        let matches = vec![0; if counts { changes.len() } else { 0 }];
-        let mut pairs = Pairs { rows: Vec::new(), entries: Vec::new(), matches };
-        for (row, &key) in (0..).zip(numbers) {
-            pairs.entries.extend(self.other(input).entries(key));
-            pairs.rows.resize(pairs.entries.len(), row);
-            if pairs.rows.len() >= EMIT_ROWS {
-                self.join(input, changes, &mut pairs, out)?;
-                pairs.rows.clear();
-                pairs.entries.clear();
-            }
+    ) -> Result<bool, OperatorError> {
+        let Some(mut pending) = self.pending.take() else { return Ok(false) };
+        let pairs = self.pairs(state, &mut pending);
+        self.join(state, &mut pending, pairs, out)?;
+        if pending.row < pending.changes.len() {
+            self.pending = Some(pending);
+            return Ok(true);
         }
-        self.join(input, changes, &mut pairs, out)?;
-        Ok(pairs.matches)
+        self.conclude(state, pending, out)?;
+        Ok(false)
     }
 
-    fn other(&self, input: Input) -> &Bag {
+    /// The arrangements that the join adds rows to itself.
+    pub(crate) fn private(&self) -> impl Iterator<Item = usize> + '_ {
+        let sides = [&self.options.left, &self.options.right].into_iter();
+        sides.filter(|side| side.is_private).map(|side| side.arrangement)
+    }
+
+    fn side(&self, input: Input) -> &Side {
         match input {
-            Input::Left => &self.right.bag,
-            Input::Right => &self.left.bag,
+            Input::Left => &self.options.left,
+            Input::Right => &self.options.right,
         }
+    }
+
+    /// Whether rows of the input are shown alone: when they have no match, or, of a semi join, when they have one.
+    fn shows_alone(&self, input: Input) -> bool {
+        match (self.options.kind, input) {
+            (JoinKind::Inner, _) => false,
+            (JoinKind::Full, _) => true,
+            (JoinKind::Left | JoinKind::Semi | JoinKind::Anti, input) => input == Input::Left,
+            (JoinKind::Right, input) => input == Input::Right,
+        }
+    }
+
+    fn shows_pairs(&self) -> bool {
+        !matches!(self.options.kind, JoinKind::Semi | JoinKind::Anti)
+    }
+
+    fn needs_matches(&self, input: Input) -> bool {
+        self.side(input).is_elided || (self.shows_alone(input) && self.options.filter.is_some())
+    }
+
+    /// Finds the next pairs.
+    fn pairs(&self, state: &State, pending: &mut Pending) -> Pairs {
+        let other = pending.input.other();
+        let is_idle = !self.shows_pairs() && self.options.filter.is_none();
+        if is_idle && !self.side(pending.input).is_elided {
+            pending.row = pending.changes.len();
+            return Pairs::default();
+        }
+        let rows = &state.arrangements[self.side(other).arrangement].rows;
+        let mut pairs = Pairs {
+            rows: Vec::with_capacity(pending.keys.len()),
+            positions: Vec::with_capacity(pending.keys.len()),
+        };
+        while pending.row < pending.keys.len() && pairs.rows.len() < EMIT_ROWS {
+            let (start, len) = rows.run(pending.keys[pending.row]);
+            let row = crate::arrangement::number(pending.row);
+            let room = crate::arrangement::number(EMIT_ROWS - pairs.rows.len());
+            let first = start + pending.done;
+            let last = first + (len - pending.done).min(room);
+            pairs.positions.extend(first..last);
+            pairs.rows.resize(pairs.positions.len(), row);
+            pending.done += last - first;
+            if pending.done == len {
+                pending.row += 1;
+                pending.done = 0;
+            }
+        }
+        pairs
     }
 
     /// Emits the pairs that meet the condition, and notes the matches.
     fn join(
-        &mut self,
-        input: Input,
-        changes: &ChangeBatch,
-        pairs: &mut Pairs,
+        &self,
+        state: &mut State,
+        pending: &mut Pending,
+        pairs: Pairs,
         out: &mut Out,
     ) -> Result<(), OperatorError> {
-        let Pairs { rows, entries, matches } = pairs;
-        for (rows, entries) in rows.chunks(EMIT_ROWS).zip(entries.chunks(EMIT_ROWS)) {
-            let joined = self.columns(input, changes, rows, entries)?;
-            let keep = match &self.filter {
-                Some(filter) => Some(evaluate_condition(filter, &joined)?),
-                None => None,
-            };
-            let mut diffs = Vec::with_capacity(rows.len());
-            for (at, (&row, &entry)) in rows.iter().zip(entries).enumerate() {
-                if keep.as_ref().is_some_and(|keep| keep.is_null(at) || !keep.value(at)) {
-                    continue;
+        let pairs = self.that_match(state, pending, pairs)?;
+        if pairs.rows.is_empty() {
+            return Ok(());
+        }
+        let other = pending.input.other();
+        let rows = &mut state.arrangements[self.side(other).arrangement].rows;
+        let (moves, diffs) = (self.needs_moved(other), pending.changes.diffs());
+        if moves || !pending.matches.is_empty() {
+            for (&row, &position) in pairs.rows.iter().zip(&pairs.positions) {
+                if let Some(matches) = pending.matches.get_mut(row as usize) {
+                    *matches += rows.count(position);
                 }
-                let (diff, count) = (changes.diffs()[row as usize], self.other(input).count(entry));
-                diffs.push(diff * count);
-                match (&mut self.unmatched, input) {
-                    (None, _) => {}
-                    (Some(_), Input::Left) => matches[row as usize] += count,
-                    (Some(unmatched), Input::Right) => note_match(unmatched, entry, diff),
+                if moves {
+                    let before = rows.add_matches(position, diffs[row as usize]);
+                    pending.moved.push((position, before));
                 }
-            }
-            if let Some(changes) = without_zeros(joined, keep.as_ref(), diffs)? {
-                out.rows(changes);
             }
         }
+        if !self.shows_pairs() {
+            return Ok(());
+        }
+        let diffs = pair_diffs(rows, diffs, &pairs);
+        let columns = self.columns(state, pending, &pairs, &self.options.output)?;
+        let joined = batch(&self.options.schema, columns, pairs.rows.len())?;
+        out.rows(ChangeBatch::new(joined, diffs));
         Ok(())
     }
 
-    /// The joined columns of pairs.
+    /// Whether matches are kept for the rows of an input.
+    fn needs_moved(&self, input: Input) -> bool {
+        self.shows_alone(input) && self.options.filter.is_some()
+    }
+
+    /// The pairs that meet the condition.
+    fn that_match(
+        &self,
+        state: &State,
+        pending: &Pending,
+        pairs: Pairs,
+    ) -> Result<Pairs, OperatorError> {
+        let Some((filter, schema, columns)) = &self.options.filter else { return Ok(pairs) };
+        if pairs.rows.is_empty() {
+            return Ok(pairs);
+        }
+        let columns = self.columns(state, pending, &pairs, columns)?;
+        let joined = batch(schema, columns, pairs.rows.len())?;
+        let keep = evaluate_condition(filter, &joined)?;
+        let is_kept = |at: usize| keep.is_valid(at) && keep.value(at);
+        let kept = |values: &[u32]| -> Vec<u32> {
+            values.iter().enumerate().filter(|(at, _)| is_kept(*at)).map(|(_, &v)| v).collect()
+        };
+        Ok(Pairs { rows: kept(&pairs.rows), positions: kept(&pairs.positions) })
+    }
+
+    /// Columns of pairs.
     fn columns(
         &self,
-        input: Input,
-        changes: &ChangeBatch,
-        rows: &[u32],
-        entries: &[u32],
-    ) -> Result<RecordBatch, OperatorError> {
-        let mine = take_rows(changes.rows().columns(), &UInt32Array::from(rows.to_vec()))?;
-        let theirs = self.other(input).columns(entries)?;
-        let columns = match input {
-            Input::Left => mine.into_iter().chain(theirs).collect(),
-            Input::Right => theirs.into_iter().chain(mine).collect(),
+        state: &State,
+        pending: &Pending,
+        pairs: &Pairs,
+        wanted: &[PairColumn],
+    ) -> Result<Vec<ArrayRef>, OperatorError> {
+        let mine = pending.changes.rows().columns();
+        let is_whole = pairs.rows.len() == pending.changes.len()
+            && pairs.rows.iter().zip(0..).all(|(&row, at)| row == at);
+        let rows = (!is_whole).then(|| UInt32Array::from(pairs.rows.clone()));
+        let of_mine = |column: usize| match &rows {
+            Some(rows) => take(&mine[column], rows, None),
+            None => Ok(Arc::clone(&mine[column])),
         };
-        Ok(batch(&self.schema, columns, rows.len())?)
+        let own = &state.arrangements[self.side(pending.input).arrangement];
+        let other = &state.arrangements[self.side(pending.input.other()).arrangement];
+        let of_other = |column: usize| match other.payload.binary_search(&column) {
+            Ok(payload) => other.rows.gather(payload, &pairs.positions),
+            // A key column that is not kept equals the one of this side.
+            Err(_) => of_mine(own.key[key_position(other, column)]),
+        };
+        let column =
+            |column: &PairColumn| match (*column, pending.input) {
+                (PairColumn::Left(column), Input::Left)
+                | (PairColumn::Right(column), Input::Right) => of_mine(column),
+                (PairColumn::Left(column), Input::Right)
+                | (PairColumn::Right(column), Input::Left) => of_other(column),
+            };
+        Ok(wanted.iter().map(column).collect::<Result<_, _>>()?)
     }
 
-    /// Adds changes to their own side.
-    fn add(
-        &mut self,
-        input: Input,
-        changes: &ChangeBatch,
-        numbers: &[u32],
-        matches: &[i64],
+    /// Ends a batch: keeps its rows, and shows the rows that are alone now.
+    fn conclude(
+        &self,
+        state: &mut State,
+        pending: Pending,
+        out: &mut Out,
     ) -> Result<(), OperatorError> {
-        let bag = match input {
-            Input::Left => &mut self.left.bag,
-            Input::Right => &mut self.right.bag,
+        let (input, other) = (pending.input, pending.input.other());
+        if self.shows_alone(input) {
+            self.show_mine(state, &pending, out)?;
+        }
+        let side = self.side(input);
+        if side.is_private {
+            let met: Vec<bool> = pending.matches.iter().map(|&matches| matches != 0).collect();
+            let skip = side.is_elided.then_some(&met[..]);
+            let matches = self.needs_moved(input).then_some(&pending.matches[..]);
+            state.add(side.arrangement, &pending.changes, &pending.keys, (skip, matches))?;
+        }
+        if self.side(other).is_elided {
+            self.let_go(state, other, &pending.keys)?;
+        }
+        if self.shows_alone(other) {
+            match self.options.filter {
+                Some(_) => self.show_moved(state, other, pending.moved, out)?,
+                None => self.show_keys(state, other, &pending, out)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets the rows of an input that have met the only row that they ever will.
+    fn let_go(&self, state: &mut State, input: Input, keys: &[u32]) -> Result<(), OperatorError> {
+        let own = self.side(input.other()).arrangement;
+        let arrangement = self.side(input).arrangement;
+        for &key in keys {
+            if key != NONE && state.arrangements[own].rows.total(key) > 1 {
+                return Err(OperatorError::KeyTwice);
+            }
+            let Arrangement { space, rows, .. } = &mut state.arrangements[arrangement];
+            rows.remove_key(key, &mut state.spaces[*space]);
+        }
+        Ok(())
+    }
+
+    /// Shows those of the changes that are alone.
+    fn show_mine(
+        &self,
+        state: &State,
+        pending: &Pending,
+        out: &mut Out,
+    ) -> Result<(), OperatorError> {
+        let other = &state.arrangements[self.side(pending.input.other()).arrangement].rows;
+        let wants_match = self.options.kind == JoinKind::Semi;
+        let has_match = |row: usize| match self.options.filter {
+            Some(_) => pending.matches[row] != 0,
+            None => other.total(pending.keys[row]) != 0,
         };
-        let encoded = bag.encode(changes.rows().columns())?;
-        for (row, (&key, &diff)) in numbers.iter().zip(changes.diffs()).enumerate() {
-            if key == NONE {
+        let shown: BooleanArray =
+            (0..pending.changes.len()).map(|row| Some(has_match(row) == wants_match)).collect();
+        let changes = match shown.true_count() {
+            0 => return Ok(()),
+            all if all == pending.changes.len() => pending.changes.clone(),
+            _ => pending.changes.filter(&shown)?,
+        };
+        let rows = changes.rows().columns();
+        let columns =
+            self.alone(pending.input, changes.len(), |column| Ok(Arc::clone(&rows[column])))?;
+        out.rows(batch_of(&self.options.schema, columns, changes.diffs().to_vec())?);
+        Ok(())
+    }
+
+    /// Shows or hides rows of an input whose own matches moved from or to zero.
+    fn show_moved(
+        &self,
+        state: &State,
+        input: Input,
+        mut moved: Vec<(u32, i64)>,
+        out: &mut Out,
+    ) -> Result<(), OperatorError> {
+        let rows = &state.arrangements[self.side(input).arrangement].rows;
+        // The first of several moves knows the matches before all of them.
+        moved.sort_by_key(|&(position, _)| position);
+        moved.dedup_by_key(|(position, _)| *position);
+        let (mut positions, mut diffs) = (Vec::new(), Vec::new());
+        for (position, before) in moved {
+            let appears = self.appears(before, rows.matches(position));
+            if appears != 0 {
+                positions.push(position);
+                diffs.push(appears * rows.count(position));
+            }
+        }
+        self.show(state, input, &positions, &[], &diffs, out)
+    }
+
+    /// 1 when a row is shown alone because its matches moved, −1 when it is not any more, else 0.
+    fn appears(&self, before: i64, after: i64) -> i64 {
+        let is_semi = self.options.kind == JoinKind::Semi;
+        let shown = |matches: i64| i64::from((matches != 0) == is_semi);
+        shown(after) - shown(before)
+    }
+
+    /// Shows or hides all rows of an input with keys of which the other side's total moved from or to zero.
+    fn show_keys(
+        &self,
+        state: &State,
+        input: Input,
+        pending: &Pending,
+        out: &mut Out,
+    ) -> Result<(), OperatorError> {
+        let theirs = &state.arrangements[self.side(pending.input).arrangement].rows;
+        let rows = &state.arrangements[self.side(input).arrangement].rows;
+        let mut sums: BTreeMap<u32, (i64, usize)> = BTreeMap::new();
+        for (row, (&key, &diff)) in pending.keys.iter().zip(pending.changes.diffs()).enumerate() {
+            if key != NONE {
+                sums.entry(key).or_insert((0, row)).0 += diff;
+            }
+        }
+        let (mut positions, mut sources, mut diffs) = (Vec::new(), Vec::new(), Vec::new());
+        for (key, (sum, row)) in sums {
+            let after = theirs.total(key);
+            let appears = self.appears(after - sum, after);
+            if appears == 0 {
                 continue;
             }
-            let (entry, new) = bag.add(key, encoded.row(row), diff);
-            if input == Input::Left
-                && let Some((totals, touched)) = &mut self.unmatched
-            {
-                totals.reserve(bag.upper());
-                let words = totals.get_mut(entry);
-                if new {
-                    words[MATCHES] = matches[row].cast_unsigned();
-                }
-                touch(words, entry, touched);
-            }
+            let (start, len) = rows.run(key);
+            positions.extend(start..start + len);
+            sources.resize(positions.len(), (key, row));
+            diffs.extend((start..start + len).map(|position| appears * rows.count(position)));
         }
-        Ok(())
+        self.show(state, input, &positions, &sources, &diffs, out)
     }
 
-    /// The left rows with a NULL in their key: they match nothing, now and later.
-    fn pad_keyless(
+    /// Emits rows of an input at positions, alone.
+    fn show(
         &self,
-        changes: &ChangeBatch,
-        numbers: &[u32],
-    ) -> Result<Option<ChangeBatch>, OperatorError> {
-        let keyless = (0..).zip(numbers).filter(|(_, key)| **key == NONE).map(|(row, _)| row);
-        let rows = UInt32Array::from_iter_values(keyless);
-        if rows.is_empty() {
-            return Ok(None);
-        }
-        let mut columns = take_rows(changes.rows().columns(), &rows)?;
-        columns.extend(self.right.nulls(rows.len()));
-        let diffs = rows.values().iter().map(|&row| changes.diffs()[row as usize]).collect();
-        Ok(Some(batch_of(&self.schema, columns, diffs)?))
-    }
-
-    pub(super) fn finish(&mut self, out: &mut Out) -> Result<(), OperatorError> {
-        if let Some((totals, touched)) = &mut self.unmatched {
-            let (mut entries, mut diffs) = (Vec::new(), Vec::new());
-            for entry in touched.drain(..) {
-                let words = totals.get_mut(entry);
-                words[TOUCHED] = 0;
-                let padded = if words[MATCHES] == 0 { self.left.bag.count(entry) } else { 0 };
-                let diff = padded - words[PADDED].cast_signed();
-                if diff != 0 {
-                    entries.push(entry);
-                    diffs.push(diff);
+        state: &State,
+        input: Input,
+        positions: &[u32],
+        keys: &[(u32, usize)],
+        diffs: &[i64],
+        out: &mut Out,
+    ) -> Result<(), OperatorError> {
+        let arrangement = &state.arrangements[self.side(input).arrangement];
+        let space = &state.spaces[arrangement.space];
+        for at in (0..positions.len()).step_by(EMIT_ROWS) {
+            let end = (at + EMIT_ROWS).min(positions.len());
+            let positions = &positions[at..end];
+            let keys = keys.get(at..end).unwrap_or_default();
+            let columns = self.alone(input, positions.len(), |column| {
+                match arrangement.payload.binary_search(&column) {
+                    Ok(payload) => arrangement.rows.gather(payload, positions),
+                    Err(_) => {
+                        let keys: Vec<u32> = keys.iter().map(|&(key, _)| key).collect();
+                        space.keys().column(key_position(arrangement, column), &keys)
+                    }
                 }
-                words[PADDED] = padded.cast_unsigned();
-            }
-            for (entries, diffs) in entries.chunks(EMIT_ROWS).zip(diffs.chunks(EMIT_ROWS)) {
-                let mut columns = self.left.bag.columns(entries)?;
-                columns.extend(self.right.nulls(entries.len()));
-                out.rows(batch_of(&self.schema, columns, diffs.to_vec())?);
-            }
+            })?;
+            out.rows(batch_of(&self.options.schema, columns, diffs[at..end].to_vec())?);
         }
-        self.sweep();
         Ok(())
     }
 
-    /// Frees rows with count zero, and keys that no side has any more.
-    fn sweep(&mut self) {
-        let mut keys = Vec::new();
-        self.left.bag.sweep(|entry, key| {
-            if let Some((totals, _)) = &mut self.unmatched {
-                totals.clear(entry);
+    /// The output's columns for rows of an input that stand alone; the other side's are NULL.
+    fn alone(
+        &self,
+        input: Input,
+        rows: usize,
+        of_input: impl Fn(usize) -> Result<ArrayRef, arrow::error::ArrowError>,
+    ) -> Result<Vec<ArrayRef>, OperatorError> {
+        let types = &self.side(input.other()).types;
+        let column = |column: &PairColumn| match (*column, input) {
+            (PairColumn::Left(column), Input::Left) | (PairColumn::Right(column), Input::Right) => {
+                of_input(column)
             }
-            keys.push(key);
-        });
-        self.right.bag.sweep(|_, key| keys.push(key));
-        keys.sort_unstable();
-        keys.dedup();
-        for key in keys {
-            if self.left.bag.is_unused(key) && self.right.bag.is_unused(key) {
-                self.keys.release(key);
+            (PairColumn::Left(column), Input::Right) | (PairColumn::Right(column), Input::Left) => {
+                Ok(new_null_array(&types[column], rows))
             }
+        };
+        Ok(self.options.output.iter().map(column).collect::<Result<_, _>>()?)
+    }
+}
+
+/// Where a column lies in an arrangement's key.
+fn key_position(arrangement: &Arrangement, column: usize) -> usize {
+    let position = arrangement.key.iter().position(|&key| key == column);
+    position.expect("a column that is not kept is part of the key")
+}
+
+/// The products of pairs' diffs.
+fn pair_diffs(rows: &Rows, diffs: &[i64], pairs: &Pairs) -> Int64Array {
+    let mine = pairs.rows.iter().map(|&row| diffs[row as usize]);
+    match rows.all_once() {
+        true => mine.collect::<Vec<i64>>().into(),
+        false => {
+            let theirs = pairs.positions.iter().map(|&position| rows.count(position));
+            mine.zip(theirs).map(|(mine, theirs)| mine * theirs).collect::<Vec<i64>>().into()
         }
     }
-
-    pub(super) fn size(&self) -> StateSize {
-        let rows = self.left.bag.size() + self.right.bag.size();
-        let unmatched = self.unmatched.as_ref().map(|(totals, _)| totals.size());
-        let bytes = self.keys.size().bytes + unmatched.unwrap_or_default().bytes;
-        rows + StateSize { rows: 0, bytes }
-    }
-}
-
-fn note_match((totals, touched): &mut (Totals, Vec<u32>), entry: u32, diff: i64) {
-    let words = totals.get_mut(entry);
-    words[MATCHES] = words[MATCHES].wrapping_add_signed(diff);
-    touch(words, entry, touched);
-}
-
-fn touch(words: &mut [u64], entry: u32, touched: &mut Vec<u32>) {
-    if words[TOUCHED] == 0 {
-        words[TOUCHED] = 1;
-        touched.push(entry);
-    }
-}
-
-/// Joins the kept rows with their diffs. Rows whose count is zero for the moment pair with diff zero and are left out.
-fn without_zeros(
-    joined: RecordBatch,
-    keep: Option<&BooleanArray>,
-    diffs: Vec<i64>,
-) -> Result<Option<ChangeBatch>, OperatorError> {
-    let joined = match keep {
-        Some(keep) => filter_record_batch(&joined, keep)?,
-        None => joined,
-    };
-    if diffs.is_empty() {
-        return Ok(None);
-    }
-    let nonzero: Vec<bool> = diffs.iter().map(|diff| *diff != 0).collect();
-    let changes = ChangeBatch::new(joined, diffs.into());
-    if nonzero.iter().all(|nonzero| *nonzero) {
-        return Ok(Some(changes));
-    }
-    Ok(Some(changes.filter(&nonzero.into())?))
 }

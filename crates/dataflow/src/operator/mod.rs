@@ -7,11 +7,10 @@
 
 mod aggregate;
 mod distinct;
-mod filter;
-mod join;
-mod project;
+pub(crate) mod filter;
+pub(crate) mod join;
+pub(crate) mod project;
 mod topk;
-mod union;
 
 use change::ChangeBatch;
 use plan::ir::Node;
@@ -21,11 +20,7 @@ use crate::error::OperatorError;
 
 use aggregate::Aggregate;
 use distinct::Distinct;
-use filter::Filter;
-use join::Join;
-use project::Project;
 use topk::TopK;
-use union::Union;
 
 /// What an operator that cannot be built lacks, or that Arrow refuses its types.
 pub(crate) enum BuildError {
@@ -77,30 +72,15 @@ pub(crate) const EMIT_ROWS: usize = 32_768;
 
 /// An operator of a view.
 pub(crate) enum Operator {
-    /// The changes of a table, handed in from outside.
-    Table,
-    Filter(Filter),
-    Project(Project),
-    Join(Box<Join>),
     Aggregate(Box<Aggregate>),
     Distinct(Distinct),
     TopK(TopK),
-    Union(Union),
 }
 
 impl Operator {
     /// Builds the operator of a plan's node, its inputs apart.
     pub(crate) fn new(node: &Node) -> Result<Self, BuildError> {
         Ok(match node {
-            Node::Table { .. } => Self::Table,
-            Node::Filter { predicate, .. } => Self::Filter(Filter::new(predicate)),
-            Node::Project { expressions, schema, .. } => {
-                Self::Project(Project::new(expressions, schema))
-            }
-            Node::Join { left, right, kind, on, nulls_equal: false, filter, schema } => {
-                let sides = (&left.schema(), &right.schema());
-                Self::Join(Box::new(Join::new(sides, *kind, on, filter.as_ref(), schema)?))
-            }
             Node::Aggregate { input, group, aggregates, schema } => Self::Aggregate(Box::new(
                 Aggregate::new(&input.schema(), group, aggregates, schema)?,
             )),
@@ -108,10 +88,13 @@ impl Operator {
             Node::TopK { input, partition, order, offset, limit } if partition.is_empty() => {
                 Self::TopK(TopK::new(&input.schema(), order, *offset, *limit)?)
             }
-            Node::Union { schema, .. } => Self::Union(Union::new(schema)),
+            Node::Table { .. }
+            | Node::Filter { .. }
+            | Node::Project { .. }
+            | Node::Join { .. }
+            | Node::Union { .. } => unreachable!("the graph has its own stages for them"),
             Node::Constant { .. }
             | Node::Unnest { .. }
-            | Node::Join { .. }
             | Node::SetOperation { .. }
             | Node::TopK { .. }
             | Node::Window { .. }
@@ -124,21 +107,14 @@ impl Operator {
     /// Takes changes in at an input, and emits what follows from them at once.
     pub(crate) fn push(
         &mut self,
-        input: usize,
+        _input: usize,
         changes: &ChangeBatch,
         out: &mut Out,
     ) -> Result<(), OperatorError> {
         match self {
-            Self::Table => out.rows(changes.clone()),
-            Self::Filter(filter) => {
-                filter.push(changes)?.into_iter().for_each(|rows| out.rows(rows))
-            }
-            Self::Project(project) => out.rows(project.push(changes)?),
-            Self::Join(join) => join.push(input, changes, out)?,
             Self::Aggregate(aggregate) => aggregate.push(changes)?,
             Self::Distinct(distinct) => distinct.push(changes)?,
             Self::TopK(topk) => topk.push(changes)?.into_iter().for_each(|rows| out.rows(rows)),
-            Self::Union(union) => out.rows(union.push(changes)?),
         }
         Ok(())
     }
@@ -146,8 +122,6 @@ impl Operator {
     /// Ends the step: emits what had to wait for its end.
     pub(crate) fn finish(&mut self, out: &mut Out) -> Result<(), OperatorError> {
         match self {
-            Self::Table | Self::Filter(_) | Self::Project(_) | Self::Union(_) => Ok(()),
-            Self::Join(join) => join.finish(out),
             Self::Aggregate(aggregate) => aggregate.finish(out),
             Self::Distinct(distinct) => distinct.finish(out),
             Self::TopK(topk) => topk.finish(out),
@@ -157,10 +131,6 @@ impl Operator {
     /// What the operator holds.
     pub(crate) fn size(&self) -> StateSize {
         match self {
-            Self::Table | Self::Filter(_) | Self::Project(_) | Self::Union(_) => {
-                StateSize::default()
-            }
-            Self::Join(join) => join.size(),
             Self::Aggregate(aggregate) => aggregate.size(),
             Self::Distinct(distinct) => distinct.size(),
             Self::TopK(topk) => topk.size(),
@@ -170,14 +140,9 @@ impl Operator {
     /// The operator's name.
     pub(crate) fn name(&self) -> &'static str {
         match self {
-            Self::Table => "table",
-            Self::Filter(_) => "filter",
-            Self::Project(_) => "project",
-            Self::Join(_) => "join",
             Self::Aggregate(_) => "aggregate",
             Self::Distinct(_) => "distinct",
             Self::TopK(_) => "topk",
-            Self::Union(_) => "union",
         }
     }
 }

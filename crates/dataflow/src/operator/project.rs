@@ -16,11 +16,11 @@ pub(crate) struct Project {
 }
 
 impl Project {
-    pub(super) fn new(expressions: &[Arc<dyn PhysicalExpr>], schema: &SchemaRef) -> Self {
+    pub(crate) fn new(expressions: &[Arc<dyn PhysicalExpr>], schema: &SchemaRef) -> Self {
         Self { expressions: expressions.to_vec(), schema: nullable(schema) }
     }
 
-    pub(super) fn push(&self, changes: &ChangeBatch) -> Result<ChangeBatch, OperatorError> {
+    pub(crate) fn push(&self, changes: &ChangeBatch) -> Result<ChangeBatch, OperatorError> {
         let column = |expression| evaluate(expression, changes.rows());
         let columns = self.expressions.iter().map(column).collect::<Result<Vec<_>, _>>()?;
         Ok(changes.with_rows(batch(&self.schema, columns, changes.len())?))

@@ -263,7 +263,10 @@ fn a_truncation_takes_back_every_row_and_only_those_before_it() {
         check(&mut dataflow, &[send(&table, &[(&[NULL], TRUNCATE)])], &["2 -1"]);
     }
     let table = facts(&columns);
-    let options = DataflowOptions { append_only: BTreeSet::from([table.name().clone()]) };
+    let options = DataflowOptions {
+        append_only: BTreeSet::from([table.name().clone()]),
+        ..DataflowOptions::default()
+    };
     let views = [Query::table(&table, &[0]).view()];
     let mut dataflow = Dataflow::with_options(&views, &options).unwrap();
     check(&mut dataflow, &[send(&table, &[(&[int(1)], 1)])], &["1 +1"]);
