@@ -21,6 +21,7 @@ use crate::DataflowOptions;
 use crate::arrangement::{Nulls, Rows, RowsOptions, Space};
 use crate::columns::nullable;
 use crate::error::FlowError;
+use crate::exchange::Peer;
 use crate::graph::{Graph, Reader, Stage, Work};
 use crate::operator::filter::Filter;
 use crate::operator::join::{Input, Join, JoinOptions, PairColumn, Side};
@@ -55,6 +56,11 @@ enum Spec {
     },
     Union {
         inputs: Vec<usize>,
+    },
+    /// Rows with equal values in the columns come to the same worker; without columns all to the first.
+    Exchange {
+        input: usize,
+        columns: Vec<usize>,
     },
     Arrange {
         input: usize,
@@ -107,12 +113,37 @@ struct Built {
     columns: Vec<usize>,
 }
 
+/// Where a stage's rows are, when there are several workers.
+#[derive(Clone, Debug, PartialEq)]
+enum Placement {
+    /// Anywhere, or, for each list of columns, where the hash of their values says.
+    Hashed(Vec<Vec<usize>>),
+    /// All at the first worker.
+    First,
+}
+
+impl Placement {
+    const ANYWHERE: Self = Self::Hashed(Vec::new());
+
+    /// The placement seen through columns that are moved: `place` says where a column is now, if it is there.
+    fn moved(&self, place: impl Fn(usize) -> Option<usize>) -> Self {
+        match self {
+            Self::First => Self::First,
+            Self::Hashed(lists) => {
+                let moved = |list: &Vec<usize>| list.iter().map(|&column| place(column)).collect();
+                Self::Hashed(lists.iter().filter_map(moved).collect())
+            }
+        }
+    }
+}
+
 /// Builds stages.
 pub(crate) struct Builder<'a> {
     tables: &'a TablePlace<'a>,
     options: &'a DataflowOptions,
     specs: Vec<Spec>,
     schemas: Vec<SchemaRef>,
+    placements: Vec<Placement>,
     wanted: Vec<Wanted>,
     spaces: Vec<(Vec<DataType>, Nulls)>,
     views: Vec<(usize, Vec<usize>)>,
@@ -125,6 +156,7 @@ impl<'a> Builder<'a> {
             options,
             specs: Vec::new(),
             schemas: Vec::new(),
+            placements: Vec::new(),
             wanted: Vec::new(),
             spaces: Vec::new(),
             views: Vec::new(),
@@ -186,7 +218,27 @@ impl<'a> Builder<'a> {
         for input in node.inputs() {
             let kept: Vec<usize> = all(input).into_iter().collect();
             let built = self.node(input, &all(input))?;
-            inputs.push(self.select(&built, &kept, &nullable(&input.schema())));
+            let stage = self.select(&built, &kept, &nullable(&input.schema()));
+            let together: Option<Vec<usize>> = match node {
+                Node::Distinct { .. } | Node::SetOperation { .. } => Some(kept),
+                Node::TopK { partition, .. } | Node::Window { partition, .. } => {
+                    Some(partition.clone())
+                }
+                Node::Single { key, .. } => Some(key.clone()),
+                Node::Unnest { .. } => None,
+                Node::Constant { .. }
+                | Node::Table { .. }
+                | Node::Filter { .. }
+                | Node::Project { .. }
+                | Node::Join { .. }
+                | Node::Aggregate { .. }
+                | Node::Union { .. } => None,
+            };
+            let needs_same = matches!(node, Node::SetOperation { .. });
+            inputs.push(match together {
+                Some(columns) => self.together(stage, &columns, needs_same),
+                None => stage,
+            });
         }
         // It must be possible to make it.
         Operator::new(node)?;
@@ -262,6 +314,8 @@ impl<'a> Builder<'a> {
         let narrow = selected(&nullable(&input.schema()), &kept);
         let stage = self.select(&built, &kept, &narrow);
         let place = |column: usize| kept.binary_search(&column).expect("the column is read");
+        let grouped: Vec<usize> = group.iter().map(|&column| place(column)).collect();
+        let stage = self.together(stage, &grouped, false);
         let mut calls = aggregates.to_vec();
         for call in &mut calls {
             call.argument = call.argument.map(place);
@@ -270,7 +324,7 @@ impl<'a> Builder<'a> {
         }
         let node = Node::Aggregate {
             input: Box::new(Node::Constant { rows: RecordBatch::new_empty(narrow) }),
-            group: group.iter().map(|&column| place(column)).collect(),
+            group: grouped,
             aggregates: calls,
             schema: Arc::clone(schema),
         };
@@ -299,7 +353,12 @@ impl<'a> Builder<'a> {
         let kept = (of_left.clone(), of_right.clone());
         of_left.extend(on.iter().map(|(column, _)| column));
         of_right.extend(on.iter().map(|(_, column)| column));
-        let (left_built, right_built) = (self.node(left, &of_left)?, self.node(right, &of_right)?);
+        let (mut left_built, mut right_built) =
+            (self.node(left, &of_left)?, self.node(right, &of_right)?);
+        let (lefts, rights): (Vec<usize>, Vec<usize>) =
+            on.iter().map(|&(l, r)| (left_built.columns[l], right_built.columns[r])).unzip();
+        left_built.stage = self.together(left_built.stage, &lefts, true);
+        right_built.stage = self.together(right_built.stage, &rights, true);
         let pair = |column: usize| match column.checked_sub(width) {
             None => PairColumn::Left(left_built.columns[column]),
             Some(column) => PairColumn::Right(right_built.columns[column]),
@@ -397,8 +456,7 @@ impl<'a> Builder<'a> {
         self.wanted.push(wanted);
         if !is_private {
             let schema = Arc::clone(&self.schemas[input]);
-            self.specs.push(Spec::Arrange { input, wanted: at });
-            self.schemas.push(schema);
+            self.add(Spec::Arrange { input, wanted: at }, schema);
         }
         (at, is_private)
     }
@@ -424,19 +482,109 @@ impl<'a> Builder<'a> {
         self.add(spec, Arc::clone(schema))
     }
 
+    /// Sees to it that rows with equal values in the columns are at the same worker: at the one that the hash of just
+    /// these columns names when another stage is placed alike (`exactly`).
+    fn together(&mut self, stage: usize, columns: &[usize], exactly: bool) -> usize {
+        if self.options.workers <= 1 {
+            return stage;
+        }
+        let is_there = match &self.placements[stage] {
+            Placement::First => !exactly || columns.is_empty(),
+            Placement::Hashed(lists) => lists.iter().any(|list| match exactly {
+                true => list == columns && !list.is_empty(),
+                false => !list.is_empty() && list.iter().all(|column| columns.contains(column)),
+            }),
+        };
+        if is_there {
+            return stage;
+        }
+        let schema = Arc::clone(&self.schemas[stage]);
+        self.add(Spec::Exchange { input: stage, columns: columns.to_vec() }, schema)
+    }
+
+    /// Where a stage's rows will be.
+    fn placement(&self, spec: &Spec) -> Placement {
+        let of = |stage: usize| &self.placements[stage];
+        let position =
+            |columns: &[usize], column| columns.iter().position(|&other| other == column);
+        match spec {
+            Spec::Table { .. } => Placement::ANYWHERE,
+            Spec::Filter { input, columns, .. } | Spec::Select { input, columns } => {
+                of(*input).moved(|column| position(columns, column))
+            }
+            Spec::Project { input, expressions } => of(*input).moved(|column| {
+                let is_it = |expression: &Physical| {
+                    expression.downcast_ref::<Column>().is_some_and(|at| at.index() == column)
+                };
+                expressions.iter().position(is_it)
+            }),
+            Spec::Union { inputs } => match inputs.iter().all(|&at| *of(at) == Placement::First) {
+                true => Placement::First,
+                false => Placement::ANYWHERE,
+            },
+            Spec::Exchange { columns, .. } if columns.is_empty() => Placement::First,
+            Spec::Exchange { columns, .. } => Placement::Hashed(vec![columns.clone()]),
+            Spec::Arrange { input, .. } => of(*input).clone(),
+            Spec::Join(join) => self.join_placement(join),
+            Spec::Operator { inputs, node } => self.operator_placement(inputs, node),
+        }
+    }
+
+    fn join_placement(&self, join: &JoinSpec) -> Placement {
+        let position = |column: PairColumn| join.output.iter().position(|other| *other == column);
+        let left = self.placements[join.left.input].moved(|at| position(PairColumn::Left(at)));
+        let right = self.placements[join.right.input].moved(|at| position(PairColumn::Right(at)));
+        match (left, right, join.kind) {
+            (Placement::First, ..) | (_, Placement::First, _) => Placement::First,
+            (Placement::Hashed(mut lists), Placement::Hashed(others), JoinKind::Inner) => {
+                lists.extend(others);
+                Placement::Hashed(lists)
+            }
+            // A NULL for a missing row is not where its hash says.
+            (left, _, JoinKind::Left | JoinKind::Semi | JoinKind::Anti) => left,
+            (_, right, JoinKind::Right) => right,
+            (_, _, JoinKind::Full) => Placement::ANYWHERE,
+        }
+    }
+
+    fn operator_placement(&self, inputs: &[usize], node: &Node) -> Placement {
+        let input = || self.placements[inputs[0]].clone();
+        match node {
+            Node::Constant { .. } => Placement::First,
+            Node::Aggregate { group, .. } => {
+                input().moved(|column| group.iter().position(|&other| other == column))
+            }
+            Node::Unnest { lists, .. } => {
+                input().moved(|column| (!lists.contains(&column)).then_some(column))
+            }
+            Node::Distinct { .. }
+            | Node::SetOperation { .. }
+            | Node::TopK { .. }
+            | Node::Window { .. }
+            | Node::Single { .. } => input(),
+            Node::Table { .. }
+            | Node::Filter { .. }
+            | Node::Project { .. }
+            | Node::Join { .. }
+            | Node::Union { .. } => Placement::ANYWHERE,
+        }
+    }
+
     /// Adds a stage, unless there is one that computes the same.
     fn add(&mut self, spec: Spec, schema: SchemaRef) -> usize {
         if let Some(at) = self.specs.iter().position(|other| is_same(other, &spec)) {
             return at;
         }
+        let placement = self.placement(&spec);
         self.specs.push(spec);
         self.schemas.push(schema);
+        self.placements.push(placement);
         self.specs.len() - 1
     }
 
-    /// Makes the graph.
-    pub(crate) fn finish(self, plans: &[ViewPlan]) -> Result<Graph, FlowError> {
-        let mut graph = Graph::default();
+    /// Makes the graph of a worker.
+    pub(crate) fn graph(&self, plans: &[ViewPlan], peer: Peer) -> Result<Graph, FlowError> {
+        let mut graph = Graph::new(peer);
         let view = plans.first().map(|plan| plan.name.clone()).unwrap_or_default();
         let failed = |source| FlowError::Columns { view: view.clone(), source };
         for (types, nulls) in &self.spaces {
@@ -451,8 +599,9 @@ impl<'a> Builder<'a> {
             let (space, key) = (wanted.space, wanted.key.clone());
             graph.state.arrangements.push(Arrangement { space, key, payload, rows });
         }
+        let mut levels: Vec<usize> = Vec::with_capacity(self.specs.len());
         for (at, spec) in self.specs.iter().enumerate() {
-            let (work, inputs) = self.work(spec, at).map_err(|error| match error {
+            let (mut work, inputs) = self.work(spec, at).map_err(|error| match error {
                 BuildError::Unsupported(what) => {
                     FlowError::Unsupported { view: view.clone(), what }
                 }
@@ -461,7 +610,13 @@ impl<'a> Builder<'a> {
             for (port, &input) in inputs.iter().enumerate() {
                 graph.stages[input].readers.push(Reader::Stage { stage: at, port });
             }
-            graph.stages.push(Stage::new(work, inputs));
+            let is_first = self.placements[at] == Placement::First;
+            if is_first && peer.index > 0 && matches!(work, Work::Operator(_)) {
+                work = Work::Idle;
+            }
+            let before = inputs.iter().map(|&input| levels[input]).max().unwrap_or(0);
+            levels.push(before + usize::from(matches!(work, Work::Exchange(_))));
+            graph.stages.push(Stage::new(work, inputs, levels[at]));
         }
         for (view, ((stage, columns), plan)) in self.views.iter().zip(plans).enumerate() {
             graph.stages[*stage].readers.push(Reader::View(view));
@@ -485,6 +640,7 @@ impl<'a> Builder<'a> {
                 (Work::Select(columns.clone(), nullable(schema)), vec![*input])
             }
             Spec::Union { inputs } => (Work::Union(nullable(schema)), inputs.clone()),
+            Spec::Exchange { input, columns } => (Work::Exchange(columns.clone()), vec![*input]),
             Spec::Arrange { input, wanted } => (Work::Arrange(*wanted), vec![*input]),
             Spec::Join(spec) => {
                 let inputs = vec![self.feeder(&spec.left), self.feeder(&spec.right)];
@@ -541,6 +697,9 @@ fn is_same(one: &Spec, other: &Spec) -> bool {
             a == b && c == d
         }
         (Spec::Union { inputs: a }, Spec::Union { inputs: b }) => a == b,
+        (Spec::Exchange { input: a, columns: c }, Spec::Exchange { input: b, columns: d }) => {
+            a == b && c == d
+        }
         (Spec::Join(a), Spec::Join(b)) => {
             a.kind == b.kind
                 && a.left == b.left
@@ -557,6 +716,7 @@ fn is_same(one: &Spec, other: &Spec) -> bool {
             | Spec::Project { .. }
             | Spec::Select { .. }
             | Spec::Union { .. }
+            | Spec::Exchange { .. }
             | Spec::Arrange { .. }
             | Spec::Join(_)
             | Spec::Operator { .. },

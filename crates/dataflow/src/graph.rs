@@ -3,7 +3,8 @@
 //! Stages stand in a row, inputs before those that read them; one that several views need is there once. A change that
 //! enters at a table runs through every stage that answers at once, depth first, so no more than one batch a stage is in
 //! flight. At the step's end the operators are asked in order for what they held back: when one is asked, all before it
-//! are done. Then the arrangements free what is not held any more.
+//! are done. Then the arrangements free what is not held any more. With several workers each has such a graph, and
+//! exchanges cut it into levels: see the module `workers`.
 //!
 //! A stage that meets an error stops for good, and with it all that read it; the others go on and stay exact.
 
@@ -18,34 +19,40 @@ use plan::ir::ViewPlan;
 use crate::arrangement::StateSize;
 use crate::columns::{batch, nullable, pick, rename, select};
 use crate::error::{FlowError, OperatorError};
+use crate::exchange::{Parcel, Peer, partition};
 use crate::operator::filter::Filter;
 use crate::operator::join::{Input, Join};
 use crate::operator::project::Project;
 use crate::operator::{Fault, Operator, Out};
 use crate::stat::{OperatorStat, ViewStat};
 use crate::state::{Delta, State};
+use crate::workers::Step;
 
 /// Staged rows are consolidated when there are this many, and again when they have doubled since.
 const STAGED_ROWS: usize = 65_536;
 
 /// Views, being maintained.
-#[derive(Default)]
 pub(crate) struct Graph {
+    /// Which worker this is.
+    pub(crate) peer: Peer,
     pub(crate) state: State,
     pub(crate) stages: Vec<Stage>,
     views: Vec<View>,
     /// Rows of this step that could not be computed, each with its stage.
     faults: Vec<(usize, Fault)>,
     errors: VecDeque<FlowError>,
-    /// Differences of a step that is over but was not taken because of an error.
-    finished: Vec<(usize, ChangeBatch)>,
-    is_finished: bool,
+    /// A step that is over but was not taken because of an error.
+    finished: Option<Step>,
+    /// What other workers are to have.
+    outgoing: Vec<Parcel>,
 }
 
 /// A part of the graph.
 pub(crate) struct Stage {
     work: Work,
     inputs: Vec<usize>,
+    /// How many exchanges lie before it.
+    level: usize,
     pub(crate) readers: Vec<Reader>,
     has_failed: bool,
     rows_in: u64,
@@ -66,7 +73,9 @@ pub(crate) enum Work {
     Arrange(usize),
     Join(Box<Join>),
     Operator(Box<Operator>),
-    /// Nothing: it is at work just now, or stopped.
+    /// Sends each row to the worker that the columns' values belong to.
+    Exchange(Vec<usize>),
+    /// Nothing: it is at work just now, or stopped, or another worker does it alone.
     Idle,
 }
 
@@ -91,13 +100,27 @@ struct View {
 }
 
 impl Stage {
-    pub(crate) fn new(work: Work, inputs: Vec<usize>) -> Self {
+    pub(crate) fn new(work: Work, inputs: Vec<usize>, level: usize) -> Self {
         let (readers, has_failed) = (Vec::new(), false);
-        Self { work, inputs, readers, has_failed, rows_in: 0, rows_out: 0 }
+        Self { work, inputs, level, readers, has_failed, rows_in: 0, rows_out: 0 }
     }
 }
 
 impl Graph {
+    /// A graph without stages.
+    pub(crate) fn new(peer: Peer) -> Self {
+        Self {
+            peer,
+            state: State::default(),
+            stages: Vec::new(),
+            views: Vec::new(),
+            faults: Vec::new(),
+            errors: VecDeque::new(),
+            finished: None,
+            outgoing: Vec::new(),
+        }
+    }
+
     /// Adds the view that a stage computes.
     pub(crate) fn add_view(&mut self, plan: &ViewPlan, stage: usize, columns: Vec<usize>) {
         self.views.push(View {
@@ -134,13 +157,14 @@ impl Graph {
         self.errors.pop_front().map_or(Ok(()), Err)
     }
 
-    /// Gives a stage's output to all who read it.
+    /// Gives a stage's output to all who read it, the last of them first: a join that reads an arrangement is told of
+    /// its changes before what follows from them elsewhere can reach the join's other side.
     fn forward(&mut self, at: usize, delta: &Delta) {
         if delta.changes.is_empty() {
             return;
         }
         self.stages[at].rows_out += delta.changes.len() as u64;
-        for reader in 0..self.stages[at].readers.len() {
+        for reader in (0..self.stages[at].readers.len()).rev() {
             match self.stages[at].readers[reader] {
                 Reader::Stage { stage, port } => self.deliver(stage, port, delta.clone()),
                 Reader::View(view) => {
@@ -219,6 +243,17 @@ impl Graph {
                     }
                 }
             }
+            Work::Exchange(columns) => {
+                for (target, part) in
+                    partition(changes, columns, self.peer.peers)?.into_iter().enumerate()
+                {
+                    if target == self.peer.index {
+                        self.forward(at, &Delta::new(part));
+                    } else if !part.is_empty() {
+                        self.outgoing.push(Parcel { target, stage: at, changes: Some(part) });
+                    }
+                }
+            }
             Work::Operator(operator) => {
                 let mut out = Out::default();
                 operator.push(port, changes, &mut out)?;
@@ -235,36 +270,42 @@ impl Graph {
         self.faults.extend(out.faults.drain(..).map(|fault| (at, fault)));
     }
 
-    /// Ends the step. Returns the difference of every view that changed: sorted, each row once.
-    pub(crate) fn finish(&mut self) -> Result<Vec<(usize, ChangeBatch)>, FlowError> {
-        if !self.is_finished {
-            self.finish_stages();
-            self.state.sweep();
-            for view in 0..self.views.len() {
-                if self.views[view].has_failed {
-                    continue;
-                }
-                match self.views[view].take() {
-                    Ok(difference) if difference.is_empty() => {}
-                    Ok(difference) => self.finished.push((view, difference)),
-                    Err(source) => {
-                        self.fail(self.views[view].stage, OperatorError::Columns(source))
-                    }
-                }
-            }
-            self.is_finished = true;
+    /// Takes what another worker sent to an exchange.
+    pub(crate) fn receive(&mut self, at: usize, changes: ChangeBatch) {
+        if !self.stages[at].has_failed {
+            self.forward(at, &Delta::new(changes));
         }
-        self.take_error()?;
-        self.is_finished = false;
-        Ok(std::mem::take(&mut self.finished))
     }
 
-    fn finish_stages(&mut self) {
+    /// What is to be sent to other workers.
+    pub(crate) fn take_outgoing(&mut self) -> Vec<Parcel> {
+        std::mem::take(&mut self.outgoing)
+    }
+
+    /// The most exchanges that a change can meet.
+    pub(crate) fn levels(&self) -> usize {
+        self.stages.iter().map(|stage| stage.level).max().unwrap_or(0)
+    }
+
+    /// Ends the step, of a graph without peers.
+    pub(crate) fn finish(&mut self) -> Result<Step, FlowError> {
+        if self.finished.is_none() {
+            (0..=self.levels()).for_each(|level| self.finish_level(level));
+            let step = self.end_step();
+            self.finished = Some(step);
+        }
+        self.take_error()?;
+        Ok(self.finished.take().unwrap_or_default())
+    }
+
+    /// Asks the operators behind so many exchanges for what they held back: all changes have reached them.
+    pub(crate) fn finish_level(&mut self, level: usize) {
         for at in 0..self.stages.len() {
-            if !matches!(self.stages[at].work, Work::Operator(_)) {
+            let stage = &mut self.stages[at];
+            if stage.level != level || !matches!(stage.work, Work::Operator(_)) {
                 continue;
             }
-            let mut work = std::mem::replace(&mut self.stages[at].work, Work::Idle);
+            let mut work = std::mem::replace(&mut stage.work, Work::Idle);
             let mut out = Out::default();
             let done = match &mut work {
                 Work::Operator(operator) => operator.finish(&mut out),
@@ -274,6 +315,69 @@ impl Graph {
                 self.give_out(at, &mut out);
             }
             self.settle(at, work, done);
+        }
+    }
+
+    /// Frees what is not held any more, and returns what the step changed: of each view the difference, sorted and each
+    /// row once.
+    pub(crate) fn end_step(&mut self) -> Step {
+        self.state.sweep();
+        let mut step = Step::default();
+        for view in 0..self.views.len() {
+            if self.views[view].has_failed {
+                continue;
+            }
+            match self.views[view].take() {
+                Ok(difference) if difference.is_empty() => {}
+                Ok(difference) => step.views.push((view, difference)),
+                Err(source) => self.fail(self.views[view].stage, OperatorError::Columns(source)),
+            }
+        }
+        step.faults = self.faults_of_views();
+        step
+    }
+
+    /// The step's faults, once for each view that they concern.
+    fn faults_of_views(&mut self) -> Vec<(usize, Fault)> {
+        let mut found = Vec::new();
+        for (at, fault) in std::mem::take(&mut self.faults) {
+            let views = self.below(at);
+            found.extend(views.into_iter().map(|view| (view, fault.clone())));
+        }
+        found
+    }
+
+    /// The views that depend on a stage.
+    fn below(&self, at: usize) -> BTreeSet<usize> {
+        let (mut views, mut reached) = (BTreeSet::new(), vec![at]);
+        while let Some(at) = reached.pop() {
+            for reader in &self.stages[at].readers {
+                match *reader {
+                    Reader::Stage { stage, .. } => reached.push(stage),
+                    Reader::View(view) => {
+                        views.insert(view);
+                    }
+                }
+            }
+        }
+        views
+    }
+
+    /// The views that stopped.
+    pub(crate) fn failed(&self) -> BTreeSet<usize> {
+        (0..self.views.len()).filter(|&view| self.views[view].has_failed).collect()
+    }
+
+    /// All errors since this was asked last.
+    pub(crate) fn take_errors(&mut self) -> Vec<FlowError> {
+        self.errors.drain(..).collect()
+    }
+
+    /// Stops views that stopped at another worker.
+    pub(crate) fn stop_views(&mut self, views: &BTreeSet<usize>) {
+        for &view in views {
+            self.views[view].has_failed = true;
+            self.views[view].staged.clear();
         }
     }
 
@@ -321,6 +425,7 @@ impl Graph {
             | Work::Project(_)
             | Work::Select(..)
             | Work::Union(_)
+            | Work::Exchange(_)
             | Work::Operator(_)
             | Work::Idle => {}
         }
@@ -361,7 +466,9 @@ impl Graph {
                 ("join", sizes.fold(StateSize::default(), std::ops::Add::add))
             }
             Work::Operator(operator) => (operator.name(), operator.size()),
-            Work::Idle => ("stopped", StateSize::default()),
+            Work::Exchange(_) => ("exchange", StateSize::default()),
+            Work::Idle if stage.has_failed => ("stopped", StateSize::default()),
+            Work::Idle => ("idle", StateSize::default()),
         };
         let (rows_in, rows_out) = (stage.rows_in, stage.rows_out);
         OperatorStat { operator, rows_in, rows_out, state }

@@ -16,11 +16,13 @@ mod build;
 mod columns;
 mod error;
 mod exact;
+mod exchange;
 mod graph;
 mod operator;
 mod stat;
 mod state;
 mod table;
+mod workers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -29,8 +31,10 @@ use change::{ChangeBatch, TableChanges, TableName, TableSchema};
 use plan::ir::{Node, ViewPlan};
 
 use crate::build::Builder;
+use crate::exchange::Peer;
 use crate::graph::Graph;
 use crate::table::TableInput;
+use crate::workers::Workers;
 
 pub use crate::arrangement::StateSize;
 pub use crate::error::FlowError;
@@ -42,7 +46,14 @@ pub use crate::stat::{FlowStat, OperatorStat, TableStat, ViewStat};
 pub struct Dataflow {
     inputs: Vec<TableInput>,
     by_table: BTreeMap<TableName, usize>,
-    graph: Graph,
+    engine: Engine,
+}
+
+/// Who maintains the views.
+enum Engine {
+    /// The caller's own thread.
+    One(Box<Graph>),
+    Many(Workers),
 }
 
 /// What is known of tables besides their schemas.
@@ -53,6 +64,8 @@ pub struct DataflowOptions {
     pub append_only: BTreeSet<TableName>,
     /// Tables of exact changes that are never truncated: their rows need not be counted.
     pub never_truncated: BTreeSet<TableName>,
+    /// How many workers share the work: with one, or none, the caller's own thread does it.
+    pub workers: usize,
 }
 
 impl Dataflow {
@@ -96,8 +109,17 @@ impl Dataflow {
         for view in views {
             builder.view(view)?;
         }
-        let graph = builder.finish(views)?;
-        Ok(Self { inputs, by_table, graph })
+        let peers = options.workers.max(1);
+        let graph = |index| builder.graph(views, Peer { index, peers });
+        let engine = match peers {
+            1 => Engine::One(Box::new(builder.graph(views, Peer::ALONE)?)),
+            _ => {
+                let graphs = (0..peers).map(graph).collect::<Result<Vec<_>, _>>()?;
+                let schemas = views.iter().map(|view| columns::nullable(&view.schema)).collect();
+                Engine::Many(Workers::start(graphs, schemas))
+            }
+        };
+        Ok(Self { inputs, by_table, engine })
     }
 
     /// Whether a view reads the table. Changes of other tables need not be pushed; they are ignored.
@@ -129,14 +151,29 @@ impl Dataflow {
     }
 
     fn push_table(&mut self, table: usize, changes: &TableChanges) -> Result<(), FlowError> {
-        match self.inputs[table].push(changes) {
-            Ok(batches) => batches.into_iter().for_each(|batch| self.graph.push(table, batch)),
-            Err(error) => {
-                self.graph.stop_table(table);
-                return Err(error);
-            }
+        let pushed = self.inputs[table].push(changes);
+        match &mut self.engine {
+            Engine::One(graph) => match pushed {
+                Ok(batches) => {
+                    batches.into_iter().for_each(|batch| graph.push(table, batch));
+                    graph.take_error()
+                }
+                Err(error) => {
+                    graph.stop_table(table);
+                    Err(error)
+                }
+            },
+            Engine::Many(workers) => match pushed {
+                Ok(batches) => {
+                    batches.into_iter().for_each(|batch| workers.push(table, batch));
+                    Ok(())
+                }
+                Err(error) => {
+                    workers.stop_table(table);
+                    Err(error)
+                }
+            },
         }
-        self.graph.take_error()
     }
 
     /// Ends the step: whole transactions have been pushed. Returns the difference of every view that changed, by its
@@ -148,7 +185,11 @@ impl Dataflow {
     /// When a view meets an error, which stops it for good. No difference is lost: calling again finishes the step for
     /// the other views and returns theirs.
     pub fn finish_step(&mut self) -> Result<Vec<(usize, ChangeBatch)>, FlowError> {
-        self.graph.finish()
+        let step = match &mut self.engine {
+            Engine::One(graph) => graph.finish()?,
+            Engine::Many(workers) => workers.finish()?,
+        };
+        Ok(step.views)
     }
 
     /// What the dataflow did and holds.
@@ -161,7 +202,11 @@ impl Dataflow {
             deletes_ignored: input.deletes_ignored,
             state: input.size(),
         };
-        FlowStat { tables: self.inputs.iter().map(table).collect(), views: self.graph.stat() }
+        let views = match &self.engine {
+            Engine::One(graph) => graph.stat(),
+            Engine::Many(workers) => workers.stat(),
+        };
+        FlowStat { tables: self.inputs.iter().map(table).collect(), views }
     }
 }
 

@@ -54,6 +54,18 @@ pub struct OperatorStat {
     pub state: StateSize,
 }
 
+impl ViewStat {
+    /// Adds what another worker did for the same view.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.failed |= other.failed;
+        for (sum, part) in self.operators.iter_mut().zip(&other.operators) {
+            sum.rows_in += part.rows_in;
+            sum.rows_out += part.rows_out;
+            sum.state = sum.state + part.state;
+        }
+    }
+}
+
 impl fmt::Display for FlowStat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for table in &self.tables {

@@ -98,7 +98,7 @@ impl Encoded {
 }
 
 /// Folds the floats of a column that are equal in SQL to one value.
-fn fold(column: &ArrayRef) -> ArrayRef {
+pub(crate) fn fold(column: &ArrayRef) -> ArrayRef {
     if let Some(values) = column.as_primitive_opt::<Float64Type>() {
         let fold = |value: f64| if value.is_nan() { f64::NAN } else { value + 0.0 };
         return Arc::new(values.unary::<_, Float64Type>(fold));

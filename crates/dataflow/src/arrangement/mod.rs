@@ -27,7 +27,7 @@ mod space;
 mod texts;
 mod totals;
 
-pub(crate) use codec::{Codec, Encoded, Floats};
+pub(crate) use codec::{Codec, Encoded, Floats, fold};
 pub(crate) use heap::{Heap, Place};
 pub(crate) use keys::{Keys, Nulls};
 pub(crate) use ordered::Ordered;

@@ -85,13 +85,17 @@ impl Query {
         let (left_fields, right_fields) = (self.schema(), right.schema());
         let mut fields = Vec::new();
         let mut list = Vec::new();
+        let is_shown = |side| side == "l" || !matches!(kind, JoinKind::Semi | JoinKind::Anti);
         for (side, schema) in [("l", &left_fields), ("r", &right_fields)] {
             for field in schema.fields() {
                 let name = format!("{side}_{}", field.name());
-                list.push(format!("{side}.{} as {name}", field.name()));
+                if is_shown(side) {
+                    list.push(format!("{side}.{} as {name}", field.name()));
+                }
                 fields.push(Field::new(name, field.data_type().clone(), true));
             }
         }
+        let shown = fields[..list.len()].to_vec();
         let schema = Arc::new(Schema::new(fields));
         let mut conditions: Vec<String> =
             on.iter().map(|&(l, r)| format!("l.{} = r.{}", self.name(l), right.name(r))).collect();
@@ -103,14 +107,26 @@ impl Query {
         if conditions.is_empty() {
             conditions.push("true".into());
         }
-        let word = if kind == JoinKind::Left { "left" } else { "inner" };
-        let sql = format!(
-            "select {} from ({}) as l {word} join ({}) as r on {}",
-            list.join(", "),
-            self.sql,
-            right.sql,
-            conditions.join(" and ")
-        );
+        let (list, conditions) = (list.join(", "), conditions.join(" and "));
+        let (left, right_sql) = (&self.sql, &right.sql);
+        let word = match kind {
+            JoinKind::Inner => "inner",
+            JoinKind::Left => "left",
+            JoinKind::Right => "right",
+            JoinKind::Full => "full",
+            JoinKind::Semi => "exists",
+            JoinKind::Anti => "not exists",
+        };
+        let sql = match kind {
+            JoinKind::Semi | JoinKind::Anti => format!(
+                "select {list} from ({left}) as l where {word} \
+                 (select 1 from ({right_sql}) as r where {conditions})"
+            ),
+            JoinKind::Inner | JoinKind::Left | JoinKind::Right | JoinKind::Full => format!(
+                "select {list} from ({left}) as l {word} join ({right_sql}) as r on {conditions}"
+            ),
+        };
+        let schema = Arc::new(Schema::new(shown));
         let (left, right) = (Box::new(self.node), Box::new(right.node));
         Self {
             node: Node::Join {
@@ -304,7 +320,15 @@ fn random_join(
     if pairs.is_empty() {
         return left;
     }
-    let kind = if random.one_in(2) { JoinKind::Left } else { JoinKind::Inner };
+    let kind = *random.pick(&[
+        JoinKind::Inner,
+        JoinKind::Inner,
+        JoinKind::Left,
+        JoinKind::Right,
+        JoinKind::Full,
+        JoinKind::Semi,
+        JoinKind::Anti,
+    ]);
     let mut on = vec![*random.pick(&pairs)];
     if random.one_in(3) {
         let other = *random.pick(&pairs);

@@ -7,7 +7,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type, SchemaRef};
 use arrow::util::pretty::pretty_format_batches;
 use change::{ChangeBatch, TableChanges, TableSchema, consolidate};
-use dataflow::Dataflow;
+use dataflow::{Dataflow, DataflowOptions};
 use datafusion::datasource::MemTable;
 use datafusion::prelude::SessionContext;
 
@@ -94,7 +94,9 @@ fn run(seed: u64, steps: usize) {
     let tables = tables(&world);
     let queries: Vec<Query> = (0..3).map(|_| random_query(&mut random, &tables)).collect();
     let plans: Vec<_> = queries.iter().map(|query| query.clone().view()).collect();
-    let mut dataflow = Dataflow::new(&plans).unwrap();
+    let workers = 1 + usize::try_from(seed % 3).unwrap();
+    let options = DataflowOptions { workers, ..DataflowOptions::default() };
+    let mut dataflow = Dataflow::with_options(&plans, &options).unwrap();
     let mut held: Vec<Held> = plans.iter().map(|plan| Held::new(nullable(&plan.schema))).collect();
     let context = context();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -114,7 +116,7 @@ fn run(seed: u64, steps: usize) {
             });
             assert!(
                 is == should,
-                "seed {seed}, step {step}\n{}\nis\n{}\nshould be\n{}",
+                "seed {seed}, step {step}, {workers} workers\n{}\nis\n{}\nshould be\n{}",
                 query.sql,
                 show(&is),
                 show(&should)
