@@ -13,6 +13,8 @@ import duckdb
 directory = pathlib.Path(sys.argv[1])
 runs = int(sys.argv[2])
 connection = duckdb.connect()
+# It would be printed between the times.
+connection.execute("set enable_progress_bar = false")
 connection.execute((directory / "setup.sql").read_text())
 number = 1
 while (file := directory / f"{number}.sql").exists():
