@@ -15,12 +15,19 @@ pub(crate) struct Figure {
     pub(crate) unit: &'static str,
     /// What it is compared with, and that one's value in the same unit.
     pub(crate) against: Option<(&'static str, f64)>,
+    /// Why there is no value.
+    pub(crate) lacking: Option<String>,
 }
 
 impl Figure {
     /// A value that stands alone.
     pub(crate) fn alone(name: impl Into<String>, value: f64, unit: &'static str) -> Self {
-        Self { name: name.into(), value, unit, against: None }
+        Self { name: name.into(), value, unit, against: None, lacking: None }
+    }
+
+    /// A value that could not be measured, and why.
+    pub(crate) fn lacking(name: impl Into<String>, why: impl Into<String>) -> Self {
+        Self { lacking: Some(why.into()), ..Self::alone(name, f64::NAN, "") }
     }
 
     /// A value beside another.
@@ -35,6 +42,9 @@ impl Figure {
 
     /// Columns for people.
     pub(crate) fn to_text(&self, machine: &str) -> String {
+        if let Some(why) = &self.lacking {
+            return format!("{:<28} {why}", self.name);
+        }
         let against = match self.against {
             Some((peer, value)) => format!("against {peer}: {}", rounded(value)),
             None => String::new(),
@@ -54,6 +64,7 @@ impl Figure {
             "name": self.name,
             "value": self.value,
             "unit": self.unit,
+            "lacking": self.lacking,
             "against": self.against.map(|(peer, _)| peer),
             "against_value": self.against.map(|(_, value)| value),
             "ratio": self.ratio(),

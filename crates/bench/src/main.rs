@@ -7,6 +7,7 @@
 
 mod append;
 mod cdc;
+mod engine;
 mod figure;
 mod latency;
 mod product;
@@ -19,14 +20,26 @@ use clap::{Parser, ValueEnum};
 
 use crate::figure::{Figure, machine};
 
-/// What a benchmark may fail with.
-pub(crate) type Outcome = Result<Vec<Figure>, Box<dyn Error>>;
+/// What a benchmark, or a part of one, may fail with.
+pub(crate) type Maybe<T> = Result<T, Box<dyn Error>>;
+
+/// What a benchmark gives.
+pub(crate) type Outcome = Maybe<Vec<Figure>>;
 
 /// A benchmark: its name, what it measures, and how.
-struct Benchmark {
+pub(crate) struct Benchmark {
+    /// Benchmarks that are asked for together by this name; empty for none.
+    group: &'static str,
     name: &'static str,
     measures: &'static str,
     run: fn(Size) -> Outcome,
+}
+
+impl Benchmark {
+    /// Whether it is asked for by this name.
+    fn is_named(&self, name: &str) -> bool {
+        self.name == name || (self.group == name && !name.is_empty())
+    }
 }
 
 /// How much work is measured.
@@ -50,37 +63,47 @@ impl Size {
 
 const BENCHMARKS: [Benchmark; 6] = [
     Benchmark {
+        group: "",
         name: "log-append",
         measures: "append + sync of groups of 1 KB to 1 MB, against pwrite + fdatasync of the same bytes",
         run: append::run,
     },
     Benchmark {
+        group: "",
         name: "cdc-stream",
         measures: "rows/s from PostgreSQL into the durable log, against pg_recvlogical -f /dev/null",
         run: cdc::stream,
     },
     Benchmark {
+        group: "",
         name: "cdc-backfill",
         measures: "backfill rows/s, against COPY … TO STDOUT into /dev/null; and the peak memory",
         run: cdc::backfill,
     },
     Benchmark {
+        group: "",
         name: "latency",
         measures: "commit in PostgreSQL until visible in a view and in a search index, at 1,000 rows/s",
         run: latency::run,
     },
     Benchmark {
+        group: "",
         name: "cold-start",
         measures: "`evert run --once` on an existing directory, against `evert --version`",
         run: product::cold_start,
     },
-    Benchmark { name: "binary", measures: "the size of the binary", run: product::binary_size },
+    Benchmark {
+        group: "",
+        name: "binary",
+        measures: "the size of the binary",
+        run: product::binary_size,
+    },
 ];
 
 /// Measures Evert.
 #[derive(Debug, Parser)]
 struct Cli {
-    /// `list`, `all`, or names of benchmarks.
+    /// `list`, `all`, or names of benchmarks or groups of them.
     #[arg(required = true)]
     names: Vec<String>,
     /// Measure a tenth or less, to see that it runs.
@@ -102,9 +125,10 @@ enum Form {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    let benchmarks = || BENCHMARKS.iter().chain(&engine::BENCHMARKS);
     if cli.names == ["list"] {
-        for benchmark in &BENCHMARKS {
-            println!("{:<14} {}", benchmark.name, benchmark.measures);
+        for benchmark in benchmarks() {
+            println!("{:<10} {:<20} {}", benchmark.group, benchmark.name, benchmark.measures);
         }
         return ExitCode::SUCCESS;
     }
@@ -113,13 +137,13 @@ fn main() -> ExitCode {
     let machine = machine();
     let mut code = ExitCode::SUCCESS;
     for name in cli.names.iter().filter(|_| !all) {
-        if !BENCHMARKS.iter().any(|benchmark| benchmark.name == name) {
+        if !benchmarks().any(|benchmark| benchmark.is_named(name)) {
             eprintln!("there is no benchmark {name}; `list` shows them");
             return ExitCode::from(2);
         }
     }
-    for benchmark in &BENCHMARKS {
-        if !all && !cli.names.iter().any(|name| name == benchmark.name) {
+    for benchmark in benchmarks() {
+        if !all && !cli.names.iter().any(|name| benchmark.is_named(name)) {
             continue;
         }
         match (benchmark.run)(size) {

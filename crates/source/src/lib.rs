@@ -35,6 +35,8 @@ mod text;
 
 pub use error::{SourceError, UnsupportedColumn};
 pub use intake::{Intake, IntakeError, Ticket, TicketSender, ticket};
+#[doc(hidden)]
+pub use postgres::MessageDecoder;
 pub use progress::{Phase, Progress, ProgressReport};
 
 /// What a script says of a source.

@@ -23,6 +23,8 @@ use self::setup::{State, System, check_published, drop_publication, drop_slot, f
 use self::stream::{Stream, decoder};
 use crate::{End, Intake, Phase, Resume, RunOptions, Source, SourceConfig, SourceError};
 
+pub use self::messages::MessageDecoder;
+
 mod address;
 mod backfill;
 mod catalog;
@@ -30,6 +32,7 @@ mod decode;
 mod delivery;
 mod gather;
 mod kinds;
+mod messages;
 mod numeric;
 mod refusals;
 mod session;
