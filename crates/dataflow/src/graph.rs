@@ -26,7 +26,7 @@ use crate::operator::project::Project;
 use crate::operator::{Fault, Operator, Out};
 use crate::stat::{OperatorStat, ViewStat};
 use crate::state::{Delta, State};
-use crate::workers::Step;
+use crate::workers::{Order, Step};
 
 /// Staged rows are consolidated when there are this many, and again when they have doubled since.
 const STAGED_ROWS: usize = 65_536;
@@ -288,10 +288,10 @@ impl Graph {
     }
 
     /// Ends the step, of a graph without peers.
-    pub(crate) fn finish(&mut self) -> Result<Step, FlowError> {
+    pub(crate) fn finish(&mut self, order: Order) -> Result<Step, FlowError> {
         if self.finished.is_none() {
             (0..=self.levels()).for_each(|level| self.finish_level(level));
-            let step = self.end_step();
+            let step = self.end_step(order);
             self.finished = Some(step);
         }
         self.take_error()?;
@@ -318,18 +318,17 @@ impl Graph {
         }
     }
 
-    /// Frees what is not held any more, and returns what the step changed: of each view the difference, sorted and each
-    /// row once.
-    pub(crate) fn end_step(&mut self) -> Step {
+    /// Frees what is not held any more, and returns what the step changed.
+    pub(crate) fn end_step(&mut self, order: Order) -> Step {
         self.state.sweep();
         let mut step = Step::default();
         for view in 0..self.views.len() {
             if self.views[view].has_failed {
                 continue;
             }
-            match self.views[view].take() {
-                Ok(difference) if difference.is_empty() => {}
-                Ok(difference) => step.views.push((view, difference)),
+            match self.views[view].take(order) {
+                Ok(parts) if parts.iter().all(ChangeBatch::is_empty) => {}
+                Ok(parts) => step.views.push((view, parts)),
                 Err(source) => self.fail(self.views[view].stage, OperatorError::Columns(source)),
             }
         }
@@ -489,11 +488,12 @@ impl View {
         Ok(())
     }
 
-    fn take(&mut self) -> Result<ChangeBatch, arrow::error::ArrowError> {
+    fn take(&mut self, order: Order) -> Result<Vec<ChangeBatch>, arrow::error::ArrowError> {
         (self.rows, self.limit) = (0, STAGED_ROWS);
-        if self.staged.is_empty() {
-            return Ok(ChangeBatch::empty(Arc::clone(&self.schema)));
+        let staged = std::mem::take(&mut self.staged);
+        match order {
+            Order::Sorted if !staged.is_empty() => Ok(vec![consolidate(&self.schema, &staged)?]),
+            Order::Sorted | Order::AsTheyCome => Ok(staged),
         }
-        consolidate(&self.schema, &std::mem::take(&mut self.staged))
     }
 }

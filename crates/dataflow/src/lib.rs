@@ -34,7 +34,7 @@ use crate::build::Builder;
 use crate::exchange::Peer;
 use crate::graph::Graph;
 use crate::table::TableInput;
-use crate::workers::Workers;
+use crate::workers::{Order, Step, Workers};
 
 pub use crate::arrangement::StateSize;
 pub use crate::error::FlowError;
@@ -185,11 +185,26 @@ impl Dataflow {
     /// When a view meets an error, which stops it for good. No difference is lost: calling again finishes the step for
     /// the other views and returns theirs.
     pub fn finish_step(&mut self) -> Result<Vec<(usize, ChangeBatch)>, FlowError> {
-        let step = match &mut self.engine {
-            Engine::One(graph) => graph.finish()?,
-            Engine::Many(workers) => workers.finish()?,
-        };
-        Ok(step.views)
+        let views = self.step(Order::Sorted)?.views.into_iter();
+        Ok(views
+            .flat_map(|(view, parts)| parts.into_iter().map(move |part| (view, part)))
+            .collect())
+    }
+
+    /// Ends the step as [`finish_step`](Self::finish_step) does, for who adds the differences up anyway: what was added
+    /// to each view comes as it was found, neither sorted nor summed.
+    ///
+    /// # Errors
+    /// As [`finish_step`](Self::finish_step).
+    pub fn finish_step_unsorted(&mut self) -> Result<Vec<(usize, Vec<ChangeBatch>)>, FlowError> {
+        Ok(self.step(Order::AsTheyCome)?.views)
+    }
+
+    fn step(&mut self, order: Order) -> Result<Step, FlowError> {
+        match &mut self.engine {
+            Engine::One(graph) => graph.finish(order),
+            Engine::Many(workers) => workers.finish(order),
+        }
     }
 
     /// What the dataflow did and holds.

@@ -48,10 +48,19 @@ pub(crate) struct Workers {
 /// What a step changed.
 #[derive(Default)]
 pub(crate) struct Step {
-    /// The difference of each view that changed, by its index.
-    pub(crate) views: Vec<(usize, ChangeBatch)>,
+    /// What was added to each view that changed, by its index: when it was asked for sorted, one batch with each row once.
+    pub(crate) views: Vec<(usize, Vec<ChangeBatch>)>,
     /// Rows that could not be computed, each with a view that lacks it.
     pub(crate) faults: Vec<(usize, Fault)>,
+}
+
+/// How a step's differences are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Summed and sorted.
+    Sorted,
+    /// As they come.
+    AsTheyCome,
 }
 
 #[derive(Clone)]
@@ -59,7 +68,7 @@ enum Command {
     Push { table: usize, changes: ChangeBatch },
     StopTable(usize),
     StopViews(BTreeSet<usize>),
-    Finish,
+    Finish(Order),
     Stat,
 }
 
@@ -112,10 +121,10 @@ impl Workers {
     }
 
     /// Ends the step.
-    pub(crate) fn finish(&mut self) -> Result<Step, FlowError> {
+    pub(crate) fn finish(&mut self, order: Order) -> Result<Step, FlowError> {
         if self.finished.is_none() {
-            self.tell(&Command::Finish);
-            let step = self.gather()?;
+            self.tell(&Command::Finish(order));
+            let step = self.gather(order)?;
             self.finished = Some(step);
         }
         if !self.errors.is_empty() {
@@ -124,14 +133,14 @@ impl Workers {
         Ok(self.finished.take().unwrap_or_default())
     }
 
-    fn gather(&mut self) -> Result<Step, FlowError> {
+    fn gather(&mut self, order: Order) -> Result<Step, FlowError> {
         let mut parts: Vec<Vec<ChangeBatch>> = vec![Vec::new(); self.schemas.len()];
         let (mut faults, mut lost) = (Vec::new(), BTreeSet::new());
         for worker in &self.answers {
             let Ok(Answer::Step { step, failed, errors }) = worker.recv() else {
                 unreachable!("a worker answers what it is asked");
             };
-            step.views.into_iter().for_each(|(view, part)| parts[view].push(part));
+            step.views.into_iter().for_each(|(view, part)| parts[view].extend(part));
             faults.extend(step.faults);
             lost.extend(failed);
             self.errors.extend(errors);
@@ -145,13 +154,15 @@ impl Workers {
             if self.failed.contains(&view) || parts.is_empty() {
                 continue;
             }
-            let difference = match parts.len() {
-                1 => parts.remove(0),
-                _ => consolidate(&self.schemas[view], &parts)
-                    .map_err(|source| FlowError::Columns { view: view.to_string(), source })?,
-            };
-            if !difference.is_empty() {
-                views.push((view, difference));
+            if order == Order::Sorted && parts.len() > 1 {
+                let summed = consolidate(&self.schemas[view], &parts);
+                parts = vec![
+                    summed
+                        .map_err(|source| FlowError::Columns { view: view.to_string(), source })?,
+                ];
+            }
+            if parts.iter().any(|part| !part.is_empty()) {
+                views.push((view, parts));
             }
         }
         Ok(Step { views, faults })
@@ -234,7 +245,7 @@ impl Seat {
                     self.graph.stop_views(&views);
                     None
                 }
-                Command::Finish => Some(self.finish(worker)),
+                Command::Finish(order) => Some(self.finish(worker, order)),
                 Command::Stat => Some(Answer::Stat(self.graph.stat())),
             };
             // Nobody waits for the answer when the dataflow is being dropped.
@@ -244,14 +255,14 @@ impl Seat {
         }
     }
 
-    fn finish(&mut self, worker: &mut TimelyWorker) -> Answer {
+    fn finish(&mut self, worker: &mut TimelyWorker, order: Order) -> Answer {
         for level in 0..=self.graph.levels() {
             if level > 0 {
                 self.meet(worker);
             }
             self.graph.finish_level(level);
         }
-        let step = self.graph.end_step();
+        let step = self.graph.end_step(order);
         let (failed, errors) = (self.graph.failed(), self.graph.take_errors());
         Answer::Step { step, failed, errors }
     }

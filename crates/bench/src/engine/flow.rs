@@ -21,9 +21,6 @@ impl Flow {
     /// # Errors
     /// Says that it is not planned, or cannot be run like that, and why, in one line.
     pub(crate) fn new(query: &str, tables: &Tables, workers: usize) -> Result<Self, String> {
-        if workers != 1 {
-            return Err("not run: the engine has one worker".to_owned());
-        }
         let catalog = Catalog { tables: tables.all.clone(), ..Catalog::default() };
         let script = plan::parse(&format!("create view v as {query}"));
         let program = script.and_then(|script| plan::plan(&script, &catalog));
@@ -31,7 +28,11 @@ impl Flow {
             let lines: Vec<_> = problems.problems.iter().map(|one| one.message.as_str()).collect();
             format!("not planned: {}", lines.join("; "))
         })?;
-        let options = DataflowOptions { append_only: tables.append_only.clone() };
+        let options = DataflowOptions {
+            append_only: tables.append_only.clone(),
+            never_truncated: tables.all.iter().map(|table| table.name().clone()).collect(),
+            workers,
+        };
         let flow = Dataflow::with_options(&program.views, &options);
         flow.map(Self).map_err(|error| format!("not run: {error}"))
     }
@@ -43,8 +44,8 @@ impl Flow {
 
     /// Ends the step and shows what the view changed by.
     pub(crate) fn finish(&mut self, see: &mut impl FnMut(&ChangeBatch)) -> Maybe<()> {
-        for (_view, difference) in self.0.finish_step()? {
-            see(&difference);
+        for (_view, difference) in self.0.finish_step_unsorted()? {
+            difference.iter().for_each(&mut *see);
         }
         Ok(())
     }
