@@ -15,6 +15,7 @@ mod arrangement;
 mod columns;
 mod error;
 mod exact;
+mod faulty;
 mod graph;
 mod operator;
 mod stat;

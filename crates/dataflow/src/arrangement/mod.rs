@@ -9,7 +9,8 @@
 //! - [`Bag`] holds the rows of each key with their counts: a side of a join.
 //! - [`Slots`] holds at most one row of each key: a table with a primary key, the row that an aggregate has shown.
 //! - [`Totals`] holds a few words of sums for each key: groups.
-//! - [`Ordered`] holds rows in order with their counts: a top-k, a minimum's candidates.
+//! - [`Ordered`] holds rows in order with their counts: a minimum's candidates, a list's elements.
+//! - [`Ranked`] holds them with their places as well, and sums over any range of places: a top-k, windows.
 //!
 //! Rows are kept as bytes of Arrow's row format ([`Codec`]) in pages of a [`Heap`]. Weights may be negative inside of a
 //! step, because parts of it arrive in any order; at its end they are not. What reaches weight zero is freed only at
@@ -20,6 +21,7 @@ mod codec;
 mod heap;
 mod keys;
 mod ordered;
+mod ranked;
 mod slots;
 mod totals;
 
@@ -28,6 +30,7 @@ pub(crate) use codec::{Codec, Encoded, Floats};
 pub(crate) use heap::{Heap, Place};
 pub(crate) use keys::{Keys, Nulls};
 pub(crate) use ordered::Ordered;
+pub(crate) use ranked::{Nothing, Rank, Ranked};
 pub(crate) use slots::Slots;
 pub(crate) use totals::Totals;
 

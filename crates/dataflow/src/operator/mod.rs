@@ -6,12 +6,18 @@
 //! left join) take changes in as they come, and emit at the step's end, once for each key that was touched.
 
 mod aggregate;
+mod constant;
 mod distinct;
 mod filter;
 mod join;
+mod partitioned;
+mod pending;
 mod project;
+mod set;
+mod single;
 mod topk;
 mod union;
+mod unnest;
 
 use change::ChangeBatch;
 use plan::ir::Node;
@@ -20,12 +26,16 @@ use crate::arrangement::StateSize;
 use crate::error::OperatorError;
 
 use aggregate::Aggregate;
+use constant::Constant;
 use distinct::Distinct;
 use filter::Filter;
 use join::Join;
 use project::Project;
+use set::Set;
+use single::Single;
 use topk::TopK;
 use union::Union;
+use unnest::Unnest;
 
 /// What an operator that cannot be built lacks, or that Arrow refuses its types.
 pub(crate) enum BuildError {
@@ -79,12 +89,16 @@ pub(crate) const EMIT_ROWS: usize = 32_768;
 pub(crate) enum Operator {
     /// The changes of a table, handed in from outside.
     Table,
+    Constant(Constant),
+    Unnest(Unnest),
     Filter(Filter),
     Project(Project),
     Join(Box<Join>),
     Aggregate(Box<Aggregate>),
     Distinct(Distinct),
+    Set(Set),
     TopK(TopK),
+    Single(Single),
     Union(Union),
 }
 
@@ -105,17 +119,19 @@ impl Operator {
                 Aggregate::new(&input.schema(), group, aggregates, schema)?,
             )),
             Node::Distinct { input } => Self::Distinct(Distinct::new(&input.schema())?),
-            Node::TopK { input, partition, order, offset, limit } if partition.is_empty() => {
-                Self::TopK(TopK::new(&input.schema(), order, *offset, *limit)?)
+            Node::SetOperation { operation, all, schema, .. } => {
+                Self::Set(Set::new(schema, *operation, *all)?)
             }
+            Node::TopK { input, partition, order, offset, limit } => {
+                Self::TopK(TopK::new(&input.schema(), partition, order, (*offset, *limit))?)
+            }
+            Node::Single { input, key } => Self::Single(Single::new(&input.schema(), key)?),
             Node::Union { schema, .. } => Self::Union(Union::new(schema)),
-            Node::Constant { .. }
-            | Node::Unnest { .. }
-            | Node::Join { .. }
-            | Node::SetOperation { .. }
-            | Node::TopK { .. }
-            | Node::Window { .. }
-            | Node::Single { .. } => {
+            Node::Constant { rows } => Self::Constant(Constant::new(rows)),
+            Node::Unnest { input, lists, schema } => {
+                Self::Unnest(Unnest::new(&input.schema(), lists, schema)?)
+            }
+            Node::Join { .. } | Node::Window { .. } => {
                 return Err(BuildError::Unsupported("this operator".to_owned()));
             }
         })
@@ -129,7 +145,8 @@ impl Operator {
         out: &mut Out,
     ) -> Result<(), OperatorError> {
         match self {
-            Self::Table => out.rows(changes.clone()),
+            Self::Table | Self::Constant(_) => out.rows(changes.clone()),
+            Self::Unnest(unnest) => unnest.push(changes, out)?,
             Self::Filter(filter) => {
                 filter.push(changes)?.into_iter().for_each(|rows| out.rows(rows))
             }
@@ -138,6 +155,8 @@ impl Operator {
             Self::Aggregate(aggregate) => aggregate.push(changes)?,
             Self::Distinct(distinct) => distinct.push(changes)?,
             Self::TopK(topk) => topk.push(changes)?.into_iter().for_each(|rows| out.rows(rows)),
+            Self::Set(set) => set.push(input, changes)?,
+            Self::Single(single) => single.push(changes)?,
             Self::Union(union) => out.rows(union.push(changes)?),
         }
         Ok(())
@@ -146,7 +165,14 @@ impl Operator {
     /// Ends the step: emits what had to wait for its end.
     pub(crate) fn finish(&mut self, out: &mut Out) -> Result<(), OperatorError> {
         match self {
-            Self::Table | Self::Filter(_) | Self::Project(_) | Self::Union(_) => Ok(()),
+            Self::Table
+            | Self::Unnest(_)
+            | Self::Filter(_)
+            | Self::Project(_)
+            | Self::Union(_) => Ok(()),
+            Self::Constant(constant) => constant.finish(out),
+            Self::Set(set) => set.finish(out),
+            Self::Single(single) => single.finish(out),
             Self::Join(join) => join.finish(out),
             Self::Aggregate(aggregate) => aggregate.finish(out),
             Self::Distinct(distinct) => distinct.finish(out),
@@ -157,9 +183,14 @@ impl Operator {
     /// What the operator holds.
     pub(crate) fn size(&self) -> StateSize {
         match self {
-            Self::Table | Self::Filter(_) | Self::Project(_) | Self::Union(_) => {
-                StateSize::default()
-            }
+            Self::Table
+            | Self::Constant(_)
+            | Self::Unnest(_)
+            | Self::Filter(_)
+            | Self::Project(_)
+            | Self::Union(_) => StateSize::default(),
+            Self::Set(set) => set.size(),
+            Self::Single(single) => single.size(),
             Self::Join(join) => join.size(),
             Self::Aggregate(aggregate) => aggregate.size(),
             Self::Distinct(distinct) => distinct.size(),
@@ -171,12 +202,16 @@ impl Operator {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Table => "table",
+            Self::Constant(_) => "constant",
+            Self::Unnest(_) => "unnest",
             Self::Filter(_) => "filter",
             Self::Project(_) => "project",
             Self::Join(_) => "join",
             Self::Aggregate(_) => "aggregate",
             Self::Distinct(_) => "distinct",
             Self::TopK(_) => "topk",
+            Self::Set(_) => "set",
+            Self::Single(_) => "single",
             Self::Union(_) => "union",
         }
     }
