@@ -18,6 +18,7 @@ mod exact;
 mod faulty;
 mod graph;
 mod operator;
+mod spread;
 mod stat;
 mod table;
 

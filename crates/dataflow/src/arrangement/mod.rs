@@ -30,7 +30,7 @@ pub(crate) use codec::{Codec, Encoded, Floats};
 pub(crate) use heap::{Heap, Place};
 pub(crate) use keys::{Keys, Nulls};
 pub(crate) use ordered::Ordered;
-pub(crate) use ranked::{Nothing, Rank, Ranked};
+pub(crate) use ranked::{Entry, Measure, Nothing, Rank, Ranked};
 pub(crate) use slots::Slots;
 pub(crate) use totals::Totals;
 

@@ -18,6 +18,7 @@ mod single;
 mod topk;
 mod union;
 mod unnest;
+mod window;
 
 use change::ChangeBatch;
 use plan::ir::Node;
@@ -36,6 +37,7 @@ use single::Single;
 use topk::TopK;
 use union::Union;
 use unnest::Unnest;
+use window::Window;
 
 /// What an operator that cannot be built lacks, or that Arrow refuses its types.
 pub(crate) enum BuildError {
@@ -98,6 +100,7 @@ pub(crate) enum Operator {
     Distinct(Distinct),
     Set(Set),
     TopK(TopK),
+    Window(Box<Window>),
     Single(Single),
     Union(Union),
 }
@@ -125,13 +128,16 @@ impl Operator {
             Node::TopK { input, partition, order, offset, limit } => {
                 Self::TopK(TopK::new(&input.schema(), partition, order, (*offset, *limit))?)
             }
+            Node::Window { input, partition, order, calls, schema } => Self::Window(Box::new(
+                Window::new(&input.schema(), partition, order, calls, schema)?,
+            )),
             Node::Single { input, key } => Self::Single(Single::new(&input.schema(), key)?),
             Node::Union { schema, .. } => Self::Union(Union::new(schema)),
             Node::Constant { rows } => Self::Constant(Constant::new(rows)),
             Node::Unnest { input, lists, schema } => {
                 Self::Unnest(Unnest::new(&input.schema(), lists, schema)?)
             }
-            Node::Join { .. } | Node::Window { .. } => {
+            Node::Join { .. } => {
                 return Err(BuildError::Unsupported("this operator".to_owned()));
             }
         })
@@ -156,6 +162,7 @@ impl Operator {
             Self::Distinct(distinct) => distinct.push(changes)?,
             Self::TopK(topk) => topk.push(changes)?.into_iter().for_each(|rows| out.rows(rows)),
             Self::Set(set) => set.push(input, changes)?,
+            Self::Window(window) => window.push(changes)?,
             Self::Single(single) => single.push(changes)?,
             Self::Union(union) => out.rows(union.push(changes)?),
         }
@@ -172,6 +179,7 @@ impl Operator {
             | Self::Union(_) => Ok(()),
             Self::Constant(constant) => constant.finish(out),
             Self::Set(set) => set.finish(out),
+            Self::Window(window) => window.finish(out),
             Self::Single(single) => single.finish(out),
             Self::Join(join) => join.finish(out),
             Self::Aggregate(aggregate) => aggregate.finish(out),
@@ -190,6 +198,7 @@ impl Operator {
             | Self::Project(_)
             | Self::Union(_) => StateSize::default(),
             Self::Set(set) => set.size(),
+            Self::Window(window) => window.size(),
             Self::Single(single) => single.size(),
             Self::Join(join) => join.size(),
             Self::Aggregate(aggregate) => aggregate.size(),
@@ -211,6 +220,7 @@ impl Operator {
             Self::Distinct(_) => "distinct",
             Self::TopK(_) => "topk",
             Self::Set(_) => "set",
+            Self::Window(_) => "window",
             Self::Single(_) => "single",
             Self::Union(_) => "union",
         }
