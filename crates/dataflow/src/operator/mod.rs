@@ -15,6 +15,8 @@ mod pending;
 mod project;
 mod set;
 mod single;
+#[cfg(test)]
+mod tests;
 mod topk;
 mod union;
 mod unnest;

@@ -139,6 +139,8 @@ struct Scan<'a> {
     folded: Vec<Option<Folded>>,
     /// The peers of the last row, by their first bytes.
     peers: (&'a [u8], (u64, u64)),
+    /// The places of each frame of the last row.
+    frames: Vec<(u64, u64)>,
 }
 
 impl<'a> Scan<'a> {
@@ -177,6 +179,7 @@ impl<'a> Scan<'a> {
             found: calls.calls.iter().map(found).collect(),
             folded: (0..calls.frames.len()).map(folded).collect(),
             peers: (&[], (0, 0)),
+            frames: Vec::new(),
         }
     }
 
@@ -204,8 +207,9 @@ impl<'a> Scan<'a> {
     }
 
     fn call_all(&mut self, at: &At<'_>) {
-        let frames: Vec<(u64, u64)> =
-            self.window.calls.frames.iter().map(|frame| self.frame(frame, at)).collect();
+        let mut frames = std::mem::take(&mut self.frames);
+        frames.clear();
+        frames.extend(self.window.calls.frames.iter().map(|frame| self.frame(frame, at)));
         let group = if self.needs_groups { self.arranged.group(at.prefix) } else { 0 };
         for (call, found) in self.window.calls.calls.iter().zip(&mut self.found) {
             let frame = frames[call.frame];
@@ -223,6 +227,7 @@ impl<'a> Scan<'a> {
                 folded.push(self.arranged, result, from, to);
             }
         }
+        self.frames = frames;
     }
 
     /// The places of a row's frame.

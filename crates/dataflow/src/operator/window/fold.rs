@@ -151,7 +151,8 @@ impl Folds {
             (input.column, input.filter, input.counts_nulls) == (column, filter, counts_nulls)
         };
         self.inputs.iter().position(known).unwrap_or_else(|| {
-            let form = column.map_or(Form::Nothing, |at| Form::of(schema.field(at).data_type()));
+            let summed = column.filter(|_| !counts_nulls);
+            let form = summed.map_or(Form::Nothing, |at| Form::of(schema.field(at).data_type()));
             let at = self.fixed_bytes;
             self.fixed_bytes += 1 + form.bytes();
             self.inputs.push(Input { column, filter, counts_nulls, form, at, codec: None });
@@ -231,7 +232,8 @@ impl Folds {
                 let all = counts.iter_mut().zip(&filter);
                 all.for_each(|(counts, holds)| *counts &= holds == Some(true));
             }
-            let terms = column.map_or(Ok(Terms::Nothing), Terms::of)?;
+            let summed = column.filter(|_| input.form != Form::Nothing);
+            let terms = summed.map_or(Ok(Terms::Nothing), Terms::of)?;
             let encode = |codec: &Codec| {
                 column.map(|column| codec.encode(std::slice::from_ref(column))).transpose()
             };
@@ -319,8 +321,13 @@ impl Payloads<'_> {
     /// Writes a row's payload and the lengths behind it.
     pub(super) fn write(&self, row: usize, lengths: (usize, usize), bytes: &mut Vec<u8>) {
         bytes.clear();
-        for (counts, terms, _) in &self.inputs {
+        for (input, (counts, terms, _)) in self.folds.inputs.iter().zip(&self.inputs) {
             bytes.push(u8::from(counts[row]));
+            if !counts[row] {
+                // What lies under a NULL is arbitrary, but equal rows have equal bytes.
+                bytes.resize(bytes.len() + input.form.bytes(), 0);
+                continue;
+            }
             match terms.get(row) {
                 Term::Nothing => {}
                 Term::Flag(value) => bytes.push(u8::from(value)),
