@@ -1,6 +1,5 @@
 //! What can go wrong, for the person who runs the views.
 
-use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 use change::TableName;
 use datafusion::error::DataFusionError;
@@ -19,16 +18,6 @@ pub enum FlowError {
         expression: String,
         /// What the expression says.
         source: DataFusionError,
-    },
-    /// An aggregate's exact value does not fit its type.
-    #[error("view {view}: the value of column {column} does not fit {data_type}")]
-    Overflow {
-        /// The view that stops.
-        view: String,
-        /// The aggregate's column.
-        column: String,
-        /// The type that the plan gives the column.
-        data_type: DataType,
     },
     /// The plan asks for something that the engine does not have.
     #[error("view {view}: cannot maintain {what}")]
@@ -96,7 +85,6 @@ impl FlowError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Evaluate { .. } => "FLOW001",
-            Self::Overflow { .. } => "FLOW002",
             Self::Unsupported { .. } => "FLOW003",
             Self::Columns { .. } => "FLOW004",
             Self::Table { .. } => "FLOW005",
@@ -115,9 +103,6 @@ impl FlowError {
             Self::Evaluate { .. } => {
                 "guard the expression, for example `case when b <> 0 then a / b end` or \
                  `try_cast(a as int)`, or filter such rows before it; then create the view again"
-            }
-            Self::Overflow { .. } => {
-                "cast the argument to a wider type, for example `sum(amount::decimal(38, 0))`"
             }
             Self::Unsupported { .. } => "write the query without it, or cast to another type",
             Self::Columns { .. } | Self::Table { .. } => {
@@ -141,7 +126,6 @@ impl FlowError {
 #[derive(Debug)]
 pub(crate) enum OperatorError {
     Evaluate { expression: String, source: DataFusionError },
-    Overflow { column: String, data_type: DataType },
     Columns(ArrowError),
     KeyTwice,
 }
@@ -159,7 +143,6 @@ impl OperatorError {
             Self::Evaluate { expression, source } => {
                 FlowError::Evaluate { view, expression, source }
             }
-            Self::Overflow { column, data_type } => FlowError::Overflow { view, column, data_type },
             Self::Columns(source) => FlowError::Columns { view, source },
             Self::KeyTwice => FlowError::KeyTwice { view },
         }

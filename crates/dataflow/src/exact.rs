@@ -9,6 +9,12 @@ use arrow::datatypes::i256;
 
 /// The words of an exact sum of floats.
 pub(crate) const FLOAT_WORDS: usize = 34;
+/// The power of two that sums of floats count in.
+const FLOAT_EXPONENT: i64 = -1074;
+/// The words of an exact sum of squares of floats.
+pub(crate) const FLOAT_SQUARE_WORDS: usize = 68;
+/// The power of two that sums of squares of floats count in.
+pub(crate) const FLOAT_SQUARE_EXPONENT: i64 = 2 * FLOAT_EXPONENT;
 
 /// Adds `value * times` to a sum of two words.
 pub(crate) fn add_integer(sum: &mut [u64], value: i128, times: i64) {
@@ -32,6 +38,52 @@ pub(crate) fn add_decimal(sum: &mut [u64], value: i256, times: i64) {
     add_product(sum, &magnitude, times.unsigned_abs(), negative);
 }
 
+/// Adds `value² * times` to a sum of five words or more.
+///
+/// # Panics
+/// When the value's magnitude needs more than 64 bits.
+pub(crate) fn add_integer_square(sum: &mut [u64], value: i128, times: i64) {
+    let magnitude = u64::try_from(value.unsigned_abs()).expect("small values have 64 bits");
+    let square = u128::from(magnitude) * u128::from(magnitude);
+    add_product(sum, &[low(square), low(square >> 64)], times.unsigned_abs(), times < 0);
+}
+
+/// Adds `value² * times` to a sum of ten words.
+pub(crate) fn add_decimal_square(sum: &mut [u64], value: i256, times: i64) {
+    let (small, large) = value.wrapping_abs().to_parts();
+    let large = large.cast_unsigned();
+    let magnitude = [low(small), low(small >> 64), low(large), low(large >> 64)];
+    let square = multiply(&magnitude, &magnitude);
+    add_product(sum, &square, times.unsigned_abs(), times < 0);
+}
+
+/// Adds `value² * times` to a sum of [`FLOAT_SQUARE_WORDS`] words.
+///
+/// # Panics
+/// When the value is not finite: those are counted, not added.
+pub(crate) fn add_float_square(sum: &mut [u64], value: f64, times: i64) {
+    let (mantissa, shift) = parts(value);
+    let square = u128::from(mantissa) * u128::from(mantissa);
+    let (at, shift) = (2 * shift / 64, 2 * shift % 64);
+    let square = multiply(&[low(square), low(square >> 64)], &[1 << shift]);
+    add_product(&mut sum[at..], &square, times.unsigned_abs(), times < 0);
+}
+
+/// The product of two numbers without sign.
+pub(crate) fn multiply(left: &[u64], right: &[u64]) -> Vec<u64> {
+    let mut product = vec![0_u64; left.len() + right.len()];
+    for (at, &a) in left.iter().enumerate() {
+        let mut carry = 0_u128;
+        for (&b, word) in right.iter().zip(&mut product[at..]) {
+            carry += u128::from(a) * u128::from(b) + u128::from(*word);
+            *word = low(carry);
+            carry >>= 64;
+        }
+        product[at + right.len()] = low(carry);
+    }
+    product
+}
+
 /// Reads a sum of five words or more; `None` when it does not fit.
 pub(crate) fn as_i256(sum: &[u64]) -> Option<i256> {
     let fill = if sum[3] >> 63 == 1 { u64::MAX } else { 0 };
@@ -48,17 +100,22 @@ pub(crate) fn as_i256(sum: &[u64]) -> Option<i256> {
 /// # Panics
 /// When the value is not finite: those are counted, not added.
 pub(crate) fn add_float(sum: &mut [u64], value: f64, times: i64) {
+    let (mantissa, shift) = parts(value);
+    let shifted = u128::from(mantissa) << (shift % 64);
+    let magnitude = [low(shifted), low(shifted >> 64)];
+    let negative = value.is_sign_negative() != (times < 0);
+    add_product(&mut sum[shift / 64..], &magnitude, times.unsigned_abs(), negative);
+}
+
+/// A float's magnitude as `mantissa << shift`, in units of 2^-1074.
+fn parts(value: f64) -> (u64, usize) {
     assert!(value.is_finite(), "infinities and NaN are counted apart");
     let bits = value.to_bits();
     let exponent = bits >> 52 & 0x7ff;
     let fraction = bits & ((1 << 52) - 1);
     // Subnormal numbers have exponent 0 and the scale of exponent 1.
     let mantissa = if exponent == 0 { fraction } else { fraction | 1 << 52 };
-    let shift = usize::try_from(exponent.saturating_sub(1)).expect("at most 2046");
-    let shifted = u128::from(mantissa) << (shift % 64);
-    let magnitude = [low(shifted), low(shifted >> 64)];
-    let negative = value.is_sign_negative() != (times < 0);
-    add_product(&mut sum[shift / 64..], &magnitude, times.unsigned_abs(), negative);
+    (mantissa, usize::try_from(exponent.saturating_sub(1)).expect("at most 2046"))
 }
 
 /// Reads a sum of floats, rounded to the nearest one.
@@ -69,33 +126,51 @@ pub(crate) fn as_f64(sum: &[u64]) -> f64 {
     if negative {
         negate(&mut magnitude);
     }
-    let value = f64::from_bits(round(&magnitude));
+    let value = f64::from_bits(round(&magnitude, FLOAT_EXPONENT, false));
     if negative { -value } else { value }
 }
 
-/// The bits of the float nearest to `magnitude * 2^-1074`.
-fn round(magnitude: &[u64; FLOAT_WORDS]) -> u64 {
+/// The bits of the float nearest to `magnitude * 2^exponent`, or to a little more when that `is_inexact`.
+///
+/// # Panics
+/// When an inexact number has fewer than 53 bits: whoever divides leaves room for more.
+pub(crate) fn round(magnitude: &[u64], exponent: i64, is_inexact: bool) -> u64 {
     let Some(word) = magnitude.iter().rposition(|&word| word != 0) else {
         return 0;
     };
-    let top = word * 64 + 63 - magnitude[word].leading_zeros() as usize;
-    if top <= 52 {
-        return magnitude[0];
-    }
-    let lowest = top - 52;
-    let (at, shift) = (lowest / 64, lowest % 64);
-    let above = magnitude.get(at + 1).copied().unwrap_or(0);
-    let both = u128::from(magnitude[at]) | u128::from(above) << 64;
-    let mantissa = low(both >> shift) & ((1 << 53) - 1);
-    let bit = |at: usize| magnitude[at / 64] >> (at % 64) & 1 == 1;
-    let half = bit(lowest - 1);
-    let below = (lowest - 1) / 64;
-    let rest = magnitude[..below].iter().any(|&word| word != 0)
-        || magnitude[below] & ((1 << ((lowest - 1) % 64)) - 1) != 0;
+    let index = |at: usize| i64::try_from(at).expect("a number of bits");
+    let top = index(word * 64 + 63 - magnitude[word].leading_zeros() as usize);
+    // A float has 53 bits, and none below 2^-1074.
+    let lowest = (top - 52).max(FLOAT_EXPONENT - exponent);
+    let Ok(at) = usize::try_from(lowest) else {
+        // Fewer than 53 bits in all: a subnormal number, or one of whole units, as it is.
+        assert!(!is_inexact, "an inexact number has room for 53 bits");
+        let bits = magnitude[0] << lowest.unsigned_abs();
+        return assemble(bits, lowest + exponent);
+    };
+    let bit = |at: usize| magnitude.get(at / 64).is_some_and(|word| word >> (at % 64) & 1 == 1);
+    let word_at = |at: usize| u128::from(magnitude.get(at).copied().unwrap_or(0));
+    let both = word_at(at / 64) | word_at(at / 64 + 1) << 64;
+    let mantissa = low(both >> (at % 64)) & ((1 << 53) - 1);
+    let half = at > 0 && bit(at - 1);
+    let rest = is_inexact
+        || at > 0 && {
+            let below = (at - 1) / 64;
+            magnitude.iter().take(below).any(|&word| word != 0)
+                || magnitude.get(below).is_some_and(|word| word & ((1 << ((at - 1) % 64)) - 1) != 0)
+        };
     let up = half && (rest || mantissa & 1 == 1);
-    let exponent = lowest as u64 + 1;
-    let bits = (exponent << 52) + (mantissa - (1 << 52)) + u64::from(up);
-    bits.min(f64::INFINITY.to_bits())
+    (assemble(mantissa, lowest + exponent) + u64::from(up)).min(f64::INFINITY.to_bits())
+}
+
+/// The bits of `mantissa * 2^exponent`, or of infinity when that is too large.
+fn assemble(mantissa: u64, exponent: i64) -> u64 {
+    let biased = u64::try_from(exponent - FLOAT_EXPONENT).expect("no bit is below 2^-1074");
+    if biased > 2045 {
+        return f64::INFINITY.to_bits();
+    }
+    // The mantissa's top bit counts as one of the exponent, so a subnormal number needs no case of its own.
+    (biased << 52) + mantissa
 }
 
 /// Adds `±magnitude * times` to a sum, carrying as far as it goes.
@@ -122,7 +197,8 @@ fn add_product(sum: &mut [u64], magnitude: &[u64], times: u64, negative: bool) {
     }
 }
 
-fn negate(words: &mut [u64]) {
+/// Turns a number into its opposite.
+pub(crate) fn negate(words: &mut [u64]) {
     let mut carry = true;
     for word in words {
         let (next, over) = (!*word).overflowing_add(u64::from(carry));

@@ -209,13 +209,14 @@ impl Graph {
         match work {
             Work::Table(_) | Work::Idle => {}
             Work::Filter(filter) => {
-                if let Some(kept) = filter.push(changes)? {
-                    self.forward(at, &Delta::new(kept));
-                }
+                let mut out = Out::default();
+                filter.push(changes, &mut out)?;
+                self.give_out(at, &mut out);
             }
             Work::Project(project) => {
-                let computed = project.push(changes)?;
-                self.forward(at, &Delta::new(computed));
+                let mut out = Out::default();
+                project.push(changes, &mut out)?;
+                self.give_out(at, &mut out);
             }
             Work::Select(columns, schema) => {
                 let chosen = select(changes, schema, columns)?;

@@ -17,8 +17,10 @@ mod columns;
 mod error;
 mod exact;
 mod exchange;
+mod faulty;
 mod graph;
 mod operator;
+mod spread;
 mod stat;
 mod state;
 mod table;
@@ -42,11 +44,30 @@ pub use crate::stat::{FlowStat, OperatorStat, TableStat, ViewStat};
 
 /// Views, maintained incrementally.
 ///
-/// Invariant: between two steps every view that has not failed is exact.
+/// A row that cannot be computed, because of a division by zero, an overflow or a bad cast, is missing from the view as
+/// long as its cause is there, and told by [`take_faults`](Self::take_faults); the view goes on.
+///
+/// Invariant: between two steps every view that has not failed is exact, but for the rows that were told.
 pub struct Dataflow {
     inputs: Vec<TableInput>,
     by_table: BTreeMap<TableName, usize>,
     engine: Engine,
+    faults: Vec<FaultChange>,
+}
+
+/// A row that a view lacks, because it could not be computed, and how often more, or less, than before.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FaultChange {
+    /// The view's index.
+    pub view: usize,
+    /// What could not be computed.
+    pub expression: String,
+    /// Of which row: the columns that it is computed from, as a JSON object.
+    pub row: String,
+    /// Why.
+    pub message: String,
+    /// How often more than before.
+    pub diff: i64,
 }
 
 /// Who maintains the views.
@@ -119,7 +140,7 @@ impl Dataflow {
                 Engine::Many(Workers::start(graphs, schemas))
             }
         };
-        Ok(Self { inputs, by_table, engine })
+        Ok(Self { inputs, by_table, engine, faults: Vec::new() })
     }
 
     /// Whether a view reads the table. Changes of other tables need not be pushed; they are ignored.
@@ -201,10 +222,31 @@ impl Dataflow {
     }
 
     fn step(&mut self, order: Order) -> Result<Step, FlowError> {
-        match &mut self.engine {
+        let step = match &mut self.engine {
             Engine::One(graph) => graph.finish(order),
             Engine::Many(workers) => workers.finish(order),
+        }?;
+        let faults = step.faults.iter().map(|(view, fault)| FaultChange {
+            view: *view,
+            expression: fault.expression.clone(),
+            row: fault.row.clone(),
+            message: fault.message.clone(),
+            diff: fault.diff,
+        });
+        self.faults.extend(faults);
+        Ok(step)
+    }
+
+    /// Takes the changes, since this was asked last, of the rows that views lack because they could not be computed:
+    /// sorted, each once.
+    pub fn take_faults(&mut self) -> Vec<FaultChange> {
+        let mut sums: BTreeMap<FaultChange, i64> = BTreeMap::new();
+        for fault in self.faults.drain(..) {
+            let diff = fault.diff;
+            *sums.entry(FaultChange { diff: 0, ..fault }).or_default() += diff;
         }
+        let changed = sums.into_iter().filter(|(_, diff)| *diff != 0);
+        changed.map(|(fault, diff)| FaultChange { diff, ..fault }).collect()
     }
 
     /// What the dataflow did and holds.

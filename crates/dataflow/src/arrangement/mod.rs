@@ -10,7 +10,8 @@
 //! - [`Rows`] holds the rows of each key with their counts, as words: a side of a join.
 //! - [`Slots`] holds at most one row of each key: a table with a primary key, the row that an aggregate has shown.
 //! - [`Totals`] holds a few words of sums for each key: groups.
-//! - [`Ordered`] holds rows in order with their counts: a top-k, a minimum's candidates.
+//! - [`Ordered`] holds rows in order with their counts: a minimum's candidates, a list's elements.
+//! - [`Ranked`] holds them with their places as well, and sums over any range of places: a top-k, windows.
 //!
 //! Rows are kept as words, or as bytes of Arrow's row format ([`Codec`]) in pages of a [`Heap`]. Weights may be negative inside of a
 //! step, because parts of it arrive in any order; at its end they are not. What reaches weight zero is freed only at
@@ -21,6 +22,7 @@ mod heap;
 mod keys;
 mod layout;
 mod ordered;
+mod ranked;
 mod rows;
 mod slots;
 mod space;
@@ -31,6 +33,7 @@ pub(crate) use codec::{Codec, Encoded, Floats, fold};
 pub(crate) use heap::{Heap, Place};
 pub(crate) use keys::{Keys, Nulls};
 pub(crate) use ordered::Ordered;
+pub(crate) use ranked::{Entry, Measure, Nothing, Rank, Ranked};
 pub(crate) use rows::{Added, Rows, RowsOptions};
 pub(crate) use slots::Slots;
 pub(crate) use space::Space;

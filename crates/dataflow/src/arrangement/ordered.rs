@@ -30,8 +30,8 @@ impl Ordered {
             }
             Entry::Occupied(mut entry) => {
                 let before = *entry.get();
-                *entry.get_mut() += diff;
-                if before + diff == 0 {
+                *entry.get_mut() = before.wrapping_add(diff);
+                if before.wrapping_add(diff) == 0 {
                     entry.remove();
                     self.bytes -= row.len() + ENTRY_BYTES;
                 }
@@ -40,9 +40,15 @@ impl Ordered {
         }
     }
 
-    /// The rows that are there, in order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], i64)> {
-        self.rows.iter().filter(|(_, count)| **count > 0).map(|(row, count)| (&**row, *count))
+    /// The rows that begin with `prefix` and are there, in order.
+    pub(crate) fn within<'a, 'p>(
+        &'a self,
+        prefix: &'p [u8],
+    ) -> impl Iterator<Item = (&'a [u8], i64)> + use<'a, 'p> {
+        let from = (Bound::Included(prefix), Bound::Unbounded);
+        let rows = self.rows.range::<[u8], _>(from);
+        let rows = rows.take_while(move |(row, _)| row.starts_with(prefix));
+        rows.filter(|(_, count)| **count > 0).map(|(row, count)| (&**row, *count))
     }
 
     /// The first row that begins with `prefix`.
@@ -96,7 +102,8 @@ mod tests {
         assert_eq!(rows.last(b"d"), None);
         assert_eq!(rows.add(b"b7", -1), 1);
         assert_eq!(rows.last(b"b"), Some(&b"b2"[..]));
-        assert_eq!(rows.iter().count(), 3);
+        assert_eq!(rows.within(b"").count(), 3);
+        assert_eq!(rows.within(b"b").collect::<Vec<_>>(), [(&b"b2"[..], 2)]);
     }
 
     #[test]

@@ -4,12 +4,15 @@
 
 use std::sync::Arc;
 
+use arrow::array::BooleanArray;
 use arrow::datatypes::SchemaRef;
 use change::ChangeBatch;
 use datafusion::physical_expr::PhysicalExpr;
 
+use super::Out;
 use crate::columns::{evaluate_condition, nullable, select};
 use crate::error::OperatorError;
+use crate::faulty::sound_rows;
 
 /// Rows for which a predicate is true.
 pub(crate) struct Filter {
@@ -28,13 +31,27 @@ impl Filter {
         Self { predicate: Arc::clone(predicate), columns, schema: nullable(schema) }
     }
 
-    pub(crate) fn push(&self, changes: &ChangeBatch) -> Result<Option<ChangeBatch>, OperatorError> {
-        let keep = evaluate_condition(&self.predicate, changes.rows())?;
+    pub(crate) fn push(&self, changes: &ChangeBatch, out: &mut Out) -> Result<(), OperatorError> {
+        let Ok(keep) = evaluate_condition(&self.predicate, changes.rows()) else {
+            let sound = sound_rows(std::slice::from_ref(&self.predicate), changes, out)?;
+            let changes = changes.filter(&sound)?;
+            let keep = evaluate_condition(&self.predicate, changes.rows())?;
+            return self.keep(&changes, &keep, out);
+        };
+        self.keep(changes, &keep, out)
+    }
+
+    fn keep(
+        &self,
+        changes: &ChangeBatch,
+        keep: &BooleanArray,
+        out: &mut Out,
+    ) -> Result<(), OperatorError> {
         let kept = keep.true_count();
-        if kept == 0 {
-            return Ok(None);
+        if kept > 0 {
+            let narrow = select(changes, &self.schema, &self.columns)?;
+            out.rows(if kept == keep.len() { narrow } else { narrow.filter(keep)? });
         }
-        let narrow = select(changes, &self.schema, &self.columns)?;
-        Ok(Some(if kept == keep.len() { narrow } else { narrow.filter(&keep)? }))
+        Ok(())
     }
 }

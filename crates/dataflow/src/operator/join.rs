@@ -18,7 +18,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, UInt32Array, new_null_array};
+use arrow::array::{ArrayRef, BooleanArray, Int64Array, UInt32Array, new_null_array};
 use arrow::compute::take;
 use arrow::datatypes::{DataType, SchemaRef};
 use change::ChangeBatch;
@@ -29,6 +29,7 @@ use super::{EMIT_ROWS, Out};
 use crate::arrangement::{NONE, Rows};
 use crate::columns::{batch, changes as batch_of, evaluate_condition, nullable};
 use crate::error::OperatorError;
+use crate::faulty::sound_rows;
 use crate::state::{Arrangement, Delta, State};
 
 /// A column of a pair: of the left or of the right input.
@@ -104,6 +105,17 @@ struct Pending {
 struct Pairs {
     rows: Vec<u32>,
     positions: Vec<u32>,
+}
+
+impl Pairs {
+    /// The pairs that are marked.
+    fn filtered(&self, keep: &BooleanArray) -> Self {
+        let kept = |values: &[u32]| -> Vec<u32> {
+            let marked = values.iter().zip(keep).filter(|(_, keep)| *keep == Some(true));
+            marked.map(|(&value, _)| value).collect()
+        };
+        Self { rows: kept(&self.rows), positions: kept(&self.positions) }
+    }
 }
 
 impl Join {
@@ -218,7 +230,7 @@ impl Join {
         pairs: Pairs,
         out: &mut Out,
     ) -> Result<(), OperatorError> {
-        let pairs = self.that_match(state, pending, pairs)?;
+        let pairs = self.that_match(state, pending, pairs, out)?;
         if pairs.rows.is_empty() {
             return Ok(());
         }
@@ -251,12 +263,13 @@ impl Join {
         self.shows_alone(input) && self.options.filter.is_some()
     }
 
-    /// The pairs that meet the condition.
+    /// The pairs that meet the condition. One for which it cannot be computed is a fault, and no match.
     fn that_match(
         &self,
         state: &State,
         pending: &Pending,
         pairs: Pairs,
+        out: &mut Out,
     ) -> Result<Pairs, OperatorError> {
         let Some((filter, schema, columns)) = &self.options.filter else { return Ok(pairs) };
         if pairs.rows.is_empty() {
@@ -264,12 +277,17 @@ impl Join {
         }
         let columns = self.columns(state, pending, &pairs, columns)?;
         let joined = batch(schema, columns, pairs.rows.len())?;
-        let keep = evaluate_condition(filter, &joined)?;
-        let is_kept = |at: usize| keep.is_valid(at) && keep.value(at);
-        let kept = |values: &[u32]| -> Vec<u32> {
-            values.iter().enumerate().filter(|(at, _)| is_kept(*at)).map(|(_, &v)| v).collect()
+        let Ok(keep) = evaluate_condition(filter, &joined) else {
+            let other = self.side(pending.input.other()).arrangement;
+            let rows = &state.arrangements[other].rows;
+            let diffs = pair_diffs(rows, pending.changes.diffs(), &pairs);
+            let changes = ChangeBatch::new(joined, diffs);
+            let sound = sound_rows(std::slice::from_ref(filter), &changes, out)?;
+            let pairs = pairs.filtered(&sound);
+            let keep = evaluate_condition(filter, changes.filter(&sound)?.rows())?;
+            return Ok(pairs.filtered(&keep));
         };
-        Ok(Pairs { rows: kept(&pairs.rows), positions: kept(&pairs.positions) })
+        Ok(pairs.filtered(&keep))
     }
 
     /// Columns of pairs.

@@ -6,11 +6,20 @@
 //! left join) take changes in as they come, and emit at the step's end, once for each key that was touched.
 
 mod aggregate;
+mod constant;
 mod distinct;
 pub(crate) mod filter;
 pub(crate) mod join;
+mod partitioned;
+mod pending;
 pub(crate) mod project;
+mod set;
+mod single;
+#[cfg(test)]
+mod tests;
 mod topk;
+mod unnest;
+mod window;
 
 use change::ChangeBatch;
 use plan::ir::Node;
@@ -19,8 +28,13 @@ use crate::arrangement::StateSize;
 use crate::error::OperatorError;
 
 use aggregate::Aggregate;
+use constant::Constant;
 use distinct::Distinct;
+use set::Set;
+use single::Single;
 use topk::TopK;
+use unnest::Unnest;
+use window::Window;
 
 /// What an operator that cannot be built lacks, or that Arrow refuses its types.
 pub(crate) enum BuildError {
@@ -72,9 +86,14 @@ pub(crate) const EMIT_ROWS: usize = 32_768;
 
 /// An operator of a view.
 pub(crate) enum Operator {
+    Constant(Constant),
+    Unnest(Unnest),
     Aggregate(Box<Aggregate>),
     Distinct(Distinct),
+    Set(Set),
     TopK(TopK),
+    Window(Box<Window>),
+    Single(Single),
 }
 
 impl Operator {
@@ -85,36 +104,44 @@ impl Operator {
                 Aggregate::new(&input.schema(), group, aggregates, schema)?,
             )),
             Node::Distinct { input } => Self::Distinct(Distinct::new(&input.schema())?),
-            Node::TopK { input, partition, order, offset, limit } if partition.is_empty() => {
-                Self::TopK(TopK::new(&input.schema(), order, *offset, *limit)?)
+            Node::SetOperation { operation, all, schema, .. } => {
+                Self::Set(Set::new(schema, *operation, *all)?)
+            }
+            Node::TopK { input, partition, order, offset, limit } => {
+                Self::TopK(TopK::new(&input.schema(), partition, order, (*offset, *limit))?)
+            }
+            Node::Window { input, partition, order, calls, schema } => Self::Window(Box::new(
+                Window::new(&input.schema(), partition, order, calls, schema)?,
+            )),
+            Node::Single { input, key } => Self::Single(Single::new(&input.schema(), key)?),
+            Node::Constant { rows } => Self::Constant(Constant::new(rows)),
+            Node::Unnest { input, lists, schema } => {
+                Self::Unnest(Unnest::new(&input.schema(), lists, schema)?)
             }
             Node::Table { .. }
             | Node::Filter { .. }
             | Node::Project { .. }
             | Node::Join { .. }
             | Node::Union { .. } => unreachable!("the graph has its own stages for them"),
-            Node::Constant { .. }
-            | Node::Unnest { .. }
-            | Node::SetOperation { .. }
-            | Node::TopK { .. }
-            | Node::Window { .. }
-            | Node::Single { .. } => {
-                return Err(BuildError::Unsupported("this operator".to_owned()));
-            }
         })
     }
 
     /// Takes changes in at an input, and emits what follows from them at once.
     pub(crate) fn push(
         &mut self,
-        _input: usize,
+        input: usize,
         changes: &ChangeBatch,
         out: &mut Out,
     ) -> Result<(), OperatorError> {
         match self {
+            Self::Constant(_) => out.rows(changes.clone()),
+            Self::Unnest(unnest) => unnest.push(changes, out)?,
             Self::Aggregate(aggregate) => aggregate.push(changes)?,
             Self::Distinct(distinct) => distinct.push(changes)?,
             Self::TopK(topk) => topk.push(changes)?.into_iter().for_each(|rows| out.rows(rows)),
+            Self::Set(set) => set.push(input, changes)?,
+            Self::Window(window) => window.push(changes)?,
+            Self::Single(single) => single.push(changes)?,
         }
         Ok(())
     }
@@ -122,6 +149,11 @@ impl Operator {
     /// Ends the step: emits what had to wait for its end.
     pub(crate) fn finish(&mut self, out: &mut Out) -> Result<(), OperatorError> {
         match self {
+            Self::Unnest(_) => Ok(()),
+            Self::Constant(constant) => constant.finish(out),
+            Self::Set(set) => set.finish(out),
+            Self::Window(window) => window.finish(out),
+            Self::Single(single) => single.finish(out),
             Self::Aggregate(aggregate) => aggregate.finish(out),
             Self::Distinct(distinct) => distinct.finish(out),
             Self::TopK(topk) => topk.finish(out),
@@ -131,6 +163,10 @@ impl Operator {
     /// What the operator holds.
     pub(crate) fn size(&self) -> StateSize {
         match self {
+            Self::Constant(_) | Self::Unnest(_) => StateSize::default(),
+            Self::Set(set) => set.size(),
+            Self::Window(window) => window.size(),
+            Self::Single(single) => single.size(),
             Self::Aggregate(aggregate) => aggregate.size(),
             Self::Distinct(distinct) => distinct.size(),
             Self::TopK(topk) => topk.size(),
@@ -140,9 +176,14 @@ impl Operator {
     /// The operator's name.
     pub(crate) fn name(&self) -> &'static str {
         match self {
+            Self::Constant(_) => "constant",
+            Self::Unnest(_) => "unnest",
             Self::Aggregate(_) => "aggregate",
             Self::Distinct(_) => "distinct",
             Self::TopK(_) => "topk",
+            Self::Set(_) => "set",
+            Self::Window(_) => "window",
+            Self::Single(_) => "single",
         }
     }
 }

@@ -1,188 +1,185 @@
-//! Top-k: the rows `[offset, offset + limit)` of an order.
+//! Top-k: the rows `[offset, offset + limit)` of an order, of all rows or of each partition.
 //!
 //! The order is total: the order keys, then every other column ascending with NULLs first, so equal rows are the only
-//! ties and it does not matter which of them is kept. All rows lie in an [`Ordered`] arrangement, because any row may
-//! move into the window when one before it goes. With W(A) the window's rows, a step emits W(A + Δ) − W(A), where W(A)
-//! is what was shown last. Without a limit the window is all but the first `offset` rows, so a step emits
-//! Δ − (F(A + Δ) − F(A)), with F the first `offset` rows: the part that is remembered stays small.
+//! ties and it does not matter which of them is kept. All rows are kept, because any row may move into the window when
+//! one before it goes.
+//!
+//! With F(p, A) the first p rows of A, the window is W(A) = F(offset + limit, A) − F(offset, A), and a step emits
+//! W(A + Δ) − W(A). How often F holds a row follows from where F ends: all of its copies lie before the end, none, or,
+//! for the one row that is cut, some. An end moves by no more rows than the step changed. So a row's share can only
+//! differ if the row was changed itself, or if an end moved over it; no other row is looked at, and nothing of what was
+//! shown needs to be remembered.
 
-use std::cmp::Ordering;
-
-use arrow::array::ArrayRef;
-use arrow::compute::SortOptions;
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use change::ChangeBatch;
 use plan::ir::OrderKey;
 
+use super::partitioned::{Emitted, Partitioned, Span};
+use super::pending::{Delta, Deltas, partition_of};
 use super::{BuildError, Out};
-use crate::arrangement::{Codec, Floats, Ordered, StateSize};
-use crate::columns::{changes as batch_of, nullable, pick};
+use crate::arrangement::{Rank, StateSize};
 use crate::error::OperatorError;
 
-/// The rows of a window of an order.
+/// The rows of a window of an order, of each partition.
 pub(crate) struct TopK {
-    schema: SchemaRef,
-    /// The columns in the order in which they are compared.
-    compared: Vec<usize>,
-    /// For each column, where it lies among the compared ones.
-    positions: Vec<usize>,
-    codec: Codec,
-    rows: Ordered,
-    window: Window,
-    /// The rows of the window that are shown, in order.
-    shown: Vec<(Box<[u8]>, i64)>,
-    /// The first row that changed in this step.
-    first_changed: Option<Box<[u8]>>,
+    rows: Partitioned,
+    offset: u64,
+    /// Where the window ends; `None` for no end.
+    end: Option<u64>,
 }
 
-/// Which rows are watched, and what they mean.
-#[derive(Clone, Copy)]
-enum Window {
-    /// The rows from `skip` on, `take` of them, are the output.
-    Kept { skip: usize, take: usize },
-    /// The first rows are what the output lacks.
-    Dropped { take: usize },
+/// Where the first rows of an order end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum End {
+    /// Before the first row.
+    Before,
+    /// In the row: so many copies of it still belong to them.
+    Within { row: Box<[u8]>, copies: i64 },
+    /// Behind the last row.
+    Behind,
+}
+
+/// A window's ends.
+struct Ends {
+    start: End,
+    end: End,
 }
 
 impl TopK {
     pub(super) fn new(
         schema: &SchemaRef,
+        partition: &[usize],
         order: &[OrderKey],
-        offset: usize,
-        limit: Option<usize>,
+        (offset, limit): (usize, Option<usize>),
     ) -> Result<Self, BuildError> {
-        let mut compared: Vec<usize> = Vec::new();
-        let mut fields = Vec::new();
-        let ascending = SortOptions { descending: false, nulls_first: true };
-        let data_type = |column: usize| -> DataType { schema.field(column).data_type().clone() };
-        for key in order {
-            if !compared.contains(&key.column) {
-                compared.push(key.column);
-                fields.push((data_type(key.column), key.options));
-            }
-        }
-        for column in 0..schema.fields().len() {
-            if !compared.contains(&column) {
-                compared.push(column);
-                fields.push((data_type(column), ascending));
-            }
-        }
-        let position = |column| {
-            compared.iter().position(|&other| other == column).expect("every column is compared")
-        };
         Ok(Self {
-            schema: nullable(schema),
-            positions: (0..compared.len()).map(position).collect(),
-            compared,
-            codec: Codec::sorted(fields, Floats::Kept)?,
-            rows: Ordered::default(),
-            window: match limit {
-                Some(take) => Window::Kept { skip: offset, take },
-                None => Window::Dropped { take: offset },
-            },
-            shown: Vec::new(),
-            first_changed: None,
+            rows: Partitioned::new(schema, partition, order)?,
+            offset: offset as u64,
+            end: limit.map(|limit| offset.saturating_add(limit) as u64),
         })
     }
 
-    /// Takes changes in. Without a limit they show at once, and `finish` takes back what the offset skips.
+    /// Takes changes in. Without offset and limit they pass.
     pub(super) fn push(
         &mut self,
         changes: &ChangeBatch,
     ) -> Result<Option<ChangeBatch>, OperatorError> {
-        let passed = match self.window {
-            Window::Kept { .. } => None,
-            Window::Dropped { take: 0 } => return Ok(Some(changes.clone())),
-            Window::Dropped { .. } => Some(changes.clone()),
-        };
-        let encoded = self.codec.encode(&pick(changes.rows().columns(), &self.compared))?;
-        for (row, &diff) in changes.diffs().iter().enumerate() {
-            let bytes = encoded.row(row);
-            self.rows.add(bytes, diff);
-            if self.first_changed.as_ref().is_none_or(|first| bytes < &**first) {
-                self.first_changed = Some(bytes.into());
-            }
+        if self.offset == 0 && self.end.is_none() {
+            return Ok(Some(changes.clone()));
         }
-        Ok(passed)
+        self.rows.push(changes)?;
+        Ok(None)
     }
 
     pub(super) fn finish(&mut self, out: &mut Out) -> Result<(), OperatorError> {
-        let Some(first) = self.first_changed.take() else {
-            return Ok(());
-        };
-        let (skip, take, sign) = match self.window {
-            Window::Kept { skip, take } => (skip, take, 1),
-            Window::Dropped { take } => (0, take, -1),
-        };
-        if self.is_behind_window(&first, take) {
-            return Ok(());
+        let deltas: Deltas = self.rows.take();
+        let mut emitted = Emitted::default();
+        for places in deltas.partitions() {
+            let deltas = deltas.slice(places);
+            let partition = partition_of(deltas[0].row);
+            let before = self.ends(self.rows.span(partition));
+            let span = self.rows.apply(partition, &deltas);
+            let after = self.ends(span);
+            for delta in &deltas {
+                let count = self.count(delta.row);
+                let shown = before.share(delta.row, count.wrapping_sub(delta.diff));
+                emitted.add(delta.row, after.share(delta.row, count).wrapping_sub(shown));
+            }
+            self.moved(span, (&before, &after), &deltas, &mut emitted);
+            self.rows.flush(&mut emitted, out)?;
         }
-        let now = window(&self.rows, skip, take);
-        let changed = difference(&self.shown, &now);
-        if !changed.is_empty() {
-            let columns = self.codec.decode(changed.iter().map(|&(row, _)| row))?;
-            let columns: Vec<ArrayRef> = pick(&columns, &self.positions);
-            let diffs = changed.iter().map(|&(_, diff)| diff * sign).collect();
-            out.rows(batch_of(&self.schema, columns, diffs)?);
-        }
-        self.shown = now;
+        self.rows.give_out(&mut emitted, out)?;
         Ok(())
     }
 
-    /// Whether the window is full and ends before the row.
-    fn is_behind_window(&self, row: &[u8], take: usize) -> bool {
-        let Some((last, _)) = self.shown.last() else {
-            return take == 0;
+    /// How often a row is there.
+    fn count(&self, row: &[u8]) -> i64 {
+        let Rank { entries, .. } = self.rows.rows.rank(|other| other < row);
+        let found = self.rows.rows.entry(entries).filter(|entry| entry.row == row);
+        found.map_or(0, |entry| entry.count.max(0))
+    }
+
+    fn ends(&self, span: Span) -> Ends {
+        let end = |rows: u64| {
+            if rows == 0 {
+                return End::Before;
+            }
+            if rows >= span.rows() {
+                return End::Behind;
+            }
+            let last = span.start.rows + rows - 1;
+            let entry = self.rows.rows.at(last).expect("the partition has more rows");
+            let copies = (last - entry.place + 1).cast_signed();
+            End::Within { row: entry.row.into(), copies }
         };
-        let rows: i64 = self.shown.iter().map(|(_, count)| count).sum();
-        usize::try_from(rows) == Ok(take) && row > &**last
+        Ends { start: end(self.offset), end: self.end.map_or(End::Behind, end) }
+    }
+
+    /// Emits the rows that did not change themselves, but that an end of the window moved over.
+    fn moved(
+        &self,
+        span: Span,
+        (before, after): (&Ends, &Ends),
+        deltas: &[Delta<'_>],
+        emitted: &mut Emitted,
+    ) {
+        let mut done = span.start.rows;
+        for (old, new) in [(&before.start, &after.start), (&before.end, &after.end)] {
+            if old == new {
+                continue;
+            }
+            let (from, to) = (self.place(old, span, false), self.place(old, span, true));
+            let (other_from, other_to) =
+                (self.place(new, span, false), self.place(new, span, true));
+            let from = from.min(other_from).max(done);
+            let to = to.max(other_to);
+            self.rows.rows.visit(from, to, &mut |entry| {
+                let changed = deltas.binary_search_by(|delta| delta.row.cmp(entry.row));
+                // A row that the first range already showed is not shown again.
+                if changed.is_err() && entry.place >= from {
+                    let shown = before.share(entry.row, entry.count);
+                    emitted.add(entry.row, after.share(entry.row, entry.count).wrapping_sub(shown));
+                }
+            });
+            done = done.max(to);
+        }
+    }
+
+    /// The place of an end among the rows as they are: before the row that it cuts, or behind.
+    fn place(&self, end: &End, span: Span, is_behind: bool) -> u64 {
+        match end {
+            End::Before => span.start.rows,
+            End::Behind => span.end.rows,
+            End::Within { row, .. } if is_behind => {
+                self.rows.rows.rank(|other| other <= &**row).rows
+            }
+            End::Within { row, .. } => self.rows.rows.rank(|other| other < &**row).rows,
+        }
     }
 
     pub(super) fn size(&self) -> StateSize {
-        let shown: usize = self.shown.iter().map(|(row, _)| row.len() + 24).sum();
-        self.rows.size() + StateSize { rows: 0, bytes: shown }
+        self.rows.size()
     }
 }
 
-/// The rows `[skip, skip + take)`, equal ones once with their count.
-fn window(rows: &Ordered, skip: usize, take: usize) -> Vec<(Box<[u8]>, i64)> {
-    let (mut skip, mut take) = (skip, take);
-    let mut window = Vec::new();
-    for (row, count) in rows.iter() {
-        if take == 0 {
-            break;
-        }
-        let count = usize::try_from(count).expect("counts of rows that are there are positive");
-        let skipped = count.min(skip);
-        let taken = (count - skipped).min(take);
-        skip -= skipped;
-        take -= taken;
-        if taken > 0 {
-            window.push((row.into(), taken.cast_signed() as i64));
-        }
+impl Ends {
+    /// How many of a row's copies lie in the window.
+    fn share(&self, row: &[u8], count: i64) -> i64 {
+        self.end.share(row, count) - self.start.share(row, count)
     }
-    window
 }
 
-/// What must be added to `before` to make it `after`; both are sorted.
-fn difference<'a>(
-    before: &'a [(Box<[u8]>, i64)],
-    after: &'a [(Box<[u8]>, i64)],
-) -> Vec<(&'a [u8], i64)> {
-    let (mut left, mut right) = (before.iter().peekable(), after.iter().peekable());
-    let mut changed = Vec::new();
-    loop {
-        let order = match (left.peek(), right.peek()) {
-            (None, None) => return changed,
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (Some((a, _)), Some((b, _))) => a.cmp(b),
-        };
-        let gone = if order.is_le() { left.next() } else { None };
-        let come = if order.is_ge() { right.next() } else { None };
-        let diff = come.map_or(0, |(_, count)| *count) - gone.map_or(0, |(_, count)| *count);
-        if let Some((row, _)) = gone.or(come).filter(|_| diff != 0) {
-            changed.push((&**row, diff));
+impl End {
+    /// How many of a row's copies lie before the end.
+    fn share(&self, row: &[u8], count: i64) -> i64 {
+        match self {
+            Self::Before => 0,
+            Self::Behind => count,
+            Self::Within { row: cut, copies } => match row.cmp(cut) {
+                std::cmp::Ordering::Less => count,
+                std::cmp::Ordering::Equal => *copies,
+                std::cmp::Ordering::Greater => 0,
+            },
         }
     }
 }

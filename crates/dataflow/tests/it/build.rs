@@ -8,8 +8,11 @@ use change::TableSchema;
 use datafusion::common::DFSchema;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::prelude::{SessionConfig, SessionContext};
-use plan::ir::{AggregateCall, AggregateFunction, JoinKind, Node, OrderKey, ViewPlan};
+use plan::ir::{
+    AggregateCall, AggregateFunction, JoinKind, Node, OrderKey, SetOperation, ViewPlan,
+};
 
+use crate::windows::random_window;
 use crate::world::Random;
 
 /// A plan and its SQL.
@@ -46,11 +49,11 @@ impl Query {
         self.node.schema()
     }
 
-    fn name(&self, column: usize) -> String {
+    pub(crate) fn name(&self, column: usize) -> String {
         self.schema().field(column).name().clone()
     }
 
-    fn all(&self) -> Vec<String> {
+    pub(crate) fn all(&self) -> Vec<String> {
         self.schema().fields().iter().map(|field| field.name().clone()).collect()
     }
 
@@ -158,17 +161,29 @@ impl Query {
             fields.push(Field::new(format!("{prefix}{at}"), output.clone(), true));
             let argument_text = argument.map_or("*".into(), |column| self.name(column));
             let word = if distinct { "distinct " } else { "" };
-            let name = format!("{function:?}").to_lowercase();
+            let name = sql_name(function);
             let filter_text =
                 filter.map_or(String::new(), |f| format!(" filter (where {})", self.name(f)));
-            list.push(format!("{name}({word}{argument_text}){filter_text} as {prefix}{at}"));
+            let is_text = function == AggregateFunction::StringAgg;
+            let is_list = is_text || function == AggregateFunction::ArrayAgg;
+            let separator = if is_text { ", '-'" } else { "" };
+            let order_text = if is_list {
+                format!(" order by {argument_text} desc nulls last")
+            } else {
+                String::new()
+            };
+            list.push(format!(
+                "{name}({word}{argument_text}{separator}{order_text}){filter_text} as {prefix}{at}"
+            ));
+            let options = SortOptions { descending: true, nulls_first: false };
+            let keys = argument.filter(|_| is_list).map(|column| OrderKey { column, options });
             aggregates.push(AggregateCall {
                 function,
                 argument,
                 distinct,
                 filter,
-                order: Vec::new(),
-                separator: None,
+                order: keys.into_iter().collect(),
+                separator: is_text.then(|| "-".into()),
                 output,
             });
         }
@@ -196,16 +211,7 @@ impl Query {
         offset: usize,
         limit: Option<usize>,
     ) -> Self {
-        let key = |name: String, descending: bool, nulls_first: bool| {
-            let direction = if descending { "desc" } else { "asc" };
-            let nulls = if nulls_first { "first" } else { "last" };
-            format!("{name} {direction} nulls {nulls}")
-        };
-        let mut keys: Vec<String> = order
-            .iter()
-            .map(|&(column, desc, first)| key(self.name(column), desc, first))
-            .collect();
-        keys.extend(self.all().into_iter().map(|name| key(name, false, true)));
+        let keys = self.keys(order);
         // Without a limit DataFusion forgets the order below an offset.
         let limit_text = format!(" limit {}", limit.unwrap_or(1_000_000));
         let sql = format!(
@@ -232,6 +238,63 @@ impl Query {
         }
     }
 
+    /// The rows at places of each partition; `order` as for [`top`](Self::top).
+    pub(crate) fn top_of_each(
+        self,
+        partition: &[usize],
+        order: &[(usize, bool, bool)],
+        offset: usize,
+        limit: Option<usize>,
+    ) -> Self {
+        let keys = self.keys(order);
+        let by: Vec<String> = partition.iter().map(|&column| self.name(column)).collect();
+        let last = offset + limit.unwrap_or(1_000_000);
+        let sql = format!(
+            "select {} from (select *, row_number() over (partition by {} order by {}) as rn_ \
+             from ({}) as q) as p where rn_ > {offset} and rn_ <= {last}",
+            self.all().join(", "),
+            by.join(", "),
+            keys.join(", "),
+            self.sql,
+        );
+        let Node::TopK { input, order, .. } = self.top(order, offset, limit).node else {
+            panic!("a top-k")
+        };
+        Self {
+            node: Node::TopK { input, partition: partition.to_vec(), order, offset, limit },
+            sql,
+        }
+    }
+
+    /// The order keys as text, then all columns.
+    pub(crate) fn keys(&self, order: &[(usize, bool, bool)]) -> Vec<String> {
+        let key = |name: String, descending: bool, nulls_first: bool| {
+            let direction = if descending { "desc" } else { "asc" };
+            let nulls = if nulls_first { "first" } else { "last" };
+            format!("{name} {direction} nulls {nulls}")
+        };
+        let named = order.iter().map(|&(column, desc, first)| key(self.name(column), desc, first));
+        named.chain(self.all().into_iter().map(|name| key(name, false, true))).collect()
+    }
+
+    /// A set operation. DataFusion's INTERSECT ALL and EXCEPT ALL do not count, so equal rows are numbered.
+    pub(crate) fn set(self, right: Self, operation: SetOperation, all: bool) -> Self {
+        let word = if operation == SetOperation::Intersect { "intersect" } else { "except" };
+        let names = self.all().join(", ");
+        let side = |query: &Self| {
+            let columns = query.all();
+            let list = columns.join(", ");
+            let number = format!("row_number() over (partition by {list} order by {})", columns[0]);
+            let number = if all { number } else { "1".into() };
+            format!("select {list}, {number} as rn_ from ({}) as q", query.sql)
+        };
+        let (left_sql, right_sql) = (side(&self), side(&right));
+        let sql = format!("select {names} from ({left_sql} {word} {right_sql}) as s");
+        let schema = self.schema();
+        let (left, right) = (Box::new(self.node), Box::new(right.node));
+        Self { node: Node::SetOperation { left, right, operation, all, schema }, sql }
+    }
+
     pub(crate) fn union(self, other: Self) -> Self {
         let sql = format!(
             "select * from ({}) as q union all select * from ({}) as p",
@@ -253,8 +316,23 @@ impl Query {
     }
 }
 
+pub(crate) fn sql_name(function: AggregateFunction) -> String {
+    let name = match function {
+        AggregateFunction::BoolAnd => "bool_and",
+        AggregateFunction::BoolOr => "bool_or",
+        AggregateFunction::VariancePopulation => "var_pop",
+        AggregateFunction::VarianceSample => "var_samp",
+        AggregateFunction::DeviationPopulation => "stddev_pop",
+        AggregateFunction::DeviationSample => "stddev_samp",
+        AggregateFunction::StringAgg => "string_agg",
+        AggregateFunction::ArrayAgg => "array_agg",
+        other => return format!("{other:?}").to_lowercase(),
+    };
+    name.into()
+}
+
 /// DataFusion's type of an aggregate.
-fn output(function: AggregateFunction, argument: Option<&DataType>) -> DataType {
+pub(crate) fn output(function: AggregateFunction, argument: Option<&DataType>) -> DataType {
     match (function, argument) {
         (AggregateFunction::Count, _) => DataType::Int64,
         (AggregateFunction::Sum, Some(DataType::Decimal128(p, s))) => {
@@ -264,12 +342,23 @@ fn output(function: AggregateFunction, argument: Option<&DataType>) -> DataType 
             DataType::Decimal128((p + 4).min(38), s + 4)
         }
         (AggregateFunction::Sum, Some(DataType::Int32)) => DataType::Int64,
-        (AggregateFunction::Avg, _) => DataType::Float64,
+        (AggregateFunction::StringAgg, _) => DataType::Utf8,
+        (AggregateFunction::ArrayAgg, Some(argument)) => {
+            DataType::List(Arc::new(Field::new_list_field(argument.clone(), true)))
+        }
+        (
+            AggregateFunction::Avg
+            | AggregateFunction::VariancePopulation
+            | AggregateFunction::VarianceSample
+            | AggregateFunction::DeviationPopulation
+            | AggregateFunction::DeviationSample,
+            _,
+        ) => DataType::Float64,
         (_, argument) => argument.unwrap().clone(),
     }
 }
 
-fn columns_of(schema: &SchemaRef, is: impl Fn(&DataType) -> bool) -> Vec<usize> {
+pub(crate) fn columns_of(schema: &SchemaRef, is: impl Fn(&DataType) -> bool) -> Vec<usize> {
     (0..schema.fields().len()).filter(|&at| is(schema.field(at).data_type())).collect()
 }
 
@@ -361,9 +450,30 @@ fn random_filter(random: &mut Random, query: Query) -> Query {
 fn random_step(random: &mut Random, query: Query) -> Query {
     let schema = query.schema();
     let width = schema.fields().len();
-    match random.below(8) {
+    // Zeros of floats are one value to SQL and two to DataFusion; see the table tests.
+    let plain = columns_of(&schema, |data_type| data_type != &DataType::Float64);
+    // DataFusion cannot plan a union of sorted windows below another sort.
+    let is_windowed = query.sql.contains("over (");
+    match random.below(14) {
         0 => random_filter(random, query),
         1 => query.distinct(),
+        11..=13 => random_window(random, query),
+        8 | 9 if plain.len() == width => {
+            let operation = *random.pick(&[SetOperation::Intersect, SetOperation::Except]);
+            let right = random_filter(random, query.clone());
+            if !is_windowed && random.one_in(2) {
+                return query.clone().union(query).set(right, operation, random.one_in(2));
+            }
+            query.set(right, operation, random.one_in(2))
+        }
+        10 if !plain.is_empty() => {
+            let order: Vec<_> = (0..random.below(3))
+                .map(|_| (random.below(width), random.one_in(2), random.one_in(2)))
+                .collect();
+            let limit = (!random.one_in(5)).then(|| random.below(4));
+            let offset = if random.one_in(2) { random.below(3) } else { 0 };
+            query.top_of_each(&[*random.pick(&plain)], &order, offset, limit)
+        }
         2 | 3 => {
             let order: Vec<_> = (0..random.below(3))
                 .map(|_| (random.below(width), random.one_in(2), random.one_in(2)))
@@ -372,11 +482,21 @@ fn random_step(random: &mut Random, query: Query) -> Query {
             let offset = if random.one_in(2) { random.below(4) } else { 0 };
             query.top(&order, offset, limit)
         }
-        4 => query.clone().union(query),
+        4 if !is_windowed => query.clone().union(query),
         _ => {
             let group: Vec<usize> = (0..width).filter(|_| random.one_in(4)).take(3).collect();
-            let calls: Vec<Call> =
+            let mut calls: Vec<Call> =
                 (0..1 + random.below(4)).map(|_| random_call(random, &schema)).collect();
+            // DataFusion orders the values of one list only.
+            let is_list = |call: &Call| {
+                matches!(call.0, AggregateFunction::ArrayAgg | AggregateFunction::StringAgg)
+            };
+            let first = calls.iter().position(is_list);
+            for at in 0..calls.len() {
+                if is_list(&calls[at]) && first != Some(at) {
+                    calls[at] = (AggregateFunction::Count, None, false, None);
+                }
+            }
             query.aggregate(&group, &calls)
         }
     }
@@ -390,7 +510,32 @@ fn random_call(random: &mut Random, schema: &SchemaRef) -> Call {
     // Zeros of floats: DataFusion counts −0.0 and 0.0 apart in a distinct aggregate; see the table test.
     let plain = schema.fields().iter().all(|field| field.data_type() != &DataType::Float64);
     let distinct = plain && random.one_in(3);
-    match random.below(6) {
+    let is_listed =
+        |data_type: &DataType| !matches!(data_type, DataType::Float64 | DataType::List(_));
+    let lists = columns_of(schema, is_listed);
+    let texts = columns_of(schema, |data_type| data_type == &DataType::Utf8);
+    // Infinities and zeros: DataFusion's running means drift; see the unit tests for floats.
+    let exact = columns_of(schema, |data_type| data_type.is_integer() || data_type.is_decimal());
+    match random.below(11) {
+        6 if !flags.is_empty() => {
+            let functions = [AggregateFunction::BoolAnd, AggregateFunction::BoolOr];
+            (*random.pick(&functions), Some(*random.pick(&flags)), false, filter)
+        }
+        7 | 8 if !exact.is_empty() => {
+            let function = *random.pick(&[
+                AggregateFunction::VariancePopulation,
+                AggregateFunction::VarianceSample,
+                AggregateFunction::DeviationPopulation,
+                AggregateFunction::DeviationSample,
+            ]);
+            (function, Some(*random.pick(&exact)), false, filter)
+        }
+        9 if !texts.is_empty() => {
+            (AggregateFunction::StringAgg, Some(*random.pick(&texts)), distinct, filter)
+        }
+        10 if !lists.is_empty() => {
+            (AggregateFunction::ArrayAgg, Some(*random.pick(&lists)), distinct, filter)
+        }
         0 => (AggregateFunction::Count, None, false, filter),
         1 => (AggregateFunction::Count, Some(any), distinct, filter),
         // NaN: DataFusion's grouped minimum and maximum depend on the order of the rows; see the table test.

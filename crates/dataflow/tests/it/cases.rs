@@ -3,11 +3,17 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::datatypes::DataType;
+use arrow::array::{Array, Int64Array, ListArray, RecordBatch};
+use arrow::compute::SortOptions;
+use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use change::{ChangeBatch, ChangeForm, TRUNCATE, TableChanges, TableSchema, Unchanged};
 use dataflow::{Dataflow, DataflowOptions, FlowError};
-use plan::ir::{AggregateFunction, JoinKind, ViewPlan};
+use datafusion::common::ScalarValue;
+use plan::ir::{
+    AggregateFunction, Frame, FrameBound, FrameUnits, JoinKind, Node, OrderKey, ViewPlan,
+    WindowCall, WindowFunction,
+};
 
 use crate::build::Query;
 use crate::world::{Cell, changes, table};
@@ -161,32 +167,18 @@ fn a_float_sum_does_not_drift_when_terms_are_taken_back() {
 }
 
 #[test]
-fn an_overflowing_sum_stops_its_view_only_and_loses_no_difference() {
-    let table = facts(&[("x", DataType::Int64)]);
-    let sum = |sign: &str| {
-        Query::table(&table, &[0])
-            .project(&[(&format!("x {sign} 0"), "x")])
-            .aggregate(&[], &[(AggregateFunction::Sum, Some(0), false, None)])
-    };
-    let views = [
-        named("first", Query::table(&table, &[0])),
-        named("sums", sum("+")),
-        named("last", Query::table(&table, &[0])),
-    ];
-    let mut dataflow = Dataflow::new(&views).unwrap();
-    dataflow.push(&[send(&table, &[(&[int(i64::MAX)], 1), (&[int(1)], 1)])]).unwrap();
-    let error = dataflow.finish_step().unwrap_err();
-    assert_eq!(error.code(), "FLOW002");
-    assert!(error.help().is_some_and(|help| help.contains("decimal")));
-    assert_eq!(error.to_string(), "view sums: the value of column a0 does not fit Int64");
-    let rest = dataflow.finish_step().unwrap();
-    assert_eq!(
-        rest.iter().map(|(view, batch)| (*view, batch.len())).collect::<Vec<_>>(),
-        [(0, 2), (2, 2)]
-    );
-    dataflow.push(&[send(&table, &[(&[int(1)], -1)])]).unwrap();
-    assert_eq!(dataflow.finish_step().unwrap().len(), 2);
-    assert!(dataflow.stat().views[1].failed);
+fn a_group_is_not_shown_while_its_sum_overflows() {
+    let table = facts(&[("g", DataType::Int64), ("x", DataType::Int64)]);
+    let query = Query::table(&table, &[0, 1])
+        .aggregate(&[0], &[(AggregateFunction::Sum, Some(1), false, None)]);
+    let mut dataflow = Dataflow::new(&[query.view()]).unwrap();
+    let row = |group, x, diff| send(&table, &[(&[int(group), int(x)], diff)]);
+    check(&mut dataflow, &[row(1, 5, 1), row(2, 7, 1)], &["1 5 +1", "2 7 +1"]);
+    check(&mut dataflow, &[row(1, i64::MAX, 1)], &["1 5 -1"]);
+    check(&mut dataflow, &[row(1, 1, 1), row(2, 1, 1)], &["2 7 -1", "2 8 +1"]);
+    check(&mut dataflow, &[row(1, i64::MAX, -1)], &["1 6 +1"]);
+    check(&mut dataflow, &[row(1, i64::MAX, 2), row(1, 1, -1), row(1, 5, -1)], &["1 6 -1"]);
+    check(&mut dataflow, &[row(1, i64::MAX, -2), row(2, 8, -1), row(2, 8, 1)], &[]);
 }
 
 #[test]
@@ -200,18 +192,45 @@ fn a_sum_may_overflow_within_a_step_when_it_fits_at_its_end() {
 }
 
 #[test]
-fn a_failing_expression_stops_its_view_only() {
+fn a_row_that_cannot_be_computed_is_told_until_its_cause_is_gone() {
     let table = facts(&[("x", DataType::Int64)]);
     let division = Query::table(&table, &[0]).project(&[("10 / x", "y")]);
-    let views = [named("division", division), named("plain", Query::table(&table, &[0]))];
+    let condition = Query::table(&table, &[0]).filter("10 / x > 2");
+    let self_join = Query::table(&table, &[0]).join(
+        Query::table(&table, &[0]),
+        JoinKind::Left,
+        &[(0, 0)],
+        None,
+    );
+    let views =
+        [named("division", division), named("condition", condition), named("plain", self_join)];
     let mut dataflow = Dataflow::new(&views).unwrap();
-    let error = dataflow.push(&[send(&table, &[(&[int(0)], 1)])]).unwrap_err();
-    assert_eq!(error.code(), "FLOW001");
-    assert!(error.to_string().starts_with("view division: cannot compute"), "{error}");
-    let differences = dataflow.finish_step().unwrap();
-    assert_eq!(differences.len(), 1);
-    assert_eq!((differences[0].0, lines(&differences[0].1)), (1, vec!["0 +1".to_owned()]));
-    dataflow.push(&[send(&table, &[(&[int(0)], 1)])]).unwrap();
+    let told = |dataflow: &mut Dataflow| -> Vec<String> {
+        let faults = dataflow.take_faults().into_iter();
+        let line = |fault: FaultChange| {
+            format!(
+                "{} {} of {}: {} {:+}",
+                fault.view, fault.expression, fault.row, fault.message, fault.diff
+            )
+        };
+        faults.map(line).collect()
+    };
+    let row = |x, diff| send(&table, &[(&[int(x)], diff)]);
+    let step = [row(0, 2), row(5, 1), row(3, 1)];
+    check(&mut dataflow, &step, &["2 +1", "3 +1", "3 +1", "0 0 +4", "3 3 +1", "5 5 +1"]);
+    let faults = told(&mut dataflow);
+    assert_eq!(
+        faults,
+        [
+            r#"0 10 / x of {"x":0}: Arrow error: Divide by zero error +2"#,
+            r#"1 10 / x > 2 of {"x":0}: Arrow error: Divide by zero error +2"#,
+        ]
+    );
+    assert!(told(&mut dataflow).is_empty(), "they are told once");
+    check(&mut dataflow, &[row(0, -1)], &["0 0 -3"]);
+    assert_eq!(told(&mut dataflow).len(), 2);
+    check(&mut dataflow, &[row(0, -1), row(5, -1)], &["2 -1", "0 0 -1", "5 5 -1"]);
+    assert_eq!(told(&mut dataflow).concat().matches("error -1").count(), 2);
 }
 
 #[test]
@@ -328,4 +347,198 @@ fn tables_that_no_view_reads_are_ignored_and_changed_schemas_refused() {
     let changed = facts(&[("x", DataType::Utf8)]);
     let error = dataflow.push(&[send(&changed, &[(&[text("1")], 1)])]).unwrap_err();
     assert_eq!(error.code(), "FLOW006");
+}
+
+/// One list column beside a number.
+fn lists(rows: &[(i64, Option<Vec<Option<i64>>>)]) -> RecordBatch {
+    let numbers: Int64Array = rows.iter().map(|(number, _)| *number).collect();
+    let lists = rows.iter().map(|(_, list)| list.clone());
+    let lists = ListArray::from_iter_primitive::<Int64Type, _, _>(lists);
+    let fields = vec![
+        Field::new("n", DataType::Int64, true),
+        Field::new("l", lists.data_type().clone(), true),
+    ];
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), vec![Arc::new(numbers), Arc::new(lists)])
+        .unwrap()
+}
+
+#[test]
+fn constant_rows_appear_in_the_first_step_and_lists_become_rows() {
+    let rows = lists(&[
+        (1, Some(vec![Some(7), None, Some(8)])),
+        (2, None),
+        (3, Some(vec![])),
+        (4, Some(vec![Some(9)])),
+    ]);
+    let fields =
+        vec![Field::new("n", DataType::Int64, true), Field::new("l", DataType::Int64, true)];
+    let node = Node::Unnest {
+        input: Box::new(Node::Constant { rows }),
+        lists: vec![1],
+        schema: Arc::new(Schema::new(fields)),
+    };
+    let mut dataflow = Dataflow::new(&[Query { node, sql: String::new() }.view()]).unwrap();
+    check(&mut dataflow, &[], &["1 - +1", "1 7 +1", "1 8 +1", "4 9 +1"]);
+    check(&mut dataflow, &[], &[]);
+}
+
+#[test]
+fn elements_of_an_aggregated_list_come_and_go() {
+    let table = facts(&[("g", DataType::Int64), ("x", DataType::Int64)]);
+    let query = Query::table(&table, &[0, 1])
+        .aggregate(&[0], &[(AggregateFunction::ArrayAgg, Some(1), false, None)]);
+    let fields =
+        vec![Field::new("g", DataType::Int64, true), Field::new("x", DataType::Int64, true)];
+    let node = Node::Unnest {
+        input: Box::new(query.node),
+        lists: vec![1],
+        schema: Arc::new(Schema::new(fields)),
+    };
+    let mut dataflow = Dataflow::new(&[Query { node, sql: String::new() }.view()]).unwrap();
+    let row = |x: Cell, diff| send(&table, &[(&[int(1), x], diff)]);
+    check(&mut dataflow, &[row(int(5), 2), row(NULL, 1)], &["1 - +1", "1 5 +2"]);
+    check(&mut dataflow, &[row(int(5), -1), row(int(6), 1)], &["1 5 -1", "1 6 +1"]);
+    check(
+        &mut dataflow,
+        &[row(int(5), -1), row(int(6), -1), row(NULL, -1)],
+        &["1 - -1", "1 5 -1", "1 6 -1"],
+    );
+}
+
+#[test]
+fn a_key_shows_its_row_only_while_it_has_one() {
+    let table = facts(&[("k", DataType::Int64), ("x", DataType::Int64)]);
+    let input = Query::table(&table, &[0, 1]);
+    let node = Node::Single { input: Box::new(input.node), key: vec![0] };
+    let mut dataflow = Dataflow::new(&[Query { node, sql: String::new() }.view()]).unwrap();
+    let row = |k: Cell, x, diff| send(&table, &[(&[k, int(x)], diff)]);
+    check(&mut dataflow, &[row(int(1), 5, 1), row(NULL, 6, 1)], &["- 6 +1", "1 5 +1"]);
+    check(&mut dataflow, &[row(int(1), 7, 1), row(NULL, 6, 1)], &["- 6 -1", "1 5 -1"]);
+    check(&mut dataflow, &[row(int(1), 5, -1)], &["1 7 +1"]);
+    check(&mut dataflow, &[row(int(1), 7, -1), row(NULL, 6, -2)], &["1 7 -1"]);
+    assert!(dataflow.stat().views[0].operators.iter().all(|stat| stat.state.rows == 0));
+}
+
+/// A view of one window call over (g, t, x), partitioned by g, ordered by t.
+fn windowed(table: &Arc<TableSchema>, function: WindowFunction, frame: Frame) -> Dataflow {
+    let input = Query::table(table, &[0, 1, 2]);
+    let output = table.columns().field(2).data_type().clone();
+    let mut fields: Vec<Field> =
+        input.schema().fields().iter().map(|f| f.as_ref().clone()).collect();
+    fields.push(Field::new("w", output.clone(), true));
+    let node = Node::Window {
+        input: Box::new(input.node),
+        partition: vec![0],
+        order: vec![OrderKey { column: 1, options: SortOptions::default() }],
+        calls: vec![WindowCall { function, filter: None, frame, output }],
+        schema: Arc::new(Schema::new(fields)),
+    };
+    Dataflow::new(&[Query { node, sql: String::new() }.view()]).unwrap()
+}
+
+fn frame(units: FrameUnits, start: FrameBound, end: FrameBound) -> Frame {
+    Frame { units, start, end }
+}
+
+fn numbers() -> Arc<TableSchema> {
+    facts(&[("g", DataType::Int64), ("t", DataType::Int64), ("x", DataType::Int64)])
+}
+
+#[test]
+fn a_lag_that_passes_over_nulls_finds_the_value_before_them() {
+    let table = numbers();
+    let function = WindowFunction::Lag {
+        argument: 2,
+        offset: 1,
+        default: ScalarValue::Int64(Some(-1)),
+        ignore_nulls: true,
+    };
+    let whole =
+        frame(FrameUnits::Rows, FrameBound::UnboundedPreceding, FrameBound::UnboundedFollowing);
+    let mut dataflow = windowed(&table, function, whole);
+    let row = |t, x: Cell, diff| send(&table, &[(&[int(1), int(t), x], diff)]);
+    check(
+        &mut dataflow,
+        &[row(1, int(5), 1), row(2, NULL, 1), row(3, int(7), 1)],
+        &["1 1 5 -1 +1", "1 2 - 5 +1", "1 3 7 5 +1"],
+    );
+    check(
+        &mut dataflow,
+        &[row(2, NULL, -1), row(2, int(6), 1)],
+        &["1 2 - 5 -1", "1 2 6 5 +1", "1 3 7 5 -1", "1 3 7 6 +1"],
+    );
+}
+
+#[test]
+fn the_nth_value_of_a_frame_is_null_until_the_frame_has_so_many_rows() {
+    let table = numbers();
+    let function = WindowFunction::NthValue { argument: 2, n: 2, ignore_nulls: false };
+    let rows = frame(FrameUnits::Range, FrameBound::UnboundedPreceding, FrameBound::CurrentRow);
+    let mut dataflow = windowed(&table, function, rows);
+    let row = |t, x, diff| send(&table, &[(&[int(1), int(t), int(x)], diff)]);
+    check(&mut dataflow, &[row(1, 5, 1), row(3, 7, 1)], &["1 1 5 - +1", "1 3 7 7 +1"]);
+    check(&mut dataflow, &[row(2, 6, 1)], &["1 2 6 6 +1", "1 3 7 6 +1", "1 3 7 7 -1"]);
+    // Peers are one frame.
+    check(
+        &mut dataflow,
+        &[row(1, 4, 1)],
+        &[
+            "1 1 4 5 +1",
+            "1 1 5 - -1",
+            "1 1 5 5 +1",
+            "1 2 6 5 +1",
+            "1 2 6 6 -1",
+            "1 3 7 5 +1",
+            "1 3 7 6 -1",
+        ],
+    );
+}
+
+#[test]
+fn a_range_ends_where_values_do_and_nulls_are_a_range_of_their_own() {
+    let table = numbers();
+    let sum = WindowFunction::Aggregate { function: AggregateFunction::Sum, argument: Some(2) };
+    let one = || ScalarValue::Int64(Some(1));
+    let range =
+        frame(FrameUnits::Range, FrameBound::Preceding(one()), FrameBound::Following(one()));
+    let mut dataflow = windowed(&table, sum, range);
+    let row = |t: Cell, x, diff| send(&table, &[(&[int(1), t, int(x)], diff)]);
+    let first = [row(NULL, 100, 1), row(int(i64::MAX), 1, 1), row(int(i64::MIN), 2, 1)];
+    check(
+        &mut dataflow,
+        &first,
+        &["1 - 100 100 +1", "1 -9223372036854775808 2 2 +1", "1 9223372036854775807 1 1 +1"],
+    );
+    check(
+        &mut dataflow,
+        &[row(int(i64::MAX - 1), 4, 1), row(NULL, 200, 1)],
+        &[
+            "1 - 100 100 -1",
+            "1 - 100 300 +1",
+            "1 - 200 300 +1",
+            "1 9223372036854775806 4 5 +1",
+            "1 9223372036854775807 1 1 -1",
+            "1 9223372036854775807 1 5 +1",
+        ],
+    );
+}
+
+#[test]
+fn rows_that_a_change_cannot_reach_are_not_emitted() {
+    let table = numbers();
+    let sum = WindowFunction::Aggregate { function: AggregateFunction::Sum, argument: Some(2) };
+    let running = frame(FrameUnits::Rows, FrameBound::UnboundedPreceding, FrameBound::CurrentRow);
+    let mut dataflow = windowed(&table, sum, running);
+    let row = |t, x, diff| send(&table, &[(&[int(1), int(t), int(x)], diff)]);
+    let rows: Vec<TableChanges> = (0..1_000).map(|t| row(t, 1, 1)).collect();
+    dataflow.push(&rows).unwrap();
+    dataflow.finish_step().unwrap();
+    // Two changes that cancel out leave the rows behind them alone.
+    check(
+        &mut dataflow,
+        &[row(10, 1, -1), row(10, 3, 1), row(11, 1, -1), row(11, -1, 1)],
+        &["1 10 1 11 -1", "1 10 3 13 +1", "1 11 -1 12 +1", "1 11 1 12 -1"],
+    );
+    dataflow.push(&[row(998, 1, 1)]).unwrap();
+    assert_eq!(dataflow.finish_step().unwrap()[0].1.len(), 3);
 }

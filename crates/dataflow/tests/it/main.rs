@@ -7,4 +7,5 @@ mod build;
 mod cases;
 mod property;
 mod sql;
+mod windows;
 mod world;

@@ -66,16 +66,23 @@ fn register(context: &SessionContext, world: &World) {
     }
 }
 
-/// Runs SQL over the tables as they are.
-async fn oracle(context: &SessionContext, sql: &str, schema: &SchemaRef) -> ChangeBatch {
+/// Runs SQL over the tables as they are; `None` when DataFusion cannot plan it.
+async fn oracle(context: &SessionContext, sql: &str, schema: &SchemaRef) -> Option<ChangeBatch> {
     let frame = context.sql(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
     let planned = Arc::new(frame.schema().as_arrow().clone());
-    let batches = frame.collect().await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    let batches = match frame.collect().await {
+        Ok(batches) => batches,
+        // Windows over unions: it pushes their sort below the union and then misses it.
+        Err(error) if error.to_string().contains("does not satisfy order requirements") => {
+            return None;
+        }
+        Err(error) => panic!("{sql}: {error}"),
+    };
     // DataFusion widens a sum beside a distinct aggregate beyond what it planned.
     let found = batches.first().map_or(planned, RecordBatch::schema);
     let rows = arrow::compute::concat_batches(&found, &batches)
         .unwrap_or_else(|error| panic!("{sql}: {error}"));
-    comparable(&ChangeBatch::inserts(rows), schema)
+    Some(comparable(&ChangeBatch::inserts(rows), schema))
 }
 
 pub(crate) fn nullable(schema: &SchemaRef) -> SchemaRef {
@@ -114,6 +121,7 @@ fn run(seed: u64, steps: usize) {
             let (is, should) = runtime.block_on(async {
                 (comparable(&held.rows, &schema), oracle(&context, &query.sql, &schema).await)
             });
+            let Some(should) = should else { continue };
             assert!(
                 is == should,
                 "seed {seed}, step {step}, {workers} workers\n{}\nis\n{}\nshould be\n{}",

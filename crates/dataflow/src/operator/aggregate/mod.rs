@@ -2,30 +2,39 @@
 //!
 //! An aggregate function that is a function of sums over the rows is maintained by adding `diff * value` to the sums:
 //! count, sum and avg need nothing else, and the rows are not kept. A minimum or a maximum is no sum; it needs the
-//! multiset of the group's values, in order. An aggregate over DISTINCT values is a sum again, over the values whose
-//! count in that multiset is above zero: a value that appears adds its term once, one that goes takes it back.
+//! multiset of the group's values, in order, and so do a list and a text. An aggregate over DISTINCT values is a sum
+//! again, over the values whose count in that multiset is above zero: a value that appears adds its term once, one that
+//! goes takes it back. A variance is a function of the sums of the values and of their squares.
 //!
 //! While changes come, only sums and multisets move. At the step's end each touched group is computed once and compared
 //! with the row that was shown for it: −old +new, or nothing when they are equal. A group is there as long as it has
-//! rows; without group columns there is always one group, also over no rows, and the first step shows it.
+//! rows; without group columns there is always one group, also over no rows, and the first step shows it. A group with a
+//! result that does not fit its type is not shown as long as that is so; faults say which.
 
+mod formula;
+mod lists;
 mod total;
 mod values;
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Int64Array, UInt32Array};
+use arrow::array::{Array, ArrayRef, UInt32Array};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::error::ArrowError;
 use change::ChangeBatch;
 use plan::ir::{AggregateCall, AggregateFunction};
 
-use self::total::{Total, TotalKind};
+pub(super) use self::formula::{Computed, Formula};
+use self::lists::Lists;
+pub(super) use self::lists::lists;
+pub(super) use self::total::{Term, Terms, Total, TotalKind};
 use self::values::Values;
-use super::{BuildError, EMIT_ROWS, Out};
+use super::{BuildError, EMIT_ROWS, Fault, Out};
 use crate::arrangement::{Codec, Floats, Keys, Nulls, Slots, StateSize, Totals};
-use crate::columns::{as_booleans, changes as batch_of, nullable, pick, take_rows};
+use crate::columns::{as_booleans, batch, changes as batch_of, nullable, pick, take_rows};
 use crate::error::OperatorError;
+use crate::faulty::rows_as_json;
 
 /// The word with how many rows a group has.
 const ROWS: usize = 0;
@@ -45,6 +54,8 @@ pub(crate) struct Aggregate {
     codec: Codec,
     /// The results that each group was last shown with.
     shown: Slots,
+    /// The calls that each group has faults for, as their numbers.
+    faulty: Slots,
     touched: Vec<u32>,
     numbers: Vec<u32>,
 }
@@ -56,6 +67,7 @@ struct Argument {
     totals: Vec<Total>,
     distinct_totals: Vec<Total>,
     values: Option<Values>,
+    lists: Vec<Lists>,
 }
 
 /// How a call's result is found.
@@ -66,11 +78,18 @@ struct Call {
 
 /// Where a call's result lies.
 enum Found {
-    Count(Total),
-    Sum(Total),
-    Average(Total),
+    Computed(Formula, Vec<Total>),
     Least(usize),
     Greatest(usize),
+    /// A list of an argument.
+    List(usize, usize),
+}
+
+/// The results of groups.
+struct Results {
+    columns: Vec<ArrayRef>,
+    /// For each group that has a result which does not fit, the numbers of those calls; else nothing.
+    faults: Vec<Vec<u8>>,
 }
 
 impl Aggregate {
@@ -94,6 +113,7 @@ impl Aggregate {
             totals: Totals::new(width),
             codec: Codec::new(calls.iter().map(|call| &call.output), Floats::Kept)?,
             shown: Slots::default(),
+            faulty: Slots::default(),
             touched: Vec::new(),
             numbers: Vec::new(),
         };
@@ -114,23 +134,31 @@ impl Aggregate {
         for argument in &mut self.arguments {
             let column = argument.column.map(|column| &columns[column]);
             let filter = argument.filter.map(|filter| &columns[filter]);
-            let weights = weights(changes.diffs(), column, filter);
+            let counted = weights(changes.diffs(), column, filter);
+            for list in &mut argument.lists {
+                let all = if list.has_nulls() { None } else { column };
+                let elements = weights(changes.diffs(), all, filter);
+                list.add(&self.numbers, columns, &elements)?;
+            }
+            let is_summed = !(argument.totals.is_empty() && argument.distinct_totals.is_empty());
+            let terms = column.filter(|_| is_summed).map(Terms::of).transpose()?;
+            let terms = terms.unwrap_or(Terms::Nothing);
             for total in &argument.totals {
-                total.add(&mut self.totals, &self.numbers, column, &weights)?;
+                total.add(&mut self.totals, &self.numbers, &terms, &counted);
             }
             let (Some(values), Some(column)) = (&mut argument.values, column) else {
                 continue;
             };
-            let appeared = values.add(&self.numbers, column, &weights)?;
+            let appeared = values.add(&self.numbers, column, &counted)?;
             for total in &argument.distinct_totals {
-                total.add(&mut self.totals, &self.numbers, Some(column), &appeared)?;
+                total.add(&mut self.totals, &self.numbers, &terms, &appeared);
             }
         }
         Ok(())
     }
 
     /// Finds the rows' groups, counts the rows, and notes that the groups were touched.
-    fn touch(&mut self, key: &[ArrayRef], diffs: &[i64]) -> Result<(), arrow::error::ArrowError> {
+    fn touch(&mut self, key: &[ArrayRef], diffs: &[i64]) -> Result<(), ArrowError> {
         self.keys.resolve(key, diffs.len(), &mut self.numbers)?;
         self.totals.reserve(self.keys.upper());
         for (&group, &diff) in self.numbers.iter().zip(diffs) {
@@ -149,20 +177,23 @@ impl Aggregate {
         for groups in touched.chunks(EMIT_ROWS) {
             let (live, dead): (Vec<u32>, Vec<u32>) =
                 groups.iter().copied().partition(|&group| self.is_live(group));
-            let results = self.results(&live)?;
-            let encoded = self.codec.encode(&results)?;
+            let Results { columns, faults } = self.results(&live)?;
+            let encoded = self.codec.encode(&columns)?;
+            self.emit_faults(&dead, &[], out)?;
+            self.emit_faults(&live, &faults, out)?;
             let mut gone = dead;
             gone.retain(|&group| self.shown.get(group).is_some());
             let mut come = Vec::new();
             for (at, &group) in live.iter().enumerate() {
                 let shown = self.shown.get(group);
-                if shown != Some(encoded.row(at)) {
+                let is_faulty = !faults[at].is_empty();
+                if is_faulty || shown != Some(encoded.row(at)) {
                     gone.extend(shown.map(|_| group));
-                    come.push(crate::arrangement::number(at));
+                    come.extend((!is_faulty).then(|| crate::arrangement::number(at)));
                 }
             }
             self.emit_gone(&gone, out)?;
-            self.emit_come(&live, &results, come.clone().into(), out)?;
+            self.emit_come(&live, &columns, come.clone().into(), out)?;
             for group in gone {
                 self.shown.remove(group);
             }
@@ -206,6 +237,47 @@ impl Aggregate {
         Ok(())
     }
 
+    /// Emits the difference between the faults that groups have and those that they had.
+    fn emit_faults(
+        &mut self,
+        groups: &[u32],
+        faults: &[Vec<u8>],
+        out: &mut Out,
+    ) -> Result<(), ArrowError> {
+        for (at, &group) in groups.iter().enumerate() {
+            let new: &[u8] = faults.get(at).map_or(&[], |faults| faults);
+            let old: &[u8] = self.faulty.get(group).unwrap_or(&[]);
+            if new == old {
+                continue;
+            }
+            let fields = &self.schema.fields()[..self.group.len()];
+            let schema = Arc::new(Schema::new(fields.to_vec()));
+            let key = batch(&schema, self.keys.columns(&[group])?, 1)?;
+            let row = rows_as_json(&key)?.pop().unwrap_or_default();
+            let fault = |call: usize, diff: i64| Fault {
+                expression: self.schema.field(self.group.len() + call).name().clone(),
+                row: row.clone(),
+                message: format!("the value does not fit {}", self.calls[call].output),
+                diff,
+            };
+            let calls = |faults: &[u8]| -> Vec<[u8; 2]> {
+                faults.chunks_exact(2).map(|call| [call[0], call[1]]).collect()
+            };
+            let only = |these: &[u8], others: &[u8]| -> Vec<usize> {
+                let others = calls(others);
+                let these = calls(these).into_iter().filter(|call| !others.contains(call));
+                these.map(|call| usize::from(u16::from_be_bytes(call))).collect()
+            };
+            out.faults.extend(only(old, new).into_iter().map(|call| fault(call, -1)));
+            out.faults.extend(only(new, old).into_iter().map(|call| fault(call, 1)));
+            match new {
+                [] => self.faulty.remove(group),
+                new => self.faulty.set(group, new),
+            }
+        }
+        Ok(())
+    }
+
     /// Ends the step for groups: forgets those without rows.
     fn release(&mut self, groups: &[u32]) {
         for &group in groups {
@@ -219,31 +291,29 @@ impl Aggregate {
     }
 
     /// Computes the calls' results, one row for each group.
-    fn results(&self, groups: &[u32]) -> Result<Vec<ArrayRef>, OperatorError> {
+    fn results(&self, groups: &[u32]) -> Result<Results, OperatorError> {
         let mut columns = Vec::with_capacity(self.calls.len());
-        for (at, call) in self.calls.iter().enumerate() {
-            let overflow = || OperatorError::Overflow {
-                column: self.schema.field(self.group.len() + at).name().clone(),
-                data_type: call.output.clone(),
+        let mut faults = vec![Vec::new(); groups.len()];
+        for (number, call) in (0_u16..).zip(&self.calls) {
+            let Computed { column, overflows } = match &call.result {
+                Found::Computed(formula, totals) => {
+                    formula.compute((totals, &self.totals), groups, &call.output)
+                }
+                Found::Least(argument) => Computed::all(self.values(*argument).least(groups)?),
+                Found::Greatest(argument) => {
+                    Computed::all(self.values(*argument).greatest(groups)?)
+                }
+                Found::List(argument, list) => {
+                    self.arguments[*argument].lists[*list].results(groups, &call.output)?
+                }
             };
-            let column: ArrayRef = match &call.result {
-                Found::Count(total) => {
-                    let counts = groups.iter().map(|&group| total.count(&self.totals, group));
-                    Arc::new(Int64Array::from_iter_values(counts))
-                }
-                Found::Sum(total) => {
-                    total.sums(&self.totals, groups, &call.output).ok_or_else(overflow)?
-                }
-                Found::Average(total) => {
-                    total.averages(&self.totals, groups, &call.output).ok_or_else(overflow)?
-                }
-                Found::Least(argument) => self.values(*argument).least(groups)?,
-                Found::Greatest(argument) => self.values(*argument).greatest(groups)?,
-            };
+            for at in overflows {
+                faults[at as usize].extend(number.to_be_bytes());
+            }
             let is_typed = column.data_type() == &call.output;
             columns.push(if is_typed { column } else { cast(&column, &call.output)? });
         }
-        Ok(columns)
+        Ok(Results { columns, faults })
     }
 
     fn values(&self, argument: usize) -> &Values {
@@ -253,7 +323,9 @@ impl Aggregate {
     pub(super) fn size(&self) -> StateSize {
         let values = self.arguments.iter().filter_map(|argument| argument.values.as_ref());
         let values = values.fold(StateSize::default(), |sum, values| sum + values.size());
-        let bytes = self.totals.size().bytes + self.shown.size().bytes;
+        let lists = self.arguments.iter().flat_map(|argument| &argument.lists);
+        let values = lists.fold(values, |sum, list| sum + list.size());
+        let bytes = self.totals.size().bytes + self.shown.size().bytes + self.faulty.size().bytes;
         self.keys.size() + values + StateSize { rows: 0, bytes }
     }
 }
@@ -284,30 +356,19 @@ struct Builder<'a> {
 impl Builder<'_> {
     fn add(&mut self, call: &AggregateCall) -> Result<Call, BuildError> {
         let argument = self.argument(call.argument, call.filter);
-        let kind = || self.kind(call);
-        let result = match call.function {
-            AggregateFunction::Count => {
-                Found::Count(self.total(argument, call, TotalKind::Count)?)
+        let result = match (call.function, Formula::of(call.function)) {
+            (_, Some(formula)) => {
+                let kinds = self.kinds(call, formula)?.into_iter();
+                let totals = kinds.map(|kind| self.total(argument, call, kind));
+                Found::Computed(formula, totals.collect::<Result<_, _>>()?)
             }
-            AggregateFunction::Sum => {
-                let kind = kind()?;
-                Found::Sum(self.total(argument, call, kind)?)
-            }
-            AggregateFunction::Avg => {
-                let kind = kind()?;
-                Found::Average(self.total(argument, call, kind)?)
-            }
-            AggregateFunction::Min => Found::Least(self.keep_values(argument, call)?),
-            AggregateFunction::Max => Found::Greatest(self.keep_values(argument, call)?),
-            AggregateFunction::BoolAnd
-            | AggregateFunction::BoolOr
-            | AggregateFunction::VariancePopulation
-            | AggregateFunction::VarianceSample
-            | AggregateFunction::DeviationPopulation
-            | AggregateFunction::DeviationSample
-            | AggregateFunction::StringAgg
-            | AggregateFunction::ArrayAgg => {
-                return Err(BuildError::Unsupported(format!("{:?}", call.function)));
+            (AggregateFunction::Min, None) => Found::Least(self.keep_values(argument, call)?),
+            (AggregateFunction::Max, None) => Found::Greatest(self.keep_values(argument, call)?),
+            (_, None) => {
+                let lists = Lists::new(self.input, argument_of(call)?, call)?;
+                let all = &mut self.arguments[argument].lists;
+                all.push(lists);
+                Found::List(argument, all.len() - 1)
             }
         };
         Ok(Call { output: call.output.clone(), result })
@@ -317,15 +378,22 @@ impl Builder<'_> {
         let known = |argument: &Argument| argument.column == column && argument.filter == filter;
         self.arguments.iter().position(known).unwrap_or_else(|| {
             let (totals, distinct_totals) = (Vec::new(), Vec::new());
-            self.arguments.push(Argument { column, filter, totals, distinct_totals, values: None });
+            let (values, lists) = (None, Vec::new());
+            self.arguments.push(Argument {
+                column,
+                filter,
+                totals,
+                distinct_totals,
+                values,
+                lists,
+            });
             self.arguments.len() - 1
         })
     }
 
-    fn kind(&self, call: &AggregateCall) -> Result<TotalKind, BuildError> {
+    fn kinds(&self, call: &AggregateCall, formula: Formula) -> Result<Vec<TotalKind>, BuildError> {
         let column = call.argument.map(|column| self.input.field(column).data_type());
-        let kind = column.and_then(|input| TotalKind::of(call.function, input, &call.output));
-        kind.ok_or_else(|| {
+        formula.kinds(column, &call.output).ok_or_else(|| {
             let input = column.map_or("nothing".to_owned(), ToString::to_string);
             BuildError::Unsupported(format!("{:?} of {input} as {}", call.function, call.output))
         })
@@ -353,13 +421,16 @@ impl Builder<'_> {
     }
 
     fn keep_values(&mut self, argument: usize, call: &AggregateCall) -> Result<usize, BuildError> {
-        let column = call.argument.ok_or_else(|| {
-            BuildError::Unsupported(format!("{:?} without an argument", call.function))
-        })?;
+        let column = argument_of(call)?;
         let values = &mut self.arguments[argument].values;
         if values.is_none() {
             *values = Some(Values::new(self.input.field(column).data_type())?);
         }
         Ok(argument)
     }
+}
+
+fn argument_of(call: &AggregateCall) -> Result<usize, BuildError> {
+    call.argument
+        .ok_or_else(|| BuildError::Unsupported(format!("{:?} without an argument", call.function)))
 }
