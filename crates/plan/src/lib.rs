@@ -10,6 +10,7 @@
 mod catalog;
 pub mod codes;
 mod convert;
+mod decorrelate;
 mod explain;
 mod floats;
 mod format;
@@ -19,7 +20,9 @@ mod keys;
 mod lex;
 mod limits;
 mod logical;
+mod lower;
 mod name;
+mod nodes;
 pub mod oracle;
 mod pipe;
 mod planner;
