@@ -27,6 +27,7 @@ pub mod oracle;
 mod pipe;
 mod planner;
 mod problem;
+mod ranks;
 mod resolve;
 mod scope;
 mod script;

@@ -1,12 +1,18 @@
-//! What DataFusion plans for INTERSECT, EXCEPT, DISTINCT ON and UNNEST becomes what these mean.
+//! What DataFusion plans for INTERSECT, EXCEPT, DISTINCT ON, UNNEST and grouping sets becomes what these mean.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "the planner's enums grow with DataFusion")]
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::arrow::datatypes::FieldRef;
+use datafusion::common::tree_node::Transformed;
+use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::Result as PlanResult;
-use datafusion::logical_expr::{Distinct, DistinctOn, LogicalPlan, Projection, Union, Unnest};
+use datafusion::functions_aggregate::expr_fn::count;
+use datafusion::logical_expr::{
+    Aggregate, Distinct, DistinctOn, Expr, GroupingSet, LogicalPlan, Projection, Union, Unnest, lit,
+};
 
 use crate::ir::SetOperation;
 use crate::nodes::Own;
@@ -45,8 +51,80 @@ fn lowered(plan: LogicalPlan) -> PlanResult<Transformed<LogicalPlan>> {
             unnest.options = unnest.options.with_preserve_nulls(false);
             Ok(Transformed::yes(LogicalPlan::Unnest(Unnest { ..unnest })))
         }
+        LogicalPlan::Aggregate(aggregate) => match sets_of(&aggregate) {
+            Some(sets) => Ok(Transformed::yes(grouped_by_each(&aggregate, &sets)?)),
+            None => Ok(Transformed::no(LogicalPlan::Aggregate(aggregate))),
+        },
         other => Ok(Transformed::no(other)),
     }
+}
+
+/// The sets of expressions that an aggregate groups by one after the other.
+fn sets_of(aggregate: &Aggregate) -> Option<Vec<Vec<Expr>>> {
+    let [Expr::GroupingSet(sets)] = aggregate.group_expr.as_slice() else { return None };
+    Some(match sets {
+        GroupingSet::GroupingSets(sets) => sets.clone(),
+        GroupingSet::Rollup(all) => (0..=all.len()).rev().map(|n| all[..n].to_vec()).collect(),
+        GroupingSet::Cube(all) => {
+            let chosen = |mask: usize| {
+                let kept = all.iter().enumerate().filter(move |(at, _)| mask & (1 << at) == 0);
+                kept.map(|(_, expr)| expr.clone()).collect()
+            };
+            (0..1 << all.len()).map(chosen).collect()
+        }
+    })
+}
+
+/// Grouping sets: the rows of an aggregate by each set, with NULLs for the columns that it lacks.
+///
+/// DataFusion gives no row for the empty set over no rows; here it is an aggregate without groups, which has one.
+fn grouped_by_each(aggregate: &Aggregate, sets: &[Vec<Expr>]) -> PlanResult<LogicalPlan> {
+    let [Expr::GroupingSet(grouping)] = aggregate.group_expr.as_slice() else {
+        return Ok(LogicalPlan::Aggregate(aggregate.clone()));
+    };
+    let all: Vec<Expr> = grouping.distinct_expr().into_iter().cloned().collect();
+    let fields = aggregate.schema.fields();
+    let (mut inputs, mut before) = (Vec::new(), Vec::new());
+    for set in sets {
+        let lacks = all.iter().map(|expr| u64::from(!set.contains(expr)));
+        let mask = lacks.fold(0, |mask, lack| mask << 1 | lack);
+        let ordinal = before.iter().filter(|other| **other == mask).count() as u64;
+        before.push(mask);
+        let id = ScalarValue::UInt64(Some(ordinal << all.len() | mask));
+        let mut calls = aggregate.aggr_expr.clone();
+        if calls.is_empty() && set.is_empty() {
+            calls.push(count(lit(1_i64)));
+        }
+        let grouped = Aggregate::try_new(Arc::clone(&aggregate.input), set.clone(), calls)?;
+        let columns = grouped.schema.columns();
+        let mut row = Vec::new();
+        for (expr, field) in all.iter().zip(fields) {
+            row.push(match set.iter().position(|grouped| grouped == expr) {
+                Some(at) => Expr::Column(columns[at].clone()),
+                None => Expr::Literal(ScalarValue::try_from(field.data_type())?, None),
+            });
+        }
+        row.push(Expr::Literal(id.cast_to(fields[all.len()].data_type())?, None));
+        let results = columns.into_iter().skip(set.len()).take(aggregate.aggr_expr.len());
+        row.extend(results.map(Expr::Column));
+        let named = row.into_iter().enumerate();
+        let named = named.map(|(at, value)| value.alias(format!("\0set{at}")));
+        let grouped = Arc::new(LogicalPlan::Aggregate(grouped));
+        let projection = Projection::try_new(named.collect(), grouped)?;
+        inputs.push(Arc::new(LogicalPlan::Projection(projection)));
+    }
+    let place = |(at, field): (usize, &FieldRef)| {
+        let field = field.as_ref().clone().with_name(format!("\0set{at}")).with_nullable(true);
+        (None, Arc::new(field))
+    };
+    let united: Vec<_> = fields.iter().enumerate().map(place).collect();
+    let united = Arc::new(DFSchema::new_with_metadata(united, BTreeMap::new().into_iter().collect())?);
+    let columns = united.columns().into_iter().zip(aggregate.schema.columns());
+    let columns = columns
+        .map(|(from, to)| Expr::Column(from).alias_qualified(to.relation.clone(), to.name.clone()));
+    let columns: Vec<Expr> = columns.collect();
+    let union = LogicalPlan::Union(Union { inputs, schema: united });
+    Ok(LogicalPlan::Projection(Projection::try_new(columns, Arc::new(union))?))
 }
 
 /// DISTINCT ON: the first row of each partition.

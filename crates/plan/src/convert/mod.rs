@@ -32,7 +32,7 @@ use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 
 use crate::codes::{self, Code};
 use crate::ir::{JoinKind, Node, OrderKey};
-use crate::keys;
+use crate::keys::{Key, keys};
 use crate::logical;
 use crate::nodes::{Own, OwnKind};
 use crate::problem::Problem;
@@ -185,8 +185,11 @@ impl Converter<'_> {
         let mut right = self.with_columns(&join.right, rights, "right")?.exact();
         let on = left.positions.iter().copied().zip(right.positions.iter().copied()).collect();
         let joined = left.schema.join(&right.schema)?;
-        let filter =
-            join.filter.as_ref().map(|filter| self.physical(filter, &joined)).transpose()?;
+        let is_true = |filter: &&Expr| {
+            matches!(filter, Expr::Literal(ScalarValue::Boolean(Some(true)), _))
+        };
+        let filter = join.filter.as_ref().filter(|filter| !is_true(filter));
+        let filter = filter.map(|filter| self.physical(filter, &joined)).transpose()?;
         let left_width = left.schema.fields().len();
         let shows_right = !matches!(kind, JoinKind::Semi | JoinKind::Anti);
         let mut kept: Vec<usize> = (0..left.width).collect();
@@ -267,8 +270,8 @@ impl Converter<'_> {
                 let mut wide = self.with_columns(input, key.clone(), "key")?;
                 let key: Vec<usize> = wide.positions.clone();
                 let node = wide.take();
-                let is_known = |known: &keys::Key| known.iter().all(|column| key.contains(column));
-                Ok(match keys::keys(&node).iter().any(is_known) {
+                let is_known = |known: &Key| known.iter().all(|column| key.contains(column));
+                Ok(match keys(&node).iter().any(is_known) {
                     true => node,
                     false => Node::Single { input: Box::new(node), key },
                 })

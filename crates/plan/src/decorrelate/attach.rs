@@ -504,9 +504,16 @@ fn joined(
     left: &LogicalPlan,
     right: LogicalPlan,
     kind: JoinType,
-    conditions: Vec<Expr>,
+    mut conditions: Vec<Expr>,
 ) -> PlanResult<LogicalPlan> {
-    LogicalPlanBuilder::from(left.clone()).join_on(right, kind, conditions)?.build()
+    let left = LogicalPlanBuilder::from(left.clone());
+    if conditions.is_empty() && kind == JoinType::Inner {
+        return left.cross_join(right)?.build();
+    }
+    if conditions.is_empty() {
+        conditions.push(lit(true));
+    }
+    left.join_on(right, kind, conditions)?.build()
 }
 
 /// Makes those outer columns plain columns that the outer plan has.

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use datafusion::arrow::datatypes::FieldRef;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, ScalarValue};
 use datafusion::error::Result as PlanResult;
@@ -297,7 +298,7 @@ fn key(condition: &Expr, outer: &DFSchema) -> Option<(Expr, Expr)> {
 /// The row of an aggregate without groups over no rows: counts are 0, all else is NULL.
 fn empty_row(aggregate: &Aggregate) -> PlanResult<Vec<Expr>> {
     let fields = aggregate.schema.fields();
-    let value = |(call, field): (&Expr, &Arc<datafusion::arrow::datatypes::Field>)| {
+    let value = |(call, field): (&Expr, &FieldRef)| {
         if super::push::is_count(call) {
             return Ok(lit(0_i64));
         }

@@ -406,3 +406,88 @@ fn everyday_queries_are_planned() {
     }
     assert_eq!(problems, "");
 }
+
+/// Shows the plans of many queries.
+fn check_plans(queries: &[&str], expect: &expect_test::Expect) {
+    let shown = queries
+        .iter()
+        .map(|query| format!("{query}\n{}\n", only_plan(&format!("create view v as {query}"))));
+    expect.assert_eq(&shown.collect::<String>());
+}
+
+#[test]
+fn subqueries_become_joins() {
+    check_plans(
+        &[
+            "select id from customers c where exists (select 1 from orders o where o.customer_id = c.id)",
+            "select id from customers c where not exists (select 1 from orders o where o.customer_id = c.id and o.total > 5)",
+            "select id from customers where id in (select id from audit.entries)",
+            "select id from customers where name not in (select what from audit.entries)",
+            "select id, (select count(*) from orders o where o.customer_id = c.id) as n from customers c",
+            "select id from orders where total > (select avg(total) from orders)",
+            "select id, (select status from orders o where o.id = c.id) as s from customers c",
+            "select id, (select status from orders o where o.customer_id = c.id) as s from customers c",
+            "select c.id, t.total from customers c cross join lateral (select total from orders o where o.customer_id = c.id order by placed_at limit 2) t",
+            "select c.id, exists (select 1 from orders o where o.total > c.id) as e from customers c",
+        ],
+        &expect![[r#""#]],
+    );
+}
+
+#[test]
+fn joins_of_every_kind_keep_what_is_known() {
+    check(
+        "create view a as select c.id, o.status from orders o right join customers c on o.id = c.id;
+         create view b as select o.id, c.name from orders o full join customers c on o.id = c.id;
+         create view c as select o.id, c.id as cid from orders o join customers c on o.id > c.id;
+         create view d as select o.id from orders o join audit.entries e on o.status is not distinct from e.what;
+         create view e as select id, name from orders o right join customers c using (id)",
+        &expect![[r#""#]],
+    );
+}
+
+#[test]
+fn sets_values_and_first_rows_have_their_nodes() {
+    check_plans(
+        &[
+            "select id from orders intersect select id from customers",
+            "select customer_id from orders except all select id from customers",
+            "select status from orders union select name from customers",
+            "select t.n, count(*) as c from (values (1, 'a'), (2, null)) as t(n, s) group by t.n",
+            "select 1 as one",
+            "select distinct on (customer_id) customer_id, id from orders order by customer_id, total desc",
+            "select region, count(*) as n, grouping(region) as g from customers group by rollup (region)",
+            "select id, g from orders, generate_series(1, orders.customer_id) as g",
+            "select id, unnest([status, 'x']) as s from orders",
+            "select g from generate_series(1, 3) as g",
+        ],
+        &expect![[r#""#]],
+    );
+}
+
+#[test]
+fn windows_and_the_first_of_each_partition() {
+    check_plans(
+        &[
+            "select id, row_number() over (partition by customer_id order by total desc) as n from orders",
+            "select id from (select id, row_number() over (partition by customer_id order by total desc) as n from orders) t where n <= 3",
+            "select id from (select id, rank() over (partition by customer_id order by total desc) as n from orders) t where n <= 3",
+            "select id, sum(total) over w as s, lag(total, 2, 0.5) over w as l from orders window w as (partition by status order by id rows between 2 preceding and 1 following)",
+            "select id, avg(total) filter (where status = 'paid') over (order by placed_at range between interval '1 day' preceding and current row) as a, count(*) over () as c from orders",
+            "select id, last_value(status) over (order by id groups between 1 preceding and unbounded following) as l, ntile(4) over (order by id) as q from orders",
+        ],
+        &expect![[r#""#]],
+    );
+}
+
+#[test]
+fn aggregates_of_texts_lists_and_deviations() {
+    check_plans(
+        &[
+            "select string_agg(name, ', ' order by id desc) as names, array_agg(distinct region) as regions from customers",
+            "select bool_or(total > 5) as some, every(total > 5) as all_of, stddev(total) as s, var_pop(quantity) as v from orders, items",
+            "select sum(distinct total) filter (where status = 'paid') as s, avg(distinct quantity) as a from orders, items",
+        ],
+        &expect![[r#""#]],
+    );
+}
