@@ -11,7 +11,7 @@ use datafusion::optimizer::Analyzer;
 use datafusion::sql::planner::ParserOptions;
 
 use crate::floats::FloatsBeforeDecimals;
-use crate::ranks::SignedPlaces;
+use crate::results::PostgresTypes;
 
 /// PostgreSQL's names of functions that DataFusion calls otherwise.
 const ALIASES: [(&str, &str); 2] = [("ceil", "ceiling"), ("signum", "sign")];
@@ -84,7 +84,7 @@ pub(crate) fn session_state() -> SessionState {
     set_dialect(config.options_mut());
     let mut rules = Analyzer::new().rules;
     rules.insert(0, Arc::new(FloatsBeforeDecimals));
-    rules.insert(0, Arc::new(SignedPlaces));
+    rules.insert(0, Arc::new(PostgresTypes));
     let builder = SessionStateBuilder::new().with_config(config).with_default_features();
     let mut state = builder.with_analyzer_rules(rules).build();
     for (name, alias) in ALIASES {

@@ -156,7 +156,9 @@ fn clean(message: &str) -> String {
 
 fn code_of(message: &str) -> Code {
     let contains = |parts: &[&str]| parts.iter().any(|part| message.contains(part));
-    if contains(&["GROUP BY", "group by", "aggregate"]) {
+    if contains(&["cannot be maintained"]) {
+        codes::SUBQUERY
+    } else if contains(&["GROUP BY", "group by", "aggregate"]) {
         codes::GROUP
     } else if contains(&[
         "oerce",

@@ -245,11 +245,14 @@ impl Converter<'_> {
         order: &[SortExpr],
         bounds: (usize, Option<usize>),
     ) -> Result<Node, Refusal> {
+        // What tells partitions apart is the same for all rows of one.
+        let order: Vec<SortExpr> =
+            order.iter().filter(|key| !partition.contains(&key.expr)).cloned().collect();
         let keys = order.iter().map(|key| key.expr.clone());
         let keys = partition.iter().cloned().chain(keys).collect();
         let mut wide = self.with_columns(input, keys, "order")?;
         let (partition, places) = wide.positions.split_at(partition.len());
-        let (partition, order) = (partition.to_vec(), order_keys(order, places));
+        let (partition, order) = (partition.to_vec(), order_keys(&order, places));
         let (widened, kept) = (wide.is_widened(), (0..wide.width).collect::<Vec<_>>());
         let (offset, limit) = bounds;
         let node = Node::TopK { input: Box::new(wide.take()), partition, order, offset, limit };
@@ -337,6 +340,16 @@ impl Converter<'_> {
         match filter.input.as_ref() {
             LogicalPlan::Window(over) => {
                 self.window(over, window::first_rows(&filter.predicate, over))
+            }
+            LogicalPlan::Projection(projection)
+                if projection.expr.iter().all(|expr| matches!(expr, Expr::Column(_))) =>
+            {
+                let LogicalPlan::Window(over) = projection.input.as_ref() else {
+                    return self.node(&filter.input);
+                };
+                let node = self.window(over, window::first_rows(&filter.predicate, over))?;
+                let expressions = self.all_physical(&projection.expr, &over.schema)?;
+                Ok(project(node, expressions, &nullable(&projection.schema)))
             }
             other => self.node(other),
         }

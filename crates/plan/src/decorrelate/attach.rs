@@ -12,11 +12,13 @@ use datafusion::logical_expr::{
     Expr, ExprSchemable, Join, LogicalPlan, LogicalPlanBuilder, Subquery, lit, not, when,
 };
 
+use super::pull::Pulled;
 use super::push::Domain;
 use super::{
     Decorrelator, has_subquery, narrowed, not_distinct, outer_in, renamed, with_outer,
 };
 use crate::nodes::{Own, OwnKind};
+use crate::tables::PlannedTable;
 
 /// What the attached side of a join may be like.
 #[derive(Clone, Copy)]
@@ -25,7 +27,7 @@ pub(super) struct Wants {
     residual: bool,
     /// Whether a row that is there for no rows may be missing, and be said by `empty`.
     empty: bool,
-    /// Whether it may have rows for values that no outer row has.
+    /// Whether it may have several rows for values that no outer row has.
     surplus: bool,
 }
 
@@ -40,6 +42,8 @@ struct Side {
     conditions: Vec<Expr>,
     /// The values of the columns where no row is there.
     empty: Option<Vec<Expr>>,
+    /// Whether the keys are known to tell its rows apart.
+    unique: bool,
 }
 
 impl Side {
@@ -72,7 +76,7 @@ impl Side {
         let conditions = self.conditions.iter().map(moved).collect::<PlanResult<_>>()?;
         let columns = self.columns.iter().map(to).collect();
         let keys = self.keys.iter().map(to).collect();
-        Ok((Self { plan, columns, keys, conditions, empty: None }, extra))
+        Ok((Self { plan, columns, keys, conditions, empty: None, unique: false }, extra))
     }
 }
 
@@ -103,6 +107,49 @@ fn at_most_one(plan: &LogicalPlan) -> bool {
             Some(OwnKind::Top { partition, limit: Some(0 | 1), .. }) => partition.is_empty(),
             _ => false,
         },
+        _ => false,
+    }
+}
+
+/// Whether the keys that were pulled out of a plan contain the key of the table that it reads.
+fn is_unique(pulled: &Pulled) -> bool {
+    let column = |(_, inner): &(Expr, Expr)| match inner {
+        Expr::Column(column) => Some(column.clone()),
+        _ => None,
+    };
+    unique_by(&pulled.plan, &pulled.keys.iter().filter_map(column).collect::<Vec<_>>())
+}
+
+fn unique_by(plan: &LogicalPlan, columns: &[Column]) -> bool {
+    let moved = |from: &[Column], to: &[Column]| -> Vec<Column> {
+        let at = |column: &Column| from.iter().position(|known| known == column);
+        columns.iter().filter_map(|column| to.get(at(column)?).cloned()).collect()
+    };
+    match plan {
+        LogicalPlan::TableScan(scan) => {
+            let planned = scan.source.downcast_ref::<PlannedTable>();
+            planned.and_then(|planned| planned.table.as_ref()).is_some_and(|table| {
+                let named = |key: &usize| {
+                    let name = table.columns().field(*key).name();
+                    columns.iter().any(|column| column.name == *name)
+                };
+                !table.key().is_empty() && table.key().iter().all(named)
+            })
+        }
+        LogicalPlan::Filter(filter) => unique_by(&filter.input, columns),
+        LogicalPlan::SubqueryAlias(alias) => {
+            let inner = moved(&alias.schema.columns(), &alias.input.schema().columns());
+            unique_by(&alias.input, &inner)
+        }
+        LogicalPlan::Projection(projection) => {
+            let from = projection.schema.columns().into_iter().zip(&projection.expr);
+            let inner = from.filter(|(column, _)| columns.contains(column));
+            let inner = inner.filter_map(|(_, expr)| match expr.clone().unalias() {
+                Expr::Column(column) => Some(column),
+                _ => None,
+            });
+            unique_by(&projection.input, &inner.collect::<Vec<_>>())
+        }
         _ => false,
     }
 }
@@ -141,11 +188,12 @@ impl Decorrelator {
         if named.is_empty() {
             return self.named_side(plan.clone(), 0, width, Vec::new());
         }
-        if wants.surplus
-            && let Some(pulled) = self.pull(plan, schema)?
+        if let Some(pulled) = self.pull(plan, schema)?
             && (wants.residual || pulled.residual.is_empty())
             && (wants.empty || pulled.empty.is_none())
+            && (wants.surplus || is_unique(&pulled))
         {
+            let unique = is_unique(&pulled);
             let mut all: Vec<Expr> =
                 pulled.plan.schema().columns().into_iter().take(width).map(Expr::Column).collect();
             let (outers, inners): (Vec<_>, Vec<_>) = pulled.keys.into_iter().unzip();
@@ -192,6 +240,7 @@ impl Decorrelator {
                 side.conditions.push(condition.transform(moved)?.data);
             }
             side.empty = pulled.empty;
+            side.unique = unique;
             return Ok(side);
         }
         let outer_columns: Vec<Column> = named.into_iter().collect();
@@ -233,7 +282,7 @@ impl Decorrelator {
             0 => (columns[keys.len()..].to_vec(), columns[..keys.len()].to_vec()),
             _ => (columns[..width].to_vec(), columns[width..].to_vec()),
         };
-        Ok(Side { plan, columns, keys, conditions: Vec::new(), empty: None })
+        Ok(Side { plan, columns, keys, conditions: Vec::new(), empty: None, unique: false })
     }
 
     /// Replaces the subqueries in an expression by columns that are joined to the input.
@@ -411,7 +460,7 @@ impl Decorrelator {
         let one = at_most_one(&plan);
         let wants = Wants { residual: false, empty: true, surplus: one };
         let mut side = self.side(input, &plan, wants)?;
-        if !one {
+        if !one && !side.unique {
             let key = side.keys.iter().cloned().map(Expr::Column).collect();
             side.plan = Own::single(key, side.plan);
         }

@@ -63,41 +63,125 @@ fn what_cannot_be_maintained_is_refused_with_advice() {
     "#]],
     );
     check(
-        "create view a as select row_number() over (order by id) as n from orders",
+        "create view a as select row_number() as n, rank(id) from orders",
         &expect![[r#"
-            view a(n Int64)
-            └─ project CAST(row_number() ORDER BY [shop.orders.id ASC NULLS LAST] RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW AS Int64) as n
-               └─ window row_number() by id
-                  └─ table shop.orders (id) key (id)
+            SQL031: row_number needs to know which rows it looks at
+            1 | create view a as select row_number() as n, rank(id) from orders
+              |                         ^^^^^^^^^^ not supported
+              = help: write `row_number(…) over (partition by … order by …)`
+
+            SQL031: rank needs to know which rows it looks at
+            1 | create view a as select row_number() as n, rank(id) from orders
+              |                                            ^^^^ not supported
+              = help: write `rank(…) over (partition by … order by …)`
         "#]],
     );
     check(
-        "create view a as select o.id from orders o right join customers c on o.id = c.id",
+        "create view a as select id from orders where row_number() over (order by id) < 3",
         &expect![[r#"
-            view a(id Int64)
-            └─ project id
-               └─ right join on id = id
-                  ├─ table shop.orders (id) key (id)
-                  └─ table shop.customers (id) key (id)
+            SQL031: a window function cannot stand in `where`
+            1 | create view a as select id from orders where row_number() over (order by id) < 3
+              |                                              ^^^^^^^^^^ not supported
+              = help: filter behind it: `qualify …`, or `| where …` behind a stage `extend`
         "#]],
     );
     check(
-        "create view a as select id from orders where customer_id in (select id from customers)",
+        "create view a as select o.id from orders o semi join customers c on o.id = c.id",
         &expect![[r#"
-            view a(id Int64) key (id)
-            └─ project id
-               └─ semi join on #left0 = id
-                  ├─ project id, customer_id, CAST(customer_id AS Int64) as #left0
-                  │  └─ table shop.orders (id, customer_id) key (id)
-                  └─ table shop.customers (id) key (id)
+            SQL032: a join has no word `semi`
+            1 | create view a as select o.id from orders o semi join customers c on o.id = c.id
+              |                                                      ^^^^^^^^^^^ not supported
+              = help: write `where exists (select 1 from … where …)`
         "#]],
     );
     check(
-        "create view a as select string_agg(name, ',') as names from customers",
+        "create view a as select id from orders full join customers using (id)",
         &expect![[r#"
-            view a(names LargeUtf8)
-            └─ aggregate string_agg(name, ',')
-               └─ table shop.customers (name) key (id)
+            SQL032: a full join cannot have USING
+            1 | create view a as select id from orders full join customers using (id)
+              |                                                  ^^^^^^^^^ not supported
+              = help: write `on a.id = b.id`, and `coalesce(a.id, b.id)` for the column of both
+        "#]],
+    );
+    check(
+        "create view a as select id from orders o full join lateral (select c.name from customers c where c.id = o.id) t on true",
+        &expect![[r#"
+            SQL032: only an inner or a left join can have LATERAL on its right
+            1 | create view a as select id from orders o full join lateral (select c.name from customers c where c.id = o.id) t on true
+              |                                                             ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ not supported
+              = help: write `cross join lateral (…)` or `left join lateral (…) on true`
+        "#]],
+    );
+    check(
+        "create view a as select id from orders where customer_id in (select idd from customers where random() > 0.5 and o.x = 1)",
+        &expect![[r#"
+            SQL011: there is no column idd
+            1 | create view a as select id from orders where customer_id in (select idd from customers where random() > 0.5 and o.x = 1)
+              |                                                                     ^^^ not known
+              = help: did you mean id?
+
+            SQL030: random() changes although no data does
+            1 | create view a as select id from orders where customer_id in (select idd from customers where random() > 0.5 and o.x = 1)
+              |                                                                                              ^^^^^^ not supported
+              = help: keep the moment in a column of the source, or filter when you read
+
+            SQL011: there is no table o in this query
+            1 | create view a as select id from orders where customer_id in (select idd from customers where random() > 0.5 and o.x = 1)
+              |                                                                                                                 ^^^ not read here
+              = help: the query reads: customers
+        "#]],
+    );
+    check(
+        "create view a as select o.id from orders o left join customers c on c.id = (select max(id) from orders)",
+        &expect![[r#"
+            SQL033: a subquery in the condition of an outer join cannot be maintained
+            1 | create view a as select o.id from orders o left join customers c on c.id = (select max(id) from orders)
+              |                                                 ^^^^ here
+        "#]],
+    );
+    check(
+        "create view a as select median(total) as m, string_agg(status, status) as s from orders",
+        &expect![[r#"
+            SQL034: the aggregate median cannot be maintained yet
+            1 | create view a as select median(total) as m, string_agg(status, status) as s from orders
+              |                         ^^^^^^ not supported
+              = help: there are count, sum, avg, min, max, bool_and, bool_or, stddev, variance, string_agg and array_agg
+        "#]],
+    );
+    check(
+        "create view a as select id from orders where unnest([1, 2]) = id",
+        &expect![[r#"
+            SQL035: unnest gives several rows, so it cannot stand in `where`
+            1 | create view a as select id from orders where unnest([1, 2]) = id
+              |                                              ^^^^^^ not supported
+              = help: put it behind `from` or into a select list
+        "#]],
+    );
+    check(
+        "create view a as select id from orders except select id, name from customers",
+        &expect![[r#"
+            SQL020: EXCEPT has 1 columns on the left and 2 on the right
+            1 | create view a as select id from orders except select id, name from customers
+              |                  ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ must be as many
+              = help: select the same columns on both sides
+        "#]],
+    );
+    check(
+        "create view a as select x from generate_searies(1, 2) as t(x), unnest(orders.tags) as u",
+        &expect![[r#"
+            SQL035: a query cannot read from this
+            1 | create view a as select x from generate_searies(1, 2) as t(x), unnest(orders.tags) as u
+              |                                ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ not supported
+              = help: there are `unnest(list)` and `generate_series(first, last, step)`
+        "#]],
+    );
+    check(
+        "create view a as select id, count(distinct status) over (order by id) as n from orders",
+        &expect![[r#"
+            SQL031: count(distinct …) over a window cannot be maintained yet
+            1 | create view a as select id, count(distinct status) over (order by id) as n from orders
+              |                  ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ here
+              = help: join with an aggregate `group by` the partition
         "#]],
     );
     check(
@@ -112,25 +196,6 @@ fn what_cannot_be_maintained_is_refused_with_advice() {
             1 | create view a as with recursive t as (select id from orders) select id from t
               |                                                                             ^ not known
               = help: there are: events.events, shop.audit.entries, shop.customers, shop.items, shop.orders
-        "#]],
-    );
-    check(
-        "create view a as select region, count(*) from customers group by rollup (region)",
-        &expect![[r#"
-            view a(region Utf8, count Int64)
-            └─ union all
-               ├─ aggregate count(*) group by region
-               │  └─ table shop.customers (region) key (id)
-               └─ project NULL as region, count(Int64(1)) as count
-                  └─ aggregate count(*)
-                     └─ table shop.customers (id) key (id)
-        "#]],
-    );
-    check(
-        "create view a as select 1 as one",
-        &expect![[r#"
-            view a(one Int64)
-            └─ constant 1 rows
         "#]],
     );
     check(
@@ -150,16 +215,6 @@ fn what_cannot_be_maintained_is_refused_with_advice() {
           |                                              ^^^^^ not supported
           = help: write a number such as `limit 10`
     "#]],
-    );
-    check(
-        "create view a as select id from orders intersect select id from customers",
-        &expect![[r#"
-            view a(id Int64) key (id)
-            └─ intersect
-               ├─ table shop.orders (id) key (id)
-               └─ project id
-                  └─ table shop.customers (id) key (id)
-        "#]],
     );
 }
 

@@ -280,21 +280,20 @@ async fn scalar_subqueries_have_one_row() {
             | 3 | 1 |
 
             select x, (select z from b where b.x = a.x) as z from a where x = 1
-            SQL040: the view v failed as a batch: Error during planning: ExprFunctionExt can only be used with Expr::AggregateFunction or Expr::WindowFunction
-            1 | create view v as select x, (select z from b where b.x = a.x) as z from a where x = 1
-              | ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ in this script
-
+            | x | z |
+            | 1 | u |
+            | 1 | u |
 
             select x, (select z from b where b.x = a.x) as z from a where x < 3
-            SQL040: the view v failed as a batch: Error during planning: ExprFunctionExt can only be used with Expr::AggregateFunction or Expr::WindowFunction
+            SQL040: the view v failed as a batch: Execution error: more than one row returned by a subquery used as an expression
             1 | create view v as select x, (select z from b where b.x = a.x) as z from a where x < 3
               | ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ in this script
 
 
             select x, (select z from b) as z from a
-            SQL040: join condition should not be empty
+            SQL040: the view v failed as a batch: Execution error: more than one row returned by a subquery used as an expression
             1 | create view v as select x, (select z from b) as z from a
-              |                  ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ here
+              | ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ in this script
 
 
             select x, (select z from b where b.x = a.x order by z desc limit 1) as z from a

@@ -1,7 +1,8 @@
-//! Window functions as PostgreSQL has them: places are `bigint`, and the stages of a pipe may use them.
+//! Results as PostgreSQL types them: places in a window are `bigint`, and `string_agg` is `text`. And the stages of a
+//! pipe may use window functions.
 //!
-//! DataFusion counts places in unsigned numbers, and plans the window functions of a pipe's stage as if they were
-//! functions of one row.
+//! DataFusion counts places in unsigned numbers, has a type for long text, and plans the window functions of a pipe's
+//! stage as if they were functions of one row.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "the planner's enums grow with DataFusion")]
 
@@ -15,37 +16,33 @@ use datafusion::error::Result as PlanResult;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::find_window_exprs;
 use datafusion::logical_expr::{
-    Expr, LogicalPlan, LogicalPlanBuilder, Projection, Window, cast,
+    Expr, LogicalPlan, LogicalPlanBuilder, Projection, cast,
 };
 use datafusion::optimizer::AnalyzerRule;
 
-/// Computes window functions below projections that have them, and casts places to signed numbers. It runs before types
-/// are coerced.
+/// Computes window functions below projections that have them, and casts results. It runs before types are coerced.
 #[derive(Debug)]
-pub(crate) struct SignedPlaces;
+pub(crate) struct PostgresTypes;
 
-impl AnalyzerRule for SignedPlaces {
+impl AnalyzerRule for PostgresTypes {
     fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> PlanResult<LogicalPlan> {
         Ok(plan.transform_up_with_subqueries(rewritten)?.data)
     }
 
     fn name(&self) -> &'static str {
-        "signed_places"
+        "postgres_types"
     }
 }
 
 fn rewritten(plan: LogicalPlan) -> PlanResult<Transformed<LogicalPlan>> {
     match plan {
         LogicalPlan::Window(window) => {
-            let unsigned = |at: usize| {
-                *window.schema.field(at).data_type() == DataType::UInt64
-                    && at >= window.input.schema().fields().len()
-            };
-            let width = window.schema.fields().len();
-            if !(0..width).any(unsigned) {
-                return Ok(Transformed::no(LogicalPlan::Window(window).recompute_schema()?));
-            }
-            Ok(Transformed::yes(signed(window)?))
+            let own = window.input.schema().fields().len();
+            recast(LogicalPlan::Window(window).recompute_schema()?, own)
+        }
+        LogicalPlan::Aggregate(aggregate) => {
+            let groups = aggregate.group_expr.len();
+            recast(LogicalPlan::Aggregate(aggregate).recompute_schema()?, groups)
         }
         LogicalPlan::Projection(projection)
             if !find_window_exprs(&projection.expr).is_empty() =>
@@ -56,21 +53,28 @@ fn rewritten(plan: LogicalPlan) -> PlanResult<Transformed<LogicalPlan>> {
     }
 }
 
-fn signed(window: Window) -> PlanResult<LogicalPlan> {
-    let own = window.input.schema().fields().len();
-    let columns = window.schema.columns().into_iter().enumerate();
-    let columns = columns.map(|(at, column)| {
-        match at >= own && *window.schema.field(at).data_type() == DataType::UInt64 {
-            true => {
-                let (table, name) = (column.relation.clone(), column.name.clone());
-                cast(Expr::Column(column), DataType::Int64).alias_qualified(table, name)
-            }
-            false => Expr::Column(column),
+/// Casts the results behind a node's own columns to PostgreSQL's types.
+fn recast(plan: LogicalPlan, own: usize) -> PlanResult<Transformed<LogicalPlan>> {
+    let wanted = |at: usize| match plan.schema().field(at).data_type() {
+        DataType::UInt64 if matches!(plan, LogicalPlan::Window(_)) => Some(DataType::Int64),
+        DataType::LargeUtf8 => Some(DataType::Utf8),
+        _ => None,
+    };
+    let columns = plan.schema().columns();
+    let all: Vec<_> = columns.into_iter().enumerate().collect();
+    if !all.iter().any(|(at, _)| *at >= own && wanted(*at).is_some()) {
+        return Ok(Transformed::no(plan));
+    }
+    let cast_to = |(at, column): (usize, Column)| match wanted(at).filter(|_| at >= own) {
+        Some(data_type) => {
+            let (table, name) = (column.relation.clone(), column.name.clone());
+            cast(Expr::Column(column), data_type).alias_qualified(table, name)
         }
-    });
-    let columns = columns.collect();
-    let projection = Projection::try_new(columns, Arc::new(LogicalPlan::Window(window)))?;
-    Ok(LogicalPlan::Projection(projection))
+        None => Expr::Column(column),
+    };
+    let columns = all.into_iter().map(cast_to).collect();
+    let projection = Projection::try_new(columns, Arc::new(plan))?;
+    Ok(Transformed::yes(LogicalPlan::Projection(projection)))
 }
 
 fn computed_below(projection: Projection) -> PlanResult<LogicalPlan> {
