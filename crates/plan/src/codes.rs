@@ -47,12 +47,14 @@ pub const GROUP: Code = code("SQL021", "A column is neither grouped by nor insid
 pub const VOLATILE: Code =
     code("SQL030", "The result would change although no data does, so it cannot be maintained.");
 /// A window function.
-pub const WINDOW: Code = code("SQL031", "A window function stands where none can, or in a form that cannot be maintained.");
+pub const WINDOW: Code = code(
+    "SQL031",
+    "A window function stands where none can, or in a form that cannot be maintained.",
+);
 /// A kind of join.
 pub const JOIN: Code = code("SQL032", "This kind of join cannot be maintained.");
 /// A subquery in an expression.
-pub const SUBQUERY: Code =
-    code("SQL033", "This subquery cannot be maintained.");
+pub const SUBQUERY: Code = code("SQL033", "This subquery cannot be maintained.");
 /// An aggregate function.
 pub const AGGREGATE: Code = code("SQL034", "This aggregate cannot be maintained.");
 /// Another clause.

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use datafusion::config::ConfigOptions;
-use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::context::{SessionConfig, SessionContext};
 use datafusion::execution::session_state::SessionState;
+use datafusion::execution::{FunctionRegistry, SessionStateBuilder};
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF, Volatility};
 use datafusion::optimizer::Analyzer;
 use datafusion::sql::planner::ParserOptions;
 
 use crate::floats::FloatsBeforeDecimals;
+use crate::json;
 use crate::results::PostgresTypes;
 
 /// PostgreSQL's names of functions that DataFusion calls otherwise.
@@ -90,15 +91,20 @@ pub(crate) fn session_state() -> SessionState {
     for (name, alias) in ALIASES {
         if let Some(function) = state.scalar_functions().get(name).cloned() {
             let aliased = Arc::new(ScalarUDF::clone(&function).with_aliases([alias]));
-            let registry: &mut dyn datafusion::execution::FunctionRegistry = &mut state;
+            let registry: &mut dyn FunctionRegistry = &mut state;
             // Without an own registry of functions, the session takes any; a refusal would only lose an alias.
             drop(registry.register_udf(aliased));
         }
     }
+    let registry: &mut dyn FunctionRegistry = &mut state;
+    for function in json::functions() {
+        drop(registry.register_udf(Arc::new(function)));
+    }
+    drop(registry.register_expr_planner(Arc::new(json::JsonOperators)));
     for (name, alias) in AGGREGATE_ALIASES {
         if let Some(function) = state.aggregate_functions().get(name).cloned() {
             let aliased = Arc::new(AggregateUDF::clone(&function).with_aliases([alias]));
-            let registry: &mut dyn datafusion::execution::FunctionRegistry = &mut state;
+            let registry: &mut dyn FunctionRegistry = &mut state;
             drop(registry.register_udaf(aliased));
         }
     }
@@ -167,8 +173,9 @@ impl Functions<'_> {
         names.extend(AGGREGATES);
         names.extend(WINDOWS);
         names.push("unnest");
-        let is_known =
-            |name: &&str| matches!(self.kind(name), Some(Kind::Scalar | Kind::Aggregate | Kind::Window));
+        let is_known = |name: &&str| {
+            matches!(self.kind(name), Some(Kind::Scalar | Kind::Aggregate | Kind::Window))
+        };
         names.retain(is_known);
         names.sort_unstable();
         names

@@ -16,6 +16,7 @@ mod floats;
 mod format;
 mod functions;
 pub mod ir;
+mod json;
 mod keys;
 mod lex;
 mod limits;

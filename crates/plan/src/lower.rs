@@ -118,7 +118,8 @@ fn grouped_by_each(aggregate: &Aggregate, sets: &[Vec<Expr>]) -> PlanResult<Logi
         (None, Arc::new(field))
     };
     let united: Vec<_> = fields.iter().enumerate().map(place).collect();
-    let united = Arc::new(DFSchema::new_with_metadata(united, BTreeMap::new().into_iter().collect())?);
+    let united =
+        Arc::new(DFSchema::new_with_metadata(united, BTreeMap::new().into_iter().collect())?);
     let columns = united.columns().into_iter().zip(aggregate.schema.columns());
     let columns = columns
         .map(|(from, to)| Expr::Column(from).alias_qualified(to.relation.clone(), to.name.clone()));

@@ -122,9 +122,7 @@ impl UserDefinedLogicalNodeCore for Own {
     ) -> PlanResult<Self> {
         let mut expressions = expressions.into_iter();
         let kind = match &self.kind {
-            OwnKind::Set { operation, all } => {
-                OwnKind::Set { operation: *operation, all: *all }
-            }
+            OwnKind::Set { operation, all } => OwnKind::Set { operation: *operation, all: *all },
             OwnKind::Single { .. } => OwnKind::Single { key: expressions.collect() },
             OwnKind::Top { partition, order, offset, limit } => {
                 let partition = expressions.by_ref().take(partition.len()).collect();
@@ -160,4 +158,3 @@ impl UserDefinedLogicalNodeCore for Own {
         }
     }
 }
-

@@ -89,7 +89,8 @@ fn spelled_out(node: LogicalPlan) -> PlanResult<Transformed<LogicalPlan>> {
             // Where the order leaves rows equal, theirs is that of all columns: DataFusion keeps the order that it finds.
             let order = sorted_for(&window)?;
             let input = Arc::unwrap_or_clone(window.input);
-            let sorted = LogicalPlan::Sort(Sort { expr: order, input: Arc::new(input), fetch: None });
+            let sorted =
+                LogicalPlan::Sort(Sort { expr: order, input: Arc::new(input), fetch: None });
             let window = Window { input: Arc::new(sorted), ..window };
             Ok(Transformed::yes(LogicalPlan::Window(window)))
         }

@@ -15,9 +15,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::error::Result as PlanResult;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::find_window_exprs;
-use datafusion::logical_expr::{
-    Expr, LogicalPlan, LogicalPlanBuilder, Projection, cast,
-};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Projection, cast};
 use datafusion::optimizer::AnalyzerRule;
 
 /// Computes window functions below projections that have them, and casts results. It runs before types are coerced.
@@ -44,9 +42,7 @@ fn rewritten(plan: LogicalPlan) -> PlanResult<Transformed<LogicalPlan>> {
             let groups = aggregate.group_expr.len();
             recast(LogicalPlan::Aggregate(aggregate).recompute_schema()?, groups)
         }
-        LogicalPlan::Projection(projection)
-            if !find_window_exprs(&projection.expr).is_empty() =>
-        {
+        LogicalPlan::Projection(projection) if !find_window_exprs(&projection.expr).is_empty() => {
             Ok(Transformed::yes(computed_below(projection)?))
         }
         other => Ok(Transformed::no(other.recompute_schema()?)),

@@ -172,7 +172,10 @@ fn text_of(expression: &Expr) -> Result<String, Refusal> {
     }
 }
 
-pub(super) fn check_argument(function: AggregateFunction, argument: Option<&DataType>) -> Result<(), Refusal> {
+pub(super) fn check_argument(
+    function: AggregateFunction,
+    argument: Option<&DataType>,
+) -> Result<(), Refusal> {
     let Some(argument) = argument else { return Ok(()) };
     let fits = match function {
         AggregateFunction::Sum | AggregateFunction::Avg => argument.is_numeric(),

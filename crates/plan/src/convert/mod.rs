@@ -185,9 +185,8 @@ impl Converter<'_> {
         let mut right = self.with_columns(&join.right, rights, "right")?.exact();
         let on = left.positions.iter().copied().zip(right.positions.iter().copied()).collect();
         let joined = left.schema.join(&right.schema)?;
-        let is_true = |filter: &&Expr| {
-            matches!(filter, Expr::Literal(ScalarValue::Boolean(Some(true)), _))
-        };
+        let is_true =
+            |filter: &&Expr| matches!(filter, Expr::Literal(ScalarValue::Boolean(Some(true)), _));
         let filter = join.filter.as_ref().filter(|filter| !is_true(filter));
         let filter = filter.map(|filter| self.physical(filter, &joined)).transpose()?;
         let left_width = left.schema.fields().len();
@@ -466,11 +465,9 @@ fn bounds(limit: &Limit) -> Result<(usize, Option<usize>), Refusal> {
 
 fn refused(plan: &LogicalPlan) -> Refusal {
     match plan {
-        LogicalPlan::Subquery(_) => Refusal::new(
-            codes::SUBQUERY,
-            "this subquery cannot be maintained yet",
-            "write a join",
-        ),
+        LogicalPlan::Subquery(_) => {
+            Refusal::new(codes::SUBQUERY, "this subquery cannot be maintained yet", "write a join")
+        }
         other => {
             let what = format!("{} cannot be maintained yet", other.display());
             Refusal::new(codes::PLANNER, what, "write it with joins, filters and aggregates")
@@ -499,8 +496,7 @@ fn has_order(plan: &LogicalPlan) -> bool {
 
 /// The columns of an order, given where its expressions are.
 fn order_keys(order: &[SortExpr], places: &[usize]) -> Vec<OrderKey> {
-    let key =
-        |(sort, &column): (&SortExpr, &usize)| OrderKey { column, options: options(sort) };
+    let key = |(sort, &column): (&SortExpr, &usize)| OrderKey { column, options: options(sort) };
     order.iter().zip(places).map(key).collect()
 }
 
@@ -629,4 +625,3 @@ fn renamed(rows: &RecordBatch, schema: &SchemaRef) -> RecordBatch {
     RecordBatch::try_new_with_options(Arc::clone(schema), rows.columns().to_vec(), &options)
         .expect("only the names of columns differ")
 }
-

@@ -110,9 +110,9 @@ impl Converter<'_> {
 fn grouped(placed: Vec<Placed>) -> Vec<Vec<Placed>> {
     let mut groups: Vec<Vec<Placed>> = Vec::new();
     for one in placed {
-        let same = groups.iter_mut().find(|group| {
-            group[0].partition == one.partition && group[0].order == one.order
-        });
+        let same = groups
+            .iter_mut()
+            .find(|group| group[0].partition == one.partition && group[0].order == one.order);
         match same {
             Some(group) => group.push(one),
             None => groups.push(vec![one]),
@@ -121,7 +121,9 @@ fn grouped(placed: Vec<Placed>) -> Vec<Vec<Placed>> {
     groups
 }
 
-fn function(expression: &Expr) -> Result<(&WindowFunctionDefinition, &WindowFunctionParams), Refusal> {
+fn function(
+    expression: &Expr,
+) -> Result<(&WindowFunctionDefinition, &WindowFunctionParams), Refusal> {
     match expression {
         Expr::Alias(alias) => function(&alias.expr),
         Expr::WindowFunction(function) => Ok((&function.fun, &function.params)),
@@ -188,7 +190,12 @@ fn place(
     };
     let frame = frame(&params.window_frame)?;
     let call = WindowCall { function, filter, frame, output: output.clone() };
-    Ok(Placed { partition: all(&params.partition_by)?, order: order_keys(&sorted, &all(&keys)?), call, index })
+    Ok(Placed {
+        partition: all(&params.partition_by)?,
+        order: order_keys(&sorted, &all(&keys)?),
+        call,
+        index,
+    })
 }
 
 fn constant(name: &str) -> Refusal {
@@ -205,7 +212,8 @@ fn ranking(name: &str, arguments: &[Expr]) -> Result<WindowFunction, Refusal> {
         "percent_rank" => WindowFunction::PercentRank,
         "cume_dist" => WindowFunction::CumeDist,
         _ => {
-            let buckets = whole(arguments.first(), name)?.and_then(|buckets| u64::try_from(buckets).ok());
+            let buckets =
+                whole(arguments.first(), name)?.and_then(|buckets| u64::try_from(buckets).ok());
             let buckets = buckets.filter(|&buckets| buckets > 0);
             WindowFunction::Ntile(buckets.ok_or_else(|| not_whole(name))?)
         }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, JoinType, ScalarValue, TableReference};
 use datafusion::error::Result as PlanResult;
-use datafusion::functions_aggregate::expr_fn::count;
 use datafusion::functions::core::expr_fn::coalesce;
+use datafusion::functions_aggregate::expr_fn::count;
 use datafusion::logical_expr::expr::{Exists, InSubquery};
 use datafusion::logical_expr::{
     Expr, ExprSchemable, Join, LogicalPlan, LogicalPlanBuilder, Subquery, lit, not, when,
@@ -14,9 +14,7 @@ use datafusion::logical_expr::{
 
 use super::pull::Pulled;
 use super::push::Domain;
-use super::{
-    Decorrelator, has_subquery, narrowed, not_distinct, outer_in, renamed, with_outer,
-};
+use super::{Decorrelator, has_subquery, narrowed, not_distinct, outer_in, renamed, with_outer};
 use crate::nodes::{Own, OwnKind};
 use crate::tables::PlannedTable;
 
@@ -193,64 +191,74 @@ impl Decorrelator {
             && (wants.empty || pulled.empty.is_none())
             && (wants.surplus || is_unique(&pulled))
         {
-            let unique = is_unique(&pulled);
-            let mut all: Vec<Expr> =
-                pulled.plan.schema().columns().into_iter().take(width).map(Expr::Column).collect();
-            let (outers, inners): (Vec<_>, Vec<_>) = pulled.keys.into_iter().unzip();
-            for inner in inners {
-                all.push(inner.alias(self.fresh("key")));
-            }
-            // Columns of other conditions are carried along as well.
-            let mut rest = Vec::new();
-            for condition in pulled.residual {
-                let carried = |part: Expr| {
-                    Ok(match &part {
-                        Expr::Column(_) => {
-                            let name = self.fresh("key");
-                            all.push(part.alias(name.as_str()));
-                            Transformed::yes(Expr::Column(Column::from_name(name)))
-                        }
-                        _ => Transformed::no(part),
-                    })
-                };
-                rest.push(condition.transform(carried)?.data);
-            }
-            let carried = LogicalPlanBuilder::from(pulled.plan).project(all)?.build()?;
-            let keys = carried.schema().fields().len() - width;
-            let before = carried.schema().columns();
-            let mut side = self.named_side(carried, width, width, Vec::new())?;
-            side.keys.truncate(keys);
-            for (outer_side, key) in outers.into_iter().zip(&side.keys) {
-                let outer_side = known_outer(outer_side, outer)?;
-                side.conditions.push(outer_side.eq(Expr::Column(key.clone())));
-            }
-            for condition in rest {
-                let condition = known_outer(condition, outer)?;
-                let keys = &side.keys;
-                let moved = |part: Expr| {
-                    let at = match &part {
-                        Expr::Column(column) => before.iter().position(|known| known == column),
-                        _ => None,
-                    };
-                    Ok(match at.and_then(|at| keys.get(at.checked_sub(width)?)) {
-                        Some(key) => Transformed::yes(Expr::Column(key.clone())),
-                        None => Transformed::no(part),
-                    })
-                };
-                side.conditions.push(condition.transform(moved)?.data);
-            }
-            side.empty = pulled.empty;
-            side.unique = unique;
-            return Ok(side);
+            return self.pulled_side(pulled, outer, width);
         }
         let outer_columns: Vec<Column> = named.into_iter().collect();
         let domain = Domain::new(outer, outer_columns.clone(), self.fresh("outer"), true)?;
         let pushed = self.push(plan, &domain, schema)?;
         let mut side = self.named_side(pushed, 0, width, domain.columns())?;
         let pairs = outer_columns.into_iter().zip(&side.keys);
-        let pairs = pairs
-            .map(|(outer, key)| not_distinct(Expr::Column(outer), Expr::Column(key.clone())));
+        let pairs =
+            pairs.map(|(outer, key)| not_distinct(Expr::Column(outer), Expr::Column(key.clone())));
         side.conditions = pairs.collect();
+        Ok(side)
+    }
+
+    /// A pulled plan, with what its conditions name as further columns.
+    fn pulled_side(
+        &mut self,
+        pulled: Pulled,
+        outer: &LogicalPlan,
+        width: usize,
+    ) -> PlanResult<Side> {
+        let unique = is_unique(&pulled);
+        let mut all: Vec<Expr> =
+            pulled.plan.schema().columns().into_iter().take(width).map(Expr::Column).collect();
+        let (outers, inners): (Vec<_>, Vec<_>) = pulled.keys.into_iter().unzip();
+        for inner in inners {
+            all.push(inner.alias(self.fresh("key")));
+        }
+        // Columns of other conditions are carried along as well.
+        let mut rest = Vec::new();
+        for condition in pulled.residual {
+            let carried = |part: Expr| {
+                Ok(match &part {
+                    Expr::Column(_) => {
+                        let name = self.fresh("key");
+                        all.push(part.alias(name.as_str()));
+                        Transformed::yes(Expr::Column(Column::from_name(name)))
+                    }
+                    _ => Transformed::no(part),
+                })
+            };
+            rest.push(condition.transform(carried)?.data);
+        }
+        let carried = LogicalPlanBuilder::from(pulled.plan).project(all)?.build()?;
+        let keys = carried.schema().fields().len() - width;
+        let before = carried.schema().columns();
+        let mut side = self.named_side(carried, width, width, Vec::new())?;
+        side.keys.truncate(keys);
+        for (outer_side, key) in outers.into_iter().zip(&side.keys) {
+            let outer_side = known_outer(outer_side, outer)?;
+            side.conditions.push(outer_side.eq(Expr::Column(key.clone())));
+        }
+        for condition in rest {
+            let condition = known_outer(condition, outer)?;
+            let keys = &side.keys;
+            let moved = |part: Expr| {
+                let at = match &part {
+                    Expr::Column(column) => before.iter().position(|known| known == column),
+                    _ => None,
+                };
+                Ok(match at.and_then(|at| keys.get(at.checked_sub(width)?)) {
+                    Some(key) => Transformed::yes(Expr::Column(key.clone())),
+                    None => Transformed::no(part),
+                })
+            };
+            side.conditions.push(condition.transform(moved)?.data);
+        }
+        side.empty = pulled.empty;
+        side.unique = unique;
         Ok(side)
     }
 
@@ -289,9 +297,7 @@ impl Decorrelator {
     pub(super) fn value(&mut self, input: &mut LogicalPlan, expression: Expr) -> PlanResult<Expr> {
         let replaced = |part: Expr| {
             Ok(match part {
-                Expr::ScalarSubquery(subquery) => {
-                    Transformed::yes(self.scalar(input, &subquery)?)
-                }
+                Expr::ScalarSubquery(subquery) => Transformed::yes(self.scalar(input, &subquery)?),
                 Expr::Exists(Exists { subquery, negated }) => {
                     let found = self.exists_value(input, &subquery)?;
                     Transformed::yes(if negated { not(found) } else { found })

@@ -33,8 +33,8 @@ use datafusion::error::{DataFusionError, Result as PlanResult};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{
-    BinaryExpr, Expr, Filter, Join, JoinType, Limit, LogicalPlan, LogicalPlanBuilder, Operator,
-    Projection, SkipType, FetchType,
+    BinaryExpr, Expr, FetchType, Filter, Join, JoinType, Limit, LogicalPlan, LogicalPlanBuilder,
+    Operator, Projection, SkipType,
 };
 
 /// Replaces every subquery of an analysed plan by joins.

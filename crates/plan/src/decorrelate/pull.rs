@@ -11,8 +11,8 @@ use datafusion::common::{Column, DFSchema, ScalarValue};
 use datafusion::error::Result as PlanResult;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{
-    Aggregate, BinaryExpr, Distinct, Expr, Filter, Join, JoinType, LogicalPlan,
-    LogicalPlanBuilder, Operator, Projection, Sort, SubqueryAlias, lit,
+    Aggregate, BinaryExpr, Distinct, Expr, Filter, Join, JoinType, LogicalPlan, LogicalPlanBuilder,
+    Operator, Projection, Sort, SubqueryAlias, lit,
 };
 
 use super::{Decorrelator, bounds, outer_in, outer_of, sunk};
@@ -73,9 +73,8 @@ impl Decorrelator {
                         _ => (Vec::new(), Arc::clone(&limit.input)),
                     };
                     let pulled = self.pull(&input, outer)?;
-                    let fits = |pulled: &Pulled| {
-                        pulled.residual.is_empty() && pulled.empty.is_none()
-                    };
+                    let fits =
+                        |pulled: &Pulled| pulled.residual.is_empty() && pulled.empty.is_none();
                     let Some(pulled) = pulled.filter(fits) else { return Ok(None) };
                     let partition = pulled.keys.iter().map(|(_, inner)| inner.clone()).collect();
                     let plan = Own::top(partition, order, bounds(&limit)?, pulled.plan);
@@ -102,8 +101,7 @@ impl Decorrelator {
             }
         }
         if let Some(predicate) = conjunction(kept) {
-            pulled.plan =
-                LogicalPlan::Filter(Filter::try_new(predicate, Arc::new(pulled.plan))?);
+            pulled.plan = LogicalPlan::Filter(Filter::try_new(predicate, Arc::new(pulled.plan))?);
         }
         Ok(Some(pulled))
     }
@@ -161,8 +159,7 @@ impl Decorrelator {
     ) -> PlanResult<Option<Pulled>> {
         let Some(pulled) = self.pull(&alias.input, outer)? else { return Ok(None) };
         let before = Arc::clone(pulled.plan.schema());
-        let plan =
-            LogicalPlanBuilder::from(pulled.plan).alias(alias.alias.clone())?.build()?;
+        let plan = LogicalPlanBuilder::from(pulled.plan).alias(alias.alias.clone())?.build()?;
         let after = plan.schema().columns();
         let moved = |expression: Expr| {
             let column = |part: Expr| {
@@ -189,9 +186,8 @@ impl Decorrelator {
         outer: &DFSchema,
     ) -> PlanResult<Option<Pulled>> {
         let parts = aggregate.group_expr.iter().chain(&aggregate.aggr_expr);
-        let is_plain = |expr: &Expr| {
-            outer_of(expr, outer).is_empty() && !matches!(expr, Expr::GroupingSet(_))
-        };
+        let is_plain =
+            |expr: &Expr| outer_of(expr, outer).is_empty() && !matches!(expr, Expr::GroupingSet(_));
         if !parts.into_iter().all(is_plain) {
             return Ok(None);
         }
@@ -282,10 +278,8 @@ fn key(condition: &Expr, outer: &DFSchema) -> Option<(Expr, Expr)> {
     let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = condition else {
         return None;
     };
-    let is_outer =
-        |side: &Expr| !outer_of(side, outer).is_empty() && side.column_refs().is_empty();
-    let is_inner =
-        |side: &Expr| outer_of(side, outer).is_empty() && !side.column_refs().is_empty();
+    let is_outer = |side: &Expr| !outer_of(side, outer).is_empty() && side.column_refs().is_empty();
+    let is_inner = |side: &Expr| outer_of(side, outer).is_empty() && !side.column_refs().is_empty();
     if is_outer(left) && is_inner(right) {
         Some((*left.clone(), *right.clone()))
     } else if is_outer(right) && is_inner(left) {

@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use datafusion::common::{Column, DFSchema, DFSchemaRef, TableReference};
 use datafusion::error::Result as PlanResult;
+use datafusion::functions::core::expr_fn::coalesce;
 use datafusion::logical_expr::expr::WindowFunction;
 use datafusion::logical_expr::{
     Aggregate, Distinct, Expr, Filter, Join, JoinType, Limit, LogicalPlan, LogicalPlanBuilder,
     Projection, Sort, Union, Unnest, Window, lit,
 };
-use datafusion::functions::core::expr_fn::coalesce;
 
 use super::{Decorrelator, bounds, not_distinct, outer_in, refused, renamed, sunk, with_outer};
 use crate::nodes::{Own, OwnKind};
@@ -211,7 +211,9 @@ impl Decorrelator {
         columns.extend(results.map(|(column, call)| {
             let (table, name) = (column.relation.clone(), column.name.clone());
             match is_count(call) {
-                true => coalesce(vec![Expr::Column(column), lit(0_i64)]).alias_qualified(table, name),
+                true => {
+                    coalesce(vec![Expr::Column(column), lit(0_i64)]).alias_qualified(table, name)
+                }
                 false => Expr::Column(column),
             }
         }));
@@ -281,8 +283,7 @@ impl Decorrelator {
         if let Some(filter) = &join.filter {
             conditions.push(inside.inside(filter.clone())?);
         }
-        let joined =
-            LogicalPlanBuilder::from(left).join_on(right, kind, conditions)?.build()?;
+        let joined = LogicalPlanBuilder::from(left).join_on(right, kind, conditions)?.build()?;
         let pairs = of_left.columns().into_iter().zip(of_right.columns());
         let names = domain.columns();
         let own = pairs.zip(&names).map(|((left, right), name)| {
@@ -316,9 +317,11 @@ impl Decorrelator {
             other => other,
         };
         let mut calls = Vec::new();
-        for (call, column) in window.window_expr.iter().zip(
-            window.schema.columns().into_iter().skip(window.input.schema().fields().len()),
-        ) {
+        for (call, column) in window
+            .window_expr
+            .iter()
+            .zip(window.schema.columns().into_iter().skip(window.input.schema().fields().len()))
+        {
             let inner = domain.inside(call.clone().unalias())?;
             calls.push(partitioned(inner).alias_qualified(column.relation, column.name));
         }

@@ -72,7 +72,9 @@ impl Resolver<'_> {
     }
 
     fn window(&mut self, span: Span, place: Aggregates) {
-        if let Aggregates::Refused(place @ ("where" | "on" | "group by" | "values" | "from")) = place {
+        if let Aggregates::Refused(place @ ("where" | "on" | "group by" | "values" | "from")) =
+            place
+        {
             let message = format!("a window function cannot stand in `{place}`");
             let help = "filter behind it: `qualify …`, or `| where …` behind a stage `extend`";
             self.refuse(codes::WINDOW, span, &message, help);
@@ -204,7 +206,8 @@ impl VisitorMut for Walk<'_, '_> {
         let span = function.name.span();
         let is_rows = is_unnest(function) || (is_series(function) && !in_unnest);
         if let (true, Aggregates::Refused(place)) = (is_rows, self.aggregates) {
-            let message = format!("{} gives several rows, so it cannot stand in `{place}`", function.name);
+            let message =
+                format!("{} gives several rows, so it cannot stand in `{place}`", function.name);
             let help = "put it behind `from` or into a select list";
             self.resolver.refuse(codes::CLAUSE, span, &message, help);
         }

@@ -50,9 +50,7 @@ impl Resolver<'_> {
             | JoinOperator::Inner(constraint)
             | JoinOperator::Left(constraint)
             | JoinOperator::LeftOuter(constraint) => (constraint, Shown::Left),
-            JoinOperator::Right(constraint) | JoinOperator::RightOuter(constraint)
-                if !lateral =>
-            {
+            JoinOperator::Right(constraint) | JoinOperator::RightOuter(constraint) if !lateral => {
                 (constraint, Shown::Right)
             }
             JoinOperator::FullOuter(constraint) if !lateral => (constraint, Shown::Neither),

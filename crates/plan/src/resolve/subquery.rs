@@ -145,7 +145,8 @@ impl Resolver<'_> {
         });
         let table = meant(&alias.name);
         alias.name = exact(&table, alias.name.span);
-        let mut names: Vec<String> = alias.columns.iter().map(|column| meant(&column.name)).collect();
+        let mut names: Vec<String> =
+            alias.columns.iter().map(|column| meant(&column.name)).collect();
         for at in names.len()..lists.len() {
             names.push(match at {
                 0 => table.clone(),

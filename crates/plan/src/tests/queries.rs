@@ -30,8 +30,7 @@ fn catalog() -> Catalog {
 type Row = (Option<i64>, Option<&'static str>);
 
 fn rows(names: [&str; 2], rows: &[Row]) -> RecordBatch {
-    let fields =
-        vec![field(names[0], DataType::Int64), field(names[1], DataType::Utf8)];
+    let fields = vec![field(names[0], DataType::Int64), field(names[1], DataType::Utf8)];
     let columns: Vec<ArrayRef> = vec![
         Arc::new(rows.iter().map(|row| row.0).collect::<Int64Array>()),
         Arc::new(rows.iter().map(|row| row.1).collect::<StringArray>()),
@@ -43,14 +42,19 @@ async fn run(query: &str) -> String {
     let script = parse(&format!("create view v as {query}")).unwrap();
     let a = rows(
         ["x", "y"],
-        &[(Some(1), Some("p")), (Some(1), Some("p")), (Some(2), Some("q")), (Some(3), None), (None, Some("n"))],
+        &[
+            (Some(1), Some("p")),
+            (Some(1), Some("p")),
+            (Some(2), Some("q")),
+            (Some(3), None),
+            (None, Some("n")),
+        ],
     );
     let b = rows(
         ["x", "z"],
         &[(Some(1), Some("u")), (Some(2), Some("v")), (Some(2), Some("w")), (None, Some("n"))],
     );
-    let tables =
-        vec![(TableName::new("s", "a"), vec![a]), (TableName::new("s", "b"), vec![b])];
+    let tables = vec![(TableName::new("s", "a"), vec![a]), (TableName::new("s", "b"), vec![b])];
     match run_batch(&script, &catalog(), tables).await {
         Ok(views) => {
             let shown = pretty_format_batches(&views[0].1).unwrap().to_string();
@@ -610,6 +614,71 @@ async fn aggregates_of_every_kind() {
             | 2 |   | 4 |
             | 2 | v | 2 |
             | 2 | w | 2 |
+
+        "#]],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn json_is_read_by_operators() {
+    check_rows(
+        &[
+            r#"select j -> 'a' as a, j ->> 'a' as t, j -> 'b' -> 0 as e, j #>> '{b,1}' as p from (values ('{"a": "x", "b": [1.50, 12345678901234567890.10]}')) as v(j)"#,
+            r#"select j @> '{"a": 1.0}' as c, j @> '{"b": 1}' as d, '[1, 2]' @> '1' as e from (values ('{"a": 1, "c": null}')) as v(j)"#,
+            r#"select j ->> 'c' as n, j -> 'c' as c, j -> 'zz' as z from (values ('{"a": 1, "c": null}')) as v(j)"#,
+            r#"select y -> 'a' as a from a"#,
+        ],
+        &expect![[r#"
+            select j -> 'a' as a, j ->> 'a' as t, j -> 'b' -> 0 as e, j #>> '{b,1}' as p from (values ('{"a": "x", "b": [1.50, 12345678901234567890.10]}')) as v(j)
+            | a   | t | e    | p                       |
+            | "x" | x | 1.50 | 12345678901234567890.10 |
+
+            select j @> '{"a": 1.0}' as c, j @> '{"b": 1}' as d, '[1, 2]' @> '1' as e from (values ('{"a": 1, "c": null}')) as v(j)
+            | c    | d     | e    |
+            | true | false | true |
+
+            select j ->> 'c' as n, j -> 'c' as c, j -> 'zz' as z from (values ('{"a": 1, "c": null}')) as v(j)
+            | n | c    | z |
+            |   | null |   |
+
+            select y -> 'a' as a from a
+            SQL040: the view v failed as a batch: Execution error: this is not JSON: expected value at line 1 column 1
+            1 | create view v as select y -> 'a' as a from a
+              | ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ in this script
+
+
+        "#]],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn times_fall_into_windows() {
+    check_rows(
+        &[
+            "select date_bin(interval '5 minutes', t, timestamp '2000-01-01') as w, count(*) as n from (values (timestamp '2024-01-01 00:01:00'), (timestamp '2024-01-01 00:06:00'), (timestamp '2024-01-01 00:09:00')) as v(t) group by w",
+            "select w, count(*) as n from (values (timestamp '2024-01-01 00:01:00'), (timestamp '2024-01-01 00:06:00')) as v(t) cross join generate_series(date_trunc('minute', t) - interval '2 minutes', t, interval '1 minute') as w group by w",
+            "select t + interval '1 day' as d, t - timestamp '2024-01-01' as i from (values (timestamp '2024-01-02 00:01:00')) as v(t)",
+        ],
+        &expect![[r#"
+            select date_bin(interval '5 minutes', t, timestamp '2000-01-01') as w, count(*) as n from (values (timestamp '2024-01-01 00:01:00'), (timestamp '2024-01-01 00:06:00'), (timestamp '2024-01-01 00:09:00')) as v(t) group by w
+            | w                   | n |
+            | 2024-01-01T00:00:00 | 1 |
+            | 2024-01-01T00:05:00 | 2 |
+
+            select w, count(*) as n from (values (timestamp '2024-01-01 00:01:00'), (timestamp '2024-01-01 00:06:00')) as v(t) cross join generate_series(date_trunc('minute', t) - interval '2 minutes', t, interval '1 minute') as w group by w
+            | w                   | n |
+            | 2023-12-31T23:59:00 | 1 |
+            | 2024-01-01T00:00:00 | 1 |
+            | 2024-01-01T00:01:00 | 1 |
+            | 2024-01-01T00:04:00 | 1 |
+            | 2024-01-01T00:05:00 | 1 |
+            | 2024-01-01T00:06:00 | 1 |
+
+            select t + interval '1 day' as d, t - timestamp '2024-01-01' as i from (values (timestamp '2024-01-02 00:01:00')) as v(t)
+            | d                   | i        |
+            | 2024-01-03T00:01:00 | PT86460S |
 
         "#]],
     )
