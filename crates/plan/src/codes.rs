@@ -47,14 +47,16 @@ pub const GROUP: Code = code("SQL021", "A column is neither grouped by nor insid
 pub const VOLATILE: Code =
     code("SQL030", "The result would change although no data does, so it cannot be maintained.");
 /// A window function.
-pub const WINDOW: Code = code("SQL031", "Window functions cannot be maintained yet.");
+pub const WINDOW: Code = code(
+    "SQL031",
+    "A window function stands where none can, or in a form that cannot be maintained.",
+);
 /// A kind of join.
-pub const JOIN: Code = code("SQL032", "This kind of join cannot be maintained yet.");
+pub const JOIN: Code = code("SQL032", "This kind of join cannot be maintained.");
 /// A subquery in an expression.
-pub const SUBQUERY: Code =
-    code("SQL033", "A subquery inside an expression cannot be maintained yet.");
+pub const SUBQUERY: Code = code("SQL033", "This subquery cannot be maintained.");
 /// An aggregate function.
-pub const AGGREGATE: Code = code("SQL034", "This aggregate cannot be maintained yet.");
+pub const AGGREGATE: Code = code("SQL034", "This aggregate cannot be maintained.");
 /// Another clause.
 pub const CLAUSE: Code = code("SQL035", "This clause cannot be maintained yet.");
 /// An order that cannot be shown.
@@ -62,18 +64,16 @@ pub const ORDER: Code =
     code("SQL036", "The order is not by columns of the result, so it cannot be shown.");
 /// A limit that is not a number.
 pub const LIMIT: Code = code("SQL037", "A limit or offset is not a whole number.");
-/// A query that reads nothing.
-pub const NO_TABLE: Code = code("SQL038", "The view reads no table, so it would never change.");
 /// Anything that the planner underneath does not accept.
 pub const PLANNER: Code = code("SQL040", "The query planner cannot plan this.");
 /// Too much of something.
 pub const TOO_LARGE: Code = code("SQL041", "The text is longer or nested deeper than the limit.");
 
 /// Every code, ascending.
-pub const ALL: [Code; 25] = [
+pub const ALL: [Code; 24] = [
     LEXICAL, SYNTAX, STATEMENT, STAGE, END, OPTION, TABLE, COLUMN, FUNCTION, SOURCE, TAKEN,
     DUPLICATE, TYPE, GROUP, VOLATILE, WINDOW, JOIN, SUBQUERY, AGGREGATE, CLAUSE, ORDER, LIMIT,
-    NO_TABLE, PLANNER, TOO_LARGE,
+    PLANNER, TOO_LARGE,
 ];
 
 const fn code(code: &'static str, meaning: &'static str) -> Code {

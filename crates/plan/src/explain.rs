@@ -67,7 +67,7 @@ fn line(node: &Node) -> String {
         }
         Node::Join { left, right, kind, on, nulls_equal, filter, .. } => {
             let kind = match kind {
-                JoinKind::Inner if on.is_empty() => "cross join",
+                JoinKind::Inner if on.is_empty() && filter.is_none() => "cross join",
                 JoinKind::Inner => "join",
                 JoinKind::Left => "left join",
                 JoinKind::Right => "right join",
@@ -265,7 +265,29 @@ fn names(schema: &Schema, columns: &[usize]) -> String {
 fn shown(name: &str) -> String {
     match name.strip_prefix('\0') {
         Some(invented) => format!("#{invented}"),
-        None => name.rsplit('.').next().filter(|_| !name.contains('(')).unwrap_or(name).to_owned(),
+        None if name.contains('(') => without_windows(name),
+        None => name.rsplit('.').next().unwrap_or(name).to_owned(),
+    }
+}
+
+/// A name without what DataFusion writes into it of windows: their line says that.
+fn without_windows(name: &str) -> String {
+    const BEGINS: [&str; 5] =
+        [" PARTITION BY [", " ORDER BY [", " ROWS BETWEEN ", " RANGE BETWEEN ", " GROUPS BETWEEN "];
+    const ENDS: [&str; 3] = ["CURRENT ROW", "FOLLOWING", "PRECEDING"];
+    let mut name = name.replace("__unnest_placeholder(", "unnest(");
+    loop {
+        let begin = BEGINS.iter().filter_map(|word| name.find(word)).min();
+        let end = begin.and_then(|begin| {
+            let frame = begin + name[begin..].find(" BETWEEN ")?;
+            let last = frame + name[frame..].find(" AND ")?;
+            let end = |word: &&str| Some(last + name[last..].find(*word)? + word.len());
+            ENDS.iter().filter_map(|word| end(&word)).min()
+        });
+        match (begin, end) {
+            (Some(begin), Some(end)) => name.replace_range(begin..end, ""),
+            _ => return name,
+        }
     }
 }
 
@@ -282,5 +304,5 @@ fn expression(expr: &Arc<dyn PhysicalExpr>) -> String {
         }
         result.push_str(&part[digits..]);
     }
-    result.replace('\0', "#")
+    without_windows(&result.replace('\0', "#"))
 }

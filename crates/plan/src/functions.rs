@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use datafusion::config::ConfigOptions;
-use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::context::{SessionConfig, SessionContext};
 use datafusion::execution::session_state::SessionState;
-use datafusion::logical_expr::{ScalarUDF, Volatility};
+use datafusion::execution::{FunctionRegistry, SessionStateBuilder};
+use datafusion::logical_expr::{AggregateUDF, ScalarUDF, Volatility};
 use datafusion::optimizer::Analyzer;
 use datafusion::sql::planner::ParserOptions;
 
 use crate::floats::FloatsBeforeDecimals;
+use crate::json;
+use crate::results::PostgresTypes;
 
 /// PostgreSQL's names of functions that DataFusion calls otherwise.
 const ALIASES: [(&str, &str); 2] = [("ceil", "ceiling"), ("signum", "sign")];
@@ -28,7 +30,47 @@ const CLOCKS: [&str; 8] = [
 ];
 
 /// The aggregate functions that are maintained.
-const AGGREGATES: [&str; 6] = ["count", "sum", "avg", "mean", "min", "max"];
+const AGGREGATES: [&str; 21] = [
+    "array_agg",
+    "avg",
+    "bool_and",
+    "bool_or",
+    "count",
+    "every",
+    "grouping",
+    "max",
+    "mean",
+    "min",
+    "stddev",
+    "stddev_pop",
+    "stddev_samp",
+    "string_agg",
+    "sum",
+    "var",
+    "var_pop",
+    "var_population",
+    "var_samp",
+    "var_sample",
+    "variance",
+];
+
+/// The window functions that are maintained, beside aggregates.
+const WINDOWS: [&str; 11] = [
+    "cume_dist",
+    "dense_rank",
+    "first_value",
+    "lag",
+    "last_value",
+    "lead",
+    "nth_value",
+    "ntile",
+    "percent_rank",
+    "rank",
+    "row_number",
+];
+
+/// PostgreSQL's names of aggregates that DataFusion calls otherwise.
+const AGGREGATE_ALIASES: [(&str, &str); 2] = [("bool_and", "every"), ("var", "variance")];
 
 /// Creates a session with the functions, types and orderings of views, for reading their rows.
 ///
@@ -43,14 +85,27 @@ pub(crate) fn session_state() -> SessionState {
     set_dialect(config.options_mut());
     let mut rules = Analyzer::new().rules;
     rules.insert(0, Arc::new(FloatsBeforeDecimals));
+    rules.insert(0, Arc::new(PostgresTypes));
     let builder = SessionStateBuilder::new().with_config(config).with_default_features();
     let mut state = builder.with_analyzer_rules(rules).build();
     for (name, alias) in ALIASES {
         if let Some(function) = state.scalar_functions().get(name).cloned() {
             let aliased = Arc::new(ScalarUDF::clone(&function).with_aliases([alias]));
-            let registry: &mut dyn datafusion::execution::FunctionRegistry = &mut state;
+            let registry: &mut dyn FunctionRegistry = &mut state;
             // Without an own registry of functions, the session takes any; a refusal would only lose an alias.
             drop(registry.register_udf(aliased));
+        }
+    }
+    let registry: &mut dyn FunctionRegistry = &mut state;
+    for function in json::functions() {
+        drop(registry.register_udf(Arc::new(function)));
+    }
+    drop(registry.register_expr_planner(Arc::new(json::JsonOperators)));
+    for (name, alias) in AGGREGATE_ALIASES {
+        if let Some(function) = state.aggregate_functions().get(name).cloned() {
+            let aliased = Arc::new(AggregateUDF::clone(&function).with_aliases([alias]));
+            let registry: &mut dyn FunctionRegistry = &mut state;
+            drop(registry.register_udaf(aliased));
         }
     }
     state
@@ -96,6 +151,12 @@ impl Functions<'_> {
         if AGGREGATES.contains(&name) {
             return Some(Kind::Aggregate);
         }
+        if WINDOWS.contains(&name) {
+            return Some(Kind::Window);
+        }
+        if name == "unnest" {
+            return Some(Kind::Scalar);
+        }
         if let Some(function) = self.0.scalar_functions().get(name) {
             let volatile = function.signature().volatility == Volatility::Volatile;
             return Some(if volatile { Kind::Volatile } else { Kind::Scalar });
@@ -110,7 +171,12 @@ impl Functions<'_> {
     pub(crate) fn names(&self) -> Vec<&str> {
         let mut names: Vec<_> = self.0.scalar_functions().keys().map(String::as_str).collect();
         names.extend(AGGREGATES);
-        names.retain(|name| matches!(self.kind(name), Some(Kind::Scalar | Kind::Aggregate)));
+        names.extend(WINDOWS);
+        names.push("unnest");
+        let is_known = |name: &&str| {
+            matches!(self.kind(name), Some(Kind::Scalar | Kind::Aggregate | Kind::Window))
+        };
+        names.retain(is_known);
         names.sort_unstable();
         names
     }

@@ -234,7 +234,7 @@ pub enum JoinKind {
 }
 
 /// Which rows of two collections are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SetOperation {
     /// Those of both.
     Intersect,

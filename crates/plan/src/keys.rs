@@ -66,8 +66,12 @@ pub fn keys(node: &Node) -> Vec<Key> {
             let key: Option<Key> = table.key().iter().map(position).collect();
             key.filter(|key| !key.is_empty()).into_iter().collect()
         }
-        Node::Filter { input, .. } | Node::TopK { input, .. } | Node::Window { input, .. } => {
-            keys(input)
+        Node::Filter { input, .. } | Node::Window { input, .. } => keys(input),
+        Node::TopK { input, partition, limit, .. } => {
+            let first = (*limit == Some(1)).then(|| partition.iter().copied().collect());
+            let mut known = keys(input);
+            known.extend(first);
+            known
         }
         Node::Single { input, key } => {
             let mut known = vec![key.iter().copied().collect()];

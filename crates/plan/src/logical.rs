@@ -16,14 +16,17 @@ use datafusion::optimizer::extract_equijoin_predicate::ExtractEquijoinPredicate;
 use datafusion::optimizer::optimize_projections::OptimizeProjections;
 use datafusion::optimizer::optimize_unions::OptimizeUnions;
 use datafusion::optimizer::push_down_filter::PushDownFilter;
+use datafusion::optimizer::rewrite_set_comparison::RewriteSetComparison;
 use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
-use datafusion::optimizer::{Optimizer, OptimizerContext};
+use datafusion::optimizer::{Optimizer, OptimizerContext, OptimizerRule};
 use datafusion::sql::planner::SqlToRel;
 use datafusion::sql::sqlparser::ast::{Query, Statement};
 
 use crate::codes::{self, Code};
+use crate::decorrelate::decorrelate;
 use crate::functions::parser_options;
 use crate::lex::{lex, lower_first};
+use crate::lower::lower;
 use crate::problem::Problem;
 use crate::scope::Column;
 use crate::tables::{Provider, Tables};
@@ -50,8 +53,14 @@ pub(crate) fn plan(
         .into_iter()
         .zip(columns)
         .map(|(found, column)| Expr::Column(found).alias(column.name.as_str()));
-    let plan = LogicalPlanBuilder::from(plan).project(named)?.build()?;
-    state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})
+    let mut plan = LogicalPlanBuilder::from(plan).project(named)?.build()?;
+    // The analyser's own last check refuses subqueries that are joins a moment later.
+    for rule in &state.analyzer().rules {
+        plan = rule.analyze(plan, state.config_options())?;
+    }
+    let context = OptimizerContext::new_with_config_options(Arc::clone(state.config_options()));
+    let plan = RewriteSetComparison::new().rewrite(plan, &context)?.data;
+    decorrelate(lower(plan)?)
 }
 
 /// Moves filters and projections down and finds the keys of joins.
@@ -147,7 +156,9 @@ fn clean(message: &str) -> String {
 
 fn code_of(message: &str) -> Code {
     let contains = |parts: &[&str]| parts.iter().any(|part| message.contains(part));
-    if contains(&["GROUP BY", "group by", "aggregate"]) {
+    if contains(&["cannot be maintained"]) {
+        codes::SUBQUERY
+    } else if contains(&["GROUP BY", "group by", "aggregate"]) {
         codes::GROUP
     } else if contains(&[
         "oerce",

@@ -5,10 +5,12 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Function, FunctionArguments, ObjectName, ObjectNamePart, Query, Spanned, VisitMut,
-    VisitorMut,
+    Expr, Function, FunctionArgumentClause, FunctionArguments, ObjectName, ObjectNamePart, Query,
+    SelectItem, SetExpr, Spanned, VisitMut, VisitorMut,
 };
+use datafusion::sql::sqlparser::tokenizer::Span;
 
+use super::subquery::{call, is_series};
 use super::{Aggregates, Resolver};
 use crate::codes;
 use crate::functions::Kind;
@@ -24,7 +26,8 @@ impl Resolver<'_> {
         columns: &[Column],
         aggregates: Aggregates,
     ) {
-        let mut walk = Walk { resolver: self, scope, columns, aggregates, depth: 0 };
+        let parents = Vec::new();
+        let mut walk = Walk { resolver: self, scope, columns, aggregates, depth: 0, parents };
         let ControlFlow::Continue(()) = expr.visit(&mut walk);
     }
 
@@ -46,8 +49,14 @@ impl Resolver<'_> {
                     ..Problem::new(codes::FUNCTION, place, message, "not known")
                 });
             }
-            _ if function.over.is_some() => self.window(span),
-            Some(Kind::Window) => self.window(span),
+            Some(Kind::Window | Kind::Aggregate) if function.over.is_some() => {
+                self.window(span, aggregates);
+            }
+            Some(Kind::Window) => {
+                let message = format!("{name} needs to know which rows it looks at");
+                let help = format!("write `{name}(…) over (partition by … order by …)`");
+                self.refuse(codes::WINDOW, span, &message, &help);
+            }
             Some(Kind::Volatile) => {
                 let message = format!("{name}() changes although no data does");
                 let help = "keep the moment in a column of the source, or filter when you read";
@@ -62,9 +71,14 @@ impl Resolver<'_> {
         }
     }
 
-    fn window(&mut self, span: datafusion::sql::sqlparser::tokenizer::Span) {
-        let help = "they come later; write `order by … limit`, or join with an aggregate";
-        self.refuse(codes::WINDOW, span, "window functions cannot be maintained yet", help);
+    fn window(&mut self, span: Span, place: Aggregates) {
+        if let Aggregates::Refused(place @ ("where" | "on" | "group by" | "values" | "from")) =
+            place
+        {
+            let message = format!("a window function cannot stand in `{place}`");
+            let help = "filter behind it: `qualify …`, or `| where …` behind a stage `extend`";
+            self.refuse(codes::WINDOW, span, &message, help);
+        }
     }
 
     fn aggregate(&mut self, function: &Function, name: &str, aggregates: Aggregates) {
@@ -78,8 +92,12 @@ impl Resolver<'_> {
             };
             self.refuse(codes::GROUP, span, &message, help);
         }
+        let is_ordered = matches!(name, "string_agg" | "array_agg");
+        let fits = |clause: &FunctionArgumentClause| {
+            is_ordered && matches!(clause, FunctionArgumentClause::OrderBy(_))
+        };
         let clauses = match &function.args {
-            FunctionArguments::List(list) => !list.clauses.is_empty(),
+            FunctionArguments::List(list) => !list.clauses.iter().all(fits),
             FunctionArguments::None | FunctionArguments::Subquery(_) => true,
         };
         if clauses || !function.within_group.is_empty() || function.null_treatment.is_some() {
@@ -90,7 +108,7 @@ impl Resolver<'_> {
 
     pub(super) fn is_aggregate(&self, expr: &Expr) -> bool {
         match expr {
-            Expr::Function(function) => matches!(
+            Expr::Function(function) if function.over.is_none() => matches!(
                 self.functions.kind(&function_name(&function.name)),
                 Some(Kind::Aggregate | Kind::OtherAggregate)
             ),
@@ -101,16 +119,18 @@ impl Resolver<'_> {
 
 const AGGREGATES: [&str; 5] = ["count", "sum", "avg", "min", "max"];
 
-const AGGREGATE_HELP: &str =
-    "there are count, sum, avg, min and max, each with `distinct` and `filter (where …)`";
+const AGGREGATE_HELP: &str = "there are count, sum, avg, min, max, bool_and, bool_or, stddev, variance, string_agg \
+                              and array_agg";
 
 struct Walk<'w, 'r> {
     resolver: &'w mut Resolver<'r>,
     scope: &'w Scope,
     columns: &'w [Column],
     aggregates: Aggregates,
-    /// How many subqueries we are inside of; they are refused as a whole.
+    /// How many subqueries we are inside of; they are resolved as a whole.
     depth: usize,
+    /// Whether each expression around is a call of `unnest`.
+    parents: Vec<bool>,
 }
 
 impl Walk<'_, '_> {
@@ -132,9 +152,14 @@ impl Walk<'_, '_> {
         match self.scope.find(idents, &self.resolver.whole) {
             Ok(Some(column)) => *expr = column.expression(span),
             Ok(None) => {}
+            Err(problem) if problem.label == "which one?" => self.resolver.problems.push(problem),
             Err(problem) => match of_result(idents) {
                 Some(column) if problem.label == "not known" => *expr = column.expression(span),
-                _ => self.resolver.problems.push(problem),
+                _ => match self.resolver.outer_column(idents, self.scope) {
+                    Some(column) => *expr = column.expression(span),
+                    None if self.resolver.outer_is_open() => {}
+                    None => self.resolver.problems.push(problem),
+                },
             },
         }
     }
@@ -157,28 +182,49 @@ impl VisitorMut for Walk<'_, '_> {
         if self.depth > 0 {
             return ControlFlow::Continue(());
         }
+        self.parents.push(matches!(expr, Expr::Function(function) if is_unnest(function)));
         match expr {
             Expr::Identifier(_) | Expr::CompoundIdentifier(_) => self.column(expr),
             Expr::Function(function) => self.resolver.function(function, self.aggregates),
-            Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => {
-                let help = "it comes later; write a join, with the subquery as a table: \
-                            `join (select …) as t on …`";
-                let message = "a subquery inside an expression cannot be maintained yet";
-                self.resolver.refuse(codes::SUBQUERY, expr.span(), message, help);
-            }
-            Expr::GroupingSets(_) | Expr::Cube(_) | Expr::Rollup(_) => {
-                let help = "write one view for each grouping, or `union all` them";
-                let message = "grouping sets are not supported";
-                self.resolver.refuse(codes::CLAUSE, expr.span(), message, help);
+            Expr::Subquery(query)
+            | Expr::Exists { subquery: query, .. }
+            | Expr::InSubquery { subquery: query, .. } => {
+                self.resolver.inner_query(query, self.scope);
             }
             _ => {}
         }
         ControlFlow::Continue(())
     }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Self::Break> {
+        if self.depth > 0 {
+            return ControlFlow::Continue(());
+        }
+        self.parents.pop();
+        let in_unnest = self.parents.last().copied().unwrap_or_default();
+        let Expr::Function(function) = &*expr else { return ControlFlow::Continue(()) };
+        let span = function.name.span();
+        let is_rows = is_unnest(function) || (is_series(function) && !in_unnest);
+        if let (true, Aggregates::Refused(place)) = (is_rows, self.aggregates) {
+            let message =
+                format!("{} gives several rows, so it cannot stand in `{place}`", function.name);
+            let help = "put it behind `from` or into a select list";
+            self.resolver.refuse(codes::CLAUSE, span, &message, help);
+        }
+        if is_series(function) && !in_unnest {
+            // As in PostgreSQL, a series is rows, not a list.
+            *expr = call("unnest", vec![expr.clone()]);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn is_unnest(function: &Function) -> bool {
+    function_name(&function.name) == "unnest"
 }
 
 /// The function's name in lower case, without PostgreSQL's own schema.
-fn function_name(name: &ObjectName) -> String {
+pub(super) fn function_name(name: &ObjectName) -> String {
     let mut parts: Vec<_> = name.0.iter().filter_map(ObjectNamePart::as_ident).map(meant).collect();
     if parts.len() > 1 && parts[0] == "pg_catalog" {
         parts.remove(0);
@@ -201,8 +247,20 @@ pub(super) fn name_of(expr: &Expr) -> Option<String> {
         Expr::Position { .. } => "position".to_owned(),
         Expr::Ceil { .. } => "ceil".to_owned(),
         Expr::Floor { .. } => "floor".to_owned(),
+        Expr::Exists { .. } => "exists".to_owned(),
+        Expr::Subquery(query) => return name_of_first(query),
         _ => return None,
     })
+}
+
+/// The name of a query's first column.
+fn name_of_first(query: &Query) -> Option<String> {
+    let SetExpr::Select(select) = &*query.body else { return None };
+    match select.projection.first()? {
+        SelectItem::UnnamedExpr(expr) => name_of(expr),
+        SelectItem::ExprWithAlias { alias, .. } => Some(meant(alias)),
+        _ => None,
+    }
 }
 
 /// The column that a resolved expression is, if it is nothing else.

@@ -13,13 +13,14 @@
 mod expression;
 mod relation;
 mod stage;
+mod subquery;
 
 use std::ops::Range;
 
 use datafusion::sql::sqlparser::ast::{
-    Distinct, Expr, GroupByExpr, Ident, LimitClause, OrderBy, OrderByKind, Query, Select,
-    SelectFlavor, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, SetOperator, SetQuantifier,
-    Spanned, Value, WildcardAdditionalOptions, With,
+    Distinct, Expr, GroupByExpr, Ident, LimitClause, NamedWindowExpr, OrderBy, OrderByKind, Query,
+    Select, SelectFlavor, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, SetOperator,
+    SetQuantifier, Spanned, Value, WildcardAdditionalOptions, With,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
@@ -40,6 +41,10 @@ pub(crate) struct Resolver<'a> {
     whole: Range<usize>,
     problems: Vec<Problem>,
     derived_count: usize,
+    /// The scopes around the query, the innermost last.
+    outer: Vec<Scope>,
+    /// The parts that the query can name.
+    parts: Parts,
     /// Whether the query reads a view that has problems of its own.
     incomplete: bool,
 }
@@ -58,6 +63,8 @@ pub(crate) fn resolve(
         whole: whole.clone(),
         problems: Vec::new(),
         derived_count: 0,
+        outer: Vec::new(),
+        parts: Parts::new(),
         incomplete: false,
     };
     let columns = resolver.query(query, &Parts::new());
@@ -99,6 +106,7 @@ impl Resolver<'_> {
         if let Some(with) = &mut query.with {
             self.with(with, &mut parts);
         }
+        let around = std::mem::replace(&mut self.parts, parts.clone());
         let mut scope = match &mut *query.body {
             SetExpr::Select(select) => self.select(select, query.order_by.as_mut(), &parts),
             body => {
@@ -117,6 +125,7 @@ impl Resolver<'_> {
             self.stage(stage, &mut scope, &parts, &mut query.pipe_operators);
         }
         stage::write_out_merged(&mut scope, &mut query.pipe_operators);
+        self.parts = around;
         scope
     }
 
@@ -175,15 +184,15 @@ impl Resolver<'_> {
                 self.set_expression(right, parts);
                 computed(left)
             }
-            SetExpr::SetOperation { op, .. } => {
-                let message = format!("{op} cannot be maintained yet");
-                self.refuse(codes::CLAUSE, span, &message, "it comes later; write a join");
-                Scope { columns: Vec::new(), open: true }
-            }
-            SetExpr::Values(_) => {
-                let help = "put the rows into a file and `create source` from it";
-                self.refuse(codes::NO_TABLE, span, "VALUES reads no table", help);
-                Scope { columns: Vec::new(), open: true }
+            SetExpr::SetOperation { .. } => self.set_operation(body, parts),
+            SetExpr::Values(values) => {
+                let mut rows: Vec<Vec<Expr>> =
+                    values.rows.iter().map(|row| row.content.clone()).collect();
+                let scope = self.values(&mut rows);
+                for (row, resolved) in values.rows.iter_mut().zip(rows) {
+                    row.content = resolved;
+                }
+                scope
             }
             SetExpr::Insert(_)
             | SetExpr::Update(_)
@@ -217,19 +226,15 @@ impl Resolver<'_> {
                     .with_help("name columns, or write `select *`"),
             );
         }
-        if select.from.is_empty() {
-            let message = "the query reads no table, so its result would never change";
-            self.refuse(codes::NO_TABLE, select.span(), message, "add `from TABLE`");
-            return Scope { columns: Vec::new(), open: true };
-        }
         let mut scope = Scope::default();
         for table in &mut select.from {
-            let joined = self.joined(table, parts);
+            let joined = self.joined(table, parts, &scope);
             scope.append(joined);
         }
         if let Some(condition) = &mut select.selection {
             self.expression(condition, &scope, &[], Aggregates::Refused("where"));
         }
+        self.named_windows(select, &scope);
         let items = std::mem::take(&mut select.projection);
         let columns;
         (select.projection, columns) = self.items(items, &scope, Aggregates::Allowed);
@@ -241,10 +246,31 @@ impl Resolver<'_> {
         if let Some(having) = &mut select.having {
             self.expression(having, &scope, &columns, Aggregates::Allowed);
         }
+        if let Some(Distinct::On(first)) = &mut select.distinct {
+            for expr in first {
+                if !self.output_name(expr, &columns) {
+                    self.expression(expr, &scope, &columns, Aggregates::Allowed);
+                }
+            }
+        }
+        if let Some(qualify) = &mut select.qualify {
+            self.expression(qualify, &scope, &columns, Aggregates::Allowed);
+        }
         if let Some(order_by) = order_by {
             self.order_by(order_by, &scope, &columns);
         }
         Scope { columns, open: scope.open }
+    }
+
+    /// The windows that a query names.
+    fn named_windows(&mut self, select: &mut Select, scope: &Scope) {
+        for window in &mut select.named_window {
+            let NamedWindowExpr::WindowSpec(spec) = &mut window.1 else { continue };
+            let order = spec.order_by.iter_mut().map(|key| &mut key.expr);
+            for expr in spec.partition_by.iter_mut().chain(order) {
+                self.expression(expr, scope, &[], Aggregates::Allowed);
+            }
+        }
     }
 
     fn refuse_select_clauses(&mut self, select: &Select) {
@@ -253,11 +279,6 @@ impl Resolver<'_> {
             GroupByExpr::Expressions(_, modifiers) => !modifiers.is_empty(),
         };
         let others = [
-            (
-                matches!(select.distinct, Some(Distinct::On(_))),
-                "DISTINCT ON",
-                "write an aggregate, or a join with one",
-            ),
             (select.top.is_some(), "TOP", "write `limit N`"),
             (select.into.is_some(), "INTO", "write `create sink`"),
             (!select.lateral_views.is_empty(), "LATERAL VIEW", "it comes later"),
@@ -266,13 +287,11 @@ impl Resolver<'_> {
             (!select.cluster_by.is_empty(), "CLUSTER BY", "leave it out"),
             (!select.distribute_by.is_empty(), "DISTRIBUTE BY", "leave it out"),
             (!select.sort_by.is_empty(), "SORT BY", "write `order by`"),
-            (!select.named_window.is_empty(), "WINDOW", "window functions come later"),
-            (select.qualify.is_some(), "QUALIFY", "window functions come later"),
             (select.exclude.is_some(), "EXCLUDE", "name the columns, or use the stage `drop`"),
             (
                 grouping,
-                "GROUP BY ALL, ROLLUP or CUBE",
-                "name the columns to group by; `union all` several groupings",
+                "GROUP BY ALL or WITH ROLLUP",
+                "name the columns to group by, or write `rollup (…)`",
             ),
         ];
         for (_, clause, help) in others.into_iter().filter(|(is_there, ..)| *is_there) {

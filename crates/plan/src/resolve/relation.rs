@@ -18,30 +18,48 @@ use crate::scope::{Column, Scope, exact, meant};
 use crate::tables::{Lookup, Tables};
 
 impl Resolver<'_> {
-    pub(super) fn joined(&mut self, table: &mut TableWithJoins, parts: &Parts) -> Scope {
-        let mut scope = self.relation(&mut table.relation, parts);
+    /// Resolves tables that are joined; `before` are those that stand before them, which only LATERAL sees.
+    pub(super) fn joined(
+        &mut self,
+        table: &mut TableWithJoins,
+        parts: &Parts,
+        before: &Scope,
+    ) -> Scope {
+        let mut scope = self.relation(&mut table.relation, parts, before);
         for join in &mut table.joins {
-            self.join(join, &mut scope, parts);
+            let mut seen = before.clone();
+            seen.append(scope.clone());
+            let right = self.relation(&mut join.relation, parts, &seen);
+            self.join_to(join, &mut scope, right);
         }
         scope
     }
 
     /// Joins another table to the scope.
     pub(super) fn join(&mut self, join: &mut Join, scope: &mut Scope, parts: &Parts) {
-        let right = self.relation(&mut join.relation, parts);
+        let right = self.relation(&mut join.relation, parts, scope);
+        self.join_to(join, scope, right);
+    }
+
+    fn join_to(&mut self, join: &mut Join, scope: &mut Scope, right: Scope) {
         self.refuse_same_name(&right, scope, join.relation.span());
         let span = join.relation.span();
-        let constraint = match &mut join.join_operator {
+        let lateral = is_lateral(&join.relation);
+        let (constraint, shown) = match &mut join.join_operator {
             JoinOperator::Join(constraint)
             | JoinOperator::Inner(constraint)
             | JoinOperator::Left(constraint)
-            | JoinOperator::LeftOuter(constraint) => constraint,
+            | JoinOperator::LeftOuter(constraint) => (constraint, Shown::Left),
+            JoinOperator::Right(constraint) | JoinOperator::RightOuter(constraint) if !lateral => {
+                (constraint, Shown::Right)
+            }
+            JoinOperator::FullOuter(constraint) if !lateral => (constraint, Shown::Neither),
             JoinOperator::CrossJoin(_) => {
                 scope.append(right);
                 return;
             }
             other => {
-                let (message, help) = refused_join(other);
+                let (message, help) = refused_join(other, lateral);
                 self.refuse(codes::JOIN, span, message, help);
                 scope.append(right);
                 return;
@@ -69,11 +87,21 @@ impl Resolver<'_> {
                 help,
             );
         }
-        *constraint = self.using(&names, scope, right);
+        if shown == Shown::Neither && !names.is_empty() {
+            let help = "write `on a.id = b.id`, and `coalesce(a.id, b.id)` for the column of both";
+            self.refuse(codes::JOIN, span, "a full join cannot have USING", help);
+        }
+        *constraint = self.using(&names, scope, right, shown);
     }
 
-    /// Writes USING as ON; the right columns are merged into the left ones.
-    fn using(&mut self, names: &[Ident], scope: &mut Scope, mut right: Scope) -> JoinConstraint {
+    /// Writes USING as ON; the columns of the side that may be missing are merged into those of the other.
+    fn using(
+        &mut self,
+        names: &[Ident],
+        scope: &mut Scope,
+        mut right: Scope,
+        shown: Shown,
+    ) -> JoinConstraint {
         let mut condition: Option<Expr> = None;
         for name in names {
             let one = std::slice::from_ref(name);
@@ -88,9 +116,14 @@ impl Resolver<'_> {
             let (Some(left_column), Some(right_column)) = (left_column, right_column) else {
                 continue;
             };
-            let merged = right.columns.iter_mut().filter(|column| {
-                column.name == right_column.name && column.path == right_column.path
-            });
+            let (side, hidden) = match shown {
+                Shown::Right => (&mut *scope, &left_column),
+                Shown::Left | Shown::Neither => (&mut right, &right_column),
+            };
+            let merged = side
+                .columns
+                .iter_mut()
+                .filter(|column| column.name == hidden.name && column.path == hidden.path);
             merged.for_each(|column| column.merged = true);
             let equal = Expr::BinaryOp {
                 left: Box::new(left_column.expression(name.span)),
@@ -125,7 +158,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn relation(&mut self, factor: &mut TableFactor, parts: &Parts) -> Scope {
+    fn relation(&mut self, factor: &mut TableFactor, parts: &Parts, before: &Scope) -> Scope {
         let span = factor.span();
         match factor {
             TableFactor::Table { name, alias, args: None, version: None, sample: None, .. } => {
@@ -134,14 +167,18 @@ impl Resolver<'_> {
             TableFactor::Derived { lateral: false, subquery, alias, sample: None } => {
                 self.derived(subquery, alias, parts)
             }
+            TableFactor::Derived { lateral: true, subquery, alias, sample: None } => {
+                self.outer.push(before.clone());
+                let scope = self.derived(subquery, alias, parts);
+                self.outer.pop();
+                scope
+            }
             TableFactor::NestedJoin { table_with_joins, alias: None } => {
-                self.joined(table_with_joins, parts)
+                self.joined(table_with_joins, parts, before)
             }
-            TableFactor::Derived { lateral: true, .. } => {
-                let help = "it comes later; write a join with a condition";
-                self.refuse(codes::JOIN, span, "LATERAL cannot be maintained yet", help);
-                Scope { columns: Vec::new(), open: true }
-            }
+            TableFactor::UNNEST { .. }
+            | TableFactor::Table { args: Some(_), version: None, sample: None, .. }
+            | TableFactor::Function { .. } => self.function_table(factor, before),
             _ => {
                 let help = "read a table, a view or a subquery `(select …) as t`";
                 self.refuse(codes::CLAUSE, span, "a query cannot read from this", help);
@@ -261,18 +298,33 @@ fn common_names(left: &Scope, right: &Scope, span: Span) -> Vec<Ident> {
     right.visible().filter(common).map(|column| exact(&column.name, span)).collect()
 }
 
-fn refused_join(operator: &JoinOperator) -> (&'static str, &'static str) {
+/// Which side's columns USING shows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    Left,
+    Right,
+    Neither,
+}
+
+fn is_lateral(factor: &TableFactor) -> bool {
+    matches!(factor, TableFactor::Derived { lateral: true, .. } | TableFactor::UNNEST { .. })
+}
+
+fn refused_join(operator: &JoinOperator, lateral: bool) -> (&'static str, &'static str) {
     match operator {
-        JoinOperator::Right(_) | JoinOperator::RightOuter(_) => {
-            ("right joins are not supported", "swap the tables and write `left join`")
-        }
-        JoinOperator::FullOuter(_) => (
-            "full joins cannot be maintained yet",
-            "it comes later; `union all` a left join with the rows that only the right table has",
+        _ if lateral => (
+            "only an inner or a left join can have LATERAL on its right",
+            "write `cross join lateral (…)` or `left join lateral (…) on true`",
         ),
+        JoinOperator::Semi(_) | JoinOperator::LeftSemi(_) | JoinOperator::RightSemi(_) => {
+            ("a join has no word `semi`", "write `where exists (select 1 from … where …)`")
+        }
+        JoinOperator::Anti(_) | JoinOperator::LeftAnti(_) | JoinOperator::RightAnti(_) => {
+            ("a join has no word `anti`", "write `where not exists (select 1 from … where …)`")
+        }
         _ => (
             "this kind of join cannot be maintained yet",
-            "it comes later; `join`, `left join` and `cross join` are there",
+            "there are `[inner] join`, `left join`, `right join`, `full join` and `cross join`",
         ),
     }
 }

@@ -6,6 +6,7 @@ mod batch;
 mod errors;
 mod fuzz;
 mod plans;
+mod queries;
 mod scripts;
 
 use std::sync::Arc;

@@ -406,3 +406,316 @@ fn everyday_queries_are_planned() {
     }
     assert_eq!(problems, "");
 }
+
+/// Shows the plans of many queries.
+fn check_plans(queries: &[&str], expect: &expect_test::Expect) {
+    let shown = queries
+        .iter()
+        .map(|query| format!("{query}\n{}\n", only_plan(&format!("create view v as {query}"))));
+    expect.assert_eq(&shown.collect::<String>());
+}
+
+#[test]
+fn subqueries_become_joins() {
+    check_plans(
+        &[
+            "select id from customers c where exists (select 1 from orders o where o.customer_id = c.id)",
+            "select id from customers c where not exists (select 1 from orders o where o.customer_id = c.id and o.total > 5)",
+            "select id from customers where id in (select id from audit.entries)",
+            "select id from customers where name not in (select what from audit.entries)",
+            "select id, (select count(*) from orders o where o.customer_id = c.id) as n from customers c",
+            "select id from orders where total > (select avg(total) from orders)",
+            "select id, (select status from orders o where o.id = c.id) as s from customers c",
+            "select id, (select status from orders o where o.customer_id = c.id) as s from customers c",
+            "select c.id, t.total from customers c cross join lateral (select total from orders o where o.customer_id = c.id order by placed_at limit 2) t",
+            "select c.id, exists (select 1 from orders o where o.total > c.id) as e from customers c",
+        ],
+        &expect![[r#"
+            select id from customers c where exists (select 1 from orders o where o.customer_id = c.id)
+            └─ semi join on id = #key2
+               ├─ table shop.customers (id) key (id)
+               └─ project CAST(customer_id AS Int64) as #key2
+                  └─ table shop.orders (customer_id) key (id)
+
+            select id from customers c where not exists (select 1 from orders o where o.customer_id = c.id and o.total > 5)
+            └─ anti join on id = #key2
+               ├─ table shop.customers (id) key (id)
+               └─ project CAST(customer_id AS Int64) as #key2
+                  └─ project customer_id
+                     └─ filter total > 5.00
+                        └─ table shop.orders (customer_id, total) key (id)
+
+            select id from customers where id in (select id from audit.entries)
+            └─ semi join on id = id
+               ├─ table shop.customers (id) key (id)
+               └─ table shop.audit.entries (id) key (id)
+
+            select id from customers where name not in (select what from audit.entries)
+            └─ project id
+               └─ anti join on name = what
+                  ├─ project id, name
+                  │  └─ join on #rows3 = 0 OR name IS NOT NULL AND #rows3 = #elements4
+                  │     ├─ table shop.customers (id, name) key (id)
+                  │     └─ filter #rows3 = 0 OR #rows3 = #elements4
+                  │        └─ aggregate count(*), count(what)
+                  │           └─ table shop.audit.entries (what) key (id)
+                  └─ table shop.audit.entries (what) key (id)
+
+            select id, (select count(*) from orders o where o.customer_id = c.id) as n from customers c
+            └─ project id, CASE WHEN #key3 IS NULL THEN 0 ELSE count END as n
+               └─ left join on id = #key3
+                  ├─ table shop.customers (id) key (id)
+                  └─ project count(Int64(1)) as count, #key1 as #key3
+                     └─ aggregate count(*) group by #key0
+                        └─ project CAST(customer_id AS Int64) as #key0
+                           └─ table shop.orders (customer_id) key (id)
+
+            select id from orders where total > (select avg(total) from orders)
+            └─ project id
+               └─ join on CAST(total AS Decimal128(16, 6)) > avg
+                  ├─ table shop.orders (id, total) key (id)
+                  └─ aggregate avg(total)
+                     └─ table shop.orders (total) key (id)
+
+            select id, (select status from orders o where o.id = c.id) as s from customers c
+            └─ project id, status as s
+               └─ left join on id = #key2
+                  ├─ table shop.customers (id) key (id)
+                  └─ project status, id as #key2
+                     └─ table shop.orders (id, status) key (id)
+
+            select id, (select status from orders o where o.customer_id = c.id) as s from customers c
+            └─ project id, status as s
+               └─ left join on id is not distinct from #id0
+                  ├─ table shop.customers (id) key (id)
+                  └─ single row for each #id0
+                     └─ project #id0, status
+                        └─ join on #id0 = #right0
+                           ├─ distinct
+                           │  └─ project id as #id0
+                           │     └─ table shop.customers (id) key (id)
+                           └─ project customer_id, status, CAST(customer_id AS Int64) as #right0
+                              └─ table shop.orders (customer_id, status) key (id)
+
+            select c.id, t.total from customers c cross join lateral (select total from orders o where o.customer_id = c.id order by placed_at limit 2) t
+            └─ project id, total
+               └─ join on id = #key3
+                  ├─ table shop.customers (id) key (id)
+                  └─ project total, #key1 as #key3
+                     └─ top 2 by placed_at of each #key1
+                        └─ project total, placed_at, CAST(customer_id AS Int64) as #key1
+                           └─ table shop.orders (customer_id, total, placed_at) key (id)
+
+            select c.id, exists (select 1 from orders o where o.total > c.id) as e from customers c
+            └─ project id, #told0 IS NOT NULL as e
+               └─ left join on id is not distinct from #id0
+                  ├─ table shop.customers (id) key (id)
+                  └─ distinct
+                     └─ project #id0, true as #told0
+                        └─ join on CAST(total AS Decimal128(22, 2)) > CAST(#id0 AS Decimal128(22, 2))
+                           ├─ distinct
+                           │  └─ project id as #id0
+                           │     └─ table shop.customers (id) key (id)
+                           └─ table shop.orders (total) key (id)
+
+        "#]],
+    );
+}
+
+#[test]
+fn joins_of_every_kind_keep_what_is_known() {
+    check(
+        "create view a as select c.id, o.status from orders o right join customers c on o.id = c.id;
+         create view b as select o.id, c.name from orders o full join customers c on o.id = c.id;
+         create view c as select o.id, c.id as cid from orders o join customers c on o.id > c.id;
+         create view d as select o.id from orders o join audit.entries e on o.status is not distinct from e.what;
+         create view e as select id, name from orders o right join customers c using (id)",
+        &expect![[r#"
+            view a(id Int64, status Utf8) key (id)
+            └─ project id, status
+               └─ right join on id = id
+                  ├─ table shop.orders (id, status) key (id)
+                  └─ table shop.customers (id) key (id)
+            view b(id Int64, name Utf8)
+            └─ project id, name
+               └─ full join on id = id
+                  ├─ table shop.orders (id) key (id)
+                  └─ table shop.customers (id, name) key (id)
+            view c(id Int64, cid Int64) key (id, cid)
+            └─ join on id > id
+               ├─ table shop.orders (id) key (id)
+               └─ table shop.customers (id) key (id)
+            view d(id Int64)
+            └─ project id
+               └─ join on status is not distinct from what
+                  ├─ table shop.orders (id, status) key (id)
+                  └─ table shop.audit.entries (what) key (id)
+            view e(id Int64, name Utf8) key (id)
+            └─ project id, name
+               └─ right join on id = id
+                  ├─ table shop.orders (id) key (id)
+                  └─ table shop.customers (id, name) key (id)
+        "#]],
+    );
+}
+
+#[test]
+fn sets_values_and_first_rows_have_their_nodes() {
+    check_plans(
+        &[
+            "select id from orders intersect select id from customers",
+            "select customer_id from orders except all select id from customers",
+            "select status from orders union select name from customers",
+            "select t.n, count(*) as c from (values (1, 'a'), (2, null)) as t(n, s) group by t.n",
+            "select 1 as one",
+            "select distinct on (customer_id) customer_id, id from orders order by customer_id, total desc",
+            "select region, count(*) as n, grouping(region) as g from customers group by rollup (region)",
+            "select id, g from orders, generate_series(1, orders.customer_id) as g",
+            "select id, unnest([status, 'x']) as s from orders",
+            "select g from generate_series(1, 3) as g",
+        ],
+        &expect![[r#"
+            select id from orders intersect select id from customers
+            └─ intersect
+               ├─ table shop.orders (id) key (id)
+               └─ project id
+                  └─ table shop.customers (id) key (id)
+
+            select customer_id from orders except all select id from customers
+            └─ except all
+               ├─ project CAST(customer_id AS Int64) as customer_id
+               │  └─ table shop.orders (customer_id) key (id)
+               └─ project id as customer_id
+                  └─ table shop.customers (id) key (id)
+
+            select status from orders union select name from customers
+            └─ distinct
+               └─ union all
+                  ├─ table shop.orders (status) key (id)
+                  └─ project name as status
+                     └─ table shop.customers (name) key (id)
+
+            select t.n, count(*) as c from (values (1, 'a'), (2, null)) as t(n, s) group by t.n
+            └─ aggregate count(*) group by n
+               └─ constant 2 rows
+
+            select 1 as one
+            └─ constant 1 rows
+
+            select distinct on (customer_id) customer_id, id from orders order by customer_id, total desc
+            └─ project customer_id, id
+               └─ top 1 by total desc of each customer_id
+                  └─ table shop.orders (id, customer_id, total) key (id)
+
+            select region, count(*) as n, grouping(region) as g from customers group by rollup (region)
+            └─ project #set0 as region, #set2 as n, CAST(#set1 & 1 AS Int32) as g
+               └─ union all
+                  ├─ project region as #set0, 0 as #set1, count(Int64(1)) as #set2
+                  │  └─ aggregate count(*) group by region
+                  │     └─ table shop.customers (region) key (id)
+                  └─ project NULL as #set0, 1 as #set1, count(Int64(1)) as #set2
+                     └─ aggregate count(*)
+                        └─ table shop.customers (id) key (id)
+
+            select id, g from orders, generate_series(1, orders.customer_id) as g
+            └─ unnest unnest(generate_series(Int64(1),outer_ref(shop.orders.customer_id)))
+               └─ project id as #id0, generate_series(1, CAST(customer_id AS Int64)) as unnest(generate_series(Int64(1),outer_ref(shop.orders.customer_id)))
+                  └─ table shop.orders (id, customer_id) key (id)
+
+            select id, unnest([status, 'x']) as s from orders
+            └─ unnest unnest(make_array(shop.orders.status,Utf8("x")))
+               └─ project id, make_array(status, x) as unnest(make_array(shop.orders.status,Utf8("x")))
+                  └─ table shop.orders (id, status) key (id)
+
+            select g from generate_series(1, 3) as g
+            └─ unnest unnest(generate_series(Int64(1),Int64(3)))
+               └─ constant 1 rows
+
+        "#]],
+    );
+}
+
+#[test]
+fn windows_and_the_first_of_each_partition() {
+    check_plans(
+        &[
+            "select id, row_number() over (partition by customer_id order by total desc) as n from orders",
+            "select id from (select id, row_number() over (partition by customer_id order by total desc) as n from orders) t where n <= 3",
+            "select id from (select id, rank() over (partition by customer_id order by total desc) as n from orders) t where n <= 3",
+            "select id, sum(total) over w as s, lag(total, 2, 0.5) over w as l from orders window w as (partition by status order by id rows between 2 preceding and 1 following)",
+            "select id, avg(total) filter (where status = 'paid') over (order by placed_at range between interval '1 day' preceding and current row) as a, count(*) over () as c from orders",
+            "select id, last_value(status) over (order by id groups between 1 preceding and unbounded following) as l, ntile(4) over (order by id) as q from orders",
+        ],
+        &expect![[r#"
+            select id, row_number() over (partition by customer_id order by total desc) as n from orders
+            └─ project id, CAST(row_number() AS Int64) as n
+               └─ window row_number() of each customer_id by total desc
+                  └─ table shop.orders (id, customer_id, total) key (id)
+
+            select id from (select id, row_number() over (partition by customer_id order by total desc) as n from orders) t where n <= 3
+            └─ project id
+               └─ filter row_number() <= 3
+                  └─ project id, row_number()
+                     └─ window row_number() of each customer_id by total desc
+                        └─ top 3 by total desc of each customer_id
+                           └─ table shop.orders (id, customer_id, total) key (id)
+
+            select id from (select id, rank() over (partition by customer_id order by total desc) as n from orders) t where n <= 3
+            └─ project id
+               └─ filter rank() <= 3
+                  └─ project id, rank()
+                     └─ window rank() of each customer_id by total desc
+                        └─ table shop.orders (id, customer_id, total) key (id)
+
+            select id, sum(total) over w as s, lag(total, 2, 0.5) over w as l from orders window w as (partition by status order by id rows between 2 preceding and 1 following)
+            └─ project id, sum(shop.orders.total) as s, lag(shop.orders.total,Int64(2),Decimal128(0.5,1,1)) as l
+               └─ window sum(total) rows between 2 preceding and 1 following, lag(total, 2, 0.50) of each status by id
+                  └─ table shop.orders (id, status, total) key (id)
+
+            select id, avg(total) filter (where status = 'paid') over (order by placed_at range between interval '1 day' preceding and current row) as a, count(*) over () as c from orders
+            └─ window count(*) rows between unbounded preceding and unbounded following
+               └─ project id, avg(shop.orders.total) FILTER (WHERE shop.orders.status = Utf8("paid"))
+                  └─ window avg(total) filter (#window0) range between IntervalMonthDayNano { months: 0, days: 1, nanoseconds: 0 } preceding and current row by placed_at
+                     └─ project id, status, total, placed_at, status = paid as #window0
+                        └─ table shop.orders (id, status, total, placed_at) key (id)
+
+            select id, last_value(status) over (order by id groups between 1 preceding and unbounded following) as l, ntile(4) over (order by id) as q from orders
+            └─ project id, last_value(shop.orders.status) as l, CAST(ntile(Int64(4)) AS Int64) as q
+               └─ window last_value(status) groups between 1 preceding and unbounded following, ntile(4) by id
+                  └─ table shop.orders (id, status) key (id)
+
+        "#]],
+    );
+}
+
+#[test]
+fn aggregates_of_texts_lists_and_deviations() {
+    check_plans(
+        &[
+            "select string_agg(name, ', ' order by id desc) as names, array_agg(distinct region) as regions from customers",
+            "select bool_or(total > 5) as some, every(total > 5) as all_of, stddev(total) as s, var_pop(quantity) as v from orders, items",
+            "select sum(distinct total) filter (where status = 'paid') as s, avg(distinct quantity) as a from orders, items",
+        ],
+        &expect![[r#"
+            select string_agg(name, ', ' order by id desc) as names, array_agg(distinct region) as regions from customers
+            └─ project CAST(string_agg(shop.customers.name,Utf8(", ")) ORDER BY [shop.customers.id DESC NULLS FIRST] AS Utf8) as names, array_agg(DISTINCT shop.customers.region) as regions
+               └─ aggregate string_agg(name, ', ' order by id desc), array_agg(distinct region)
+                  └─ table shop.customers (id, name, region) key (id)
+
+            select bool_or(total > 5) as some, every(total > 5) as all_of, stddev(total) as s, var_pop(quantity) as v from orders, items
+            └─ aggregate bool_or(#key0), bool_and(#key0), stddev_samp(#key1), var_pop(#key2)
+               └─ project total > 5.00 as #key0, CAST(total AS Float64) as #key1, CAST(quantity AS Float64) as #key2
+                  └─ cross join
+                     ├─ table shop.orders (total) key (id)
+                     └─ table shop.items (quantity) key (order_id, line)
+
+            select sum(distinct total) filter (where status = 'paid') as s, avg(distinct quantity) as a from orders, items
+            └─ aggregate sum(distinct total) filter (#key1), avg(distinct #key2)
+               └─ project total, status = paid as #key1, CAST(quantity AS Float64) as #key2
+                  └─ cross join
+                     ├─ table shop.orders (status, total) key (id)
+                     └─ table shop.items (quantity) key (order_id, line)
+
+        "#]],
+    );
+}

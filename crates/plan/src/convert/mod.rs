@@ -8,31 +8,37 @@
     reason = "the planner's enums grow with DataFusion; what is new is refused"
 )]
 
+mod aggregate;
+mod order;
+mod window;
+
 use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::compute::SortOptions;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use change::logical_type;
-use datafusion::common::{DFSchema, NullEquality, TableReference};
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::common::{DFSchema, NullEquality, ScalarValue, TableReference};
 use datafusion::error::{DataFusionError, Result as PlanResult};
 use datafusion::execution::session_state::SessionState;
-use datafusion::logical_expr::expr::AggregateFunction as AggregateExpr;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{
-    Aggregate, Distinct, Expr, FetchType, Join, JoinType, Limit, LogicalPlan, SkipType, Sort,
-    SortExpr, TableScan,
+    Distinct, EmptyRelation, Expr, FetchType, Filter, Join, JoinType, Limit, LogicalPlan, SkipType,
+    Sort, SortExpr, TableScan, Unnest, UserDefinedLogicalNodeCore, Values,
 };
 use datafusion::physical_expr::expressions::Column as ColumnExpr;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 
 use crate::codes::{self, Code};
-use crate::ir::{AggregateCall, AggregateFunction, JoinKind, Node, OrderKey};
+use crate::ir::{JoinKind, Node, OrderKey};
+use crate::keys::{Key, keys};
 use crate::logical;
+use crate::nodes::{Own, OwnKind};
 use crate::problem::Problem;
 use crate::tables::PlannedTable;
+
+pub(crate) use order::output_order;
 
 type Physical = Arc<dyn PhysicalExpr>;
 
@@ -87,7 +93,7 @@ impl Converter<'_> {
             LogicalPlan::TableScan(scan) => self.table(scan),
             LogicalPlan::Filter(filter) => {
                 let predicate = self.physical(&filter.predicate, filter.input.schema())?;
-                Ok(Node::Filter { input: Box::new(self.node(&filter.input)?), predicate })
+                Ok(Node::Filter { input: Box::new(self.filtered(filter)?), predicate })
             }
             LogicalPlan::Projection(projection) => {
                 let input = self.node(&projection.input)?;
@@ -101,7 +107,7 @@ impl Converter<'_> {
                 Ok(Node::Distinct { input: Box::new(self.node(input)?) })
             }
             LogicalPlan::Sort(sort) => match sort.fetch {
-                Some(limit) => self.top(&sort.input, &sort.expr, 0, Some(limit)),
+                Some(limit) => self.top(&sort.input, &[], &sort.expr, (0, Some(limit))),
                 // Rows of a view have no order of their own; the view's shown order is kept apart.
                 None => self.node(&sort.input),
             },
@@ -116,6 +122,14 @@ impl Converter<'_> {
                 let inputs = inputs.into_iter().map(|input| with_schema(input, &schema));
                 Ok(Node::Union { inputs: inputs.collect(), schema: Arc::clone(&schema) })
             }
+            LogicalPlan::Window(over) => self.window(over, None),
+            LogicalPlan::Unnest(unnest) => self.unnest(unnest),
+            LogicalPlan::Values(values) => self.values(values),
+            LogicalPlan::EmptyRelation(empty) => Ok(self.empty(empty)?),
+            LogicalPlan::Extension(extension) => match Own::of(extension) {
+                Some(own) => self.own(own),
+                None => Err(refused(plan)),
+            },
             other => Err(refused(other)),
         }
     }
@@ -156,105 +170,49 @@ impl Converter<'_> {
         let kind = match join.join_type {
             JoinType::Inner => JoinKind::Inner,
             JoinType::Left => JoinKind::Left,
+            JoinType::Right => JoinKind::Right,
+            JoinType::Full => JoinKind::Full,
+            JoinType::LeftSemi => JoinKind::Semi,
+            JoinType::LeftAnti => JoinKind::Anti,
             other => {
                 let what =
                     format!("a {} join cannot be maintained yet", other.to_string().to_lowercase());
                 return Err(Refusal::new(codes::JOIN, what, "write an inner or a left join"));
             }
         };
-        if !join.on.is_empty() && join.null_equality != NullEquality::NullEqualsNothing {
-            let help = "compare with `=`, and treat NULLs apart";
-            return Err(Refusal::new(codes::JOIN, "a join on `is not distinct from`", help));
-        }
         let (lefts, rights): (Vec<_>, Vec<_>) = join.on.iter().cloned().unzip();
         let mut left = self.with_columns(&join.left, lefts, "left")?.exact();
         let mut right = self.with_columns(&join.right, rights, "right")?.exact();
         let on = left.positions.iter().copied().zip(right.positions.iter().copied()).collect();
         let joined = left.schema.join(&right.schema)?;
-        let filter =
-            join.filter.as_ref().map(|filter| self.physical(filter, &joined)).transpose()?;
+        let is_true =
+            |filter: &&Expr| matches!(filter, Expr::Literal(ScalarValue::Boolean(Some(true)), _));
+        let filter = join.filter.as_ref().filter(|filter| !is_true(filter));
+        let filter = filter.map(|filter| self.physical(filter, &joined)).transpose()?;
         let left_width = left.schema.fields().len();
-        let kept = (0..left.width).chain((0..right.width).map(|column| left_width + column));
-        let kept: Vec<usize> = kept.collect();
-        let widened = left.is_widened() || right.is_widened();
+        let shows_right = !matches!(kind, JoinKind::Semi | JoinKind::Anti);
+        let mut kept: Vec<usize> = (0..left.width).collect();
+        let mut widened = left.is_widened();
+        if shows_right {
+            kept.extend((0..right.width).map(|column| left_width + column));
+            widened |= right.is_widened();
+        }
         let (left, right) = (left.take(), right.take());
-        let (left_schema, right_schema) = (left.schema(), right.schema());
-        let fields = left_schema.fields().iter().chain(right_schema.fields()).cloned();
-        let pairs = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        let mut fields: Vec<_> = left.schema().fields().iter().cloned().collect();
+        if shows_right {
+            fields.extend(right.schema().fields().iter().cloned());
+        }
+        let pairs = Arc::new(Schema::new(fields));
         let node = Node::Join {
             left: Box::new(left),
             right: Box::new(right),
             kind,
             on,
-            nulls_equal: false,
+            nulls_equal: join.null_equality == NullEquality::NullEqualsNull,
             filter,
             schema: pairs,
         };
         Ok(if widened { projected(node, &kept) } else { node })
-    }
-
-    fn aggregate(&self, aggregate: &Aggregate) -> Result<Node, Refusal> {
-        if aggregate.group_expr.iter().any(|group| matches!(group, Expr::GroupingSet(_))) {
-            let help = "group by each set in a query of its own, and unite them";
-            return Err(Refusal::new(
-                codes::CLAUSE,
-                "grouping sets cannot be maintained yet",
-                help,
-            ));
-        }
-        let calls = aggregate.aggr_expr.iter().map(call_of).collect::<Result<Vec<_>, _>>()?;
-        let mut wanted = aggregate.group_expr.clone();
-        let mut placed = Vec::new();
-        for call in &calls {
-            let mut place = |expression: &Expr| {
-                wanted.iter().position(|known| known == expression).unwrap_or_else(|| {
-                    wanted.push(expression.clone());
-                    wanted.len() - 1
-                })
-            };
-            placed.push((
-                call.argument.as_ref().map(&mut place),
-                call.filter.as_ref().map(&mut place),
-            ));
-        }
-        let from = aggregate.input.schema();
-        let input = self.node(&aggregate.input)?;
-        let positions: Option<Vec<usize>> =
-            wanted.iter().map(|expression| position(expression, from)).collect();
-        let (input, at): (Node, Vec<usize>) = match positions {
-            Some(positions) => (input, positions),
-            None => (self.computed(input, &wanted, from)?, (0..wanted.len()).collect()),
-        };
-        let groups = aggregate.group_expr.len();
-        let read = input.schema();
-        let (mut fields, mut aggregates) = (Vec::new(), Vec::new());
-        for (group, field) in at[..groups].iter().zip(aggregate.schema.fields()) {
-            fields.push(read.field(*group).clone().with_name(field.name().as_str()));
-        }
-        for ((call, placed), field) in
-            calls.iter().zip(placed).zip(&aggregate.schema.fields()[groups..])
-        {
-            let argument = placed.0.map(|place| at[place]);
-            check_argument(call.function, argument.map(|column| read.field(column).data_type()))?;
-            fields.push(result_field(call.function, argument.map(|at| read.field(at)), field));
-            aggregates.push(AggregateCall {
-                function: call.function,
-                argument,
-                distinct: call.distinct,
-                filter: placed.1.map(|place| at[place]),
-                order: Vec::new(),
-                separator: None,
-                output: field.data_type().clone(),
-            });
-        }
-        let group = at[..groups].to_vec();
-        let schema: SchemaRef = Arc::new(Schema::new(fields));
-        if aggregates.is_empty() && !group.is_empty() {
-            let input = Box::new(with_schema(projected(input, &group), &schema));
-            return Ok(Node::Distinct { input });
-        }
-        let input = Box::new(input);
-        Ok(Node::Aggregate { input, group, aggregates, schema })
     }
 
     /// Puts a limit where the order is: below what keeps order and number of rows.
@@ -272,35 +230,128 @@ impl Converter<'_> {
                 Ok(project(below, expressions, &nullable(&projection.schema)))
             }
             LogicalPlan::Sort(Sort { expr, input, fetch: None }) => {
-                self.top(input, expr, offset, limit)
+                self.top(input, &[], expr, (offset, limit))
             }
-            other => self.top(other, &[], offset, limit),
+            other => self.top(other, &[], &[], (offset, limit)),
         }
     }
 
+    /// The rows `[offset, offset + limit)` of each partition.
     fn top(
         &self,
         input: &LogicalPlan,
+        partition: &[Expr],
         order: &[SortExpr],
-        offset: usize,
-        limit: Option<usize>,
+        bounds: (usize, Option<usize>),
     ) -> Result<Node, Refusal> {
-        let keys = order.iter().map(|key| key.expr.clone()).collect();
+        // What tells partitions apart is the same for all rows of one.
+        let order: Vec<SortExpr> =
+            order.iter().filter(|key| !partition.contains(&key.expr)).cloned().collect();
+        let keys = order.iter().map(|key| key.expr.clone());
+        let keys = partition.iter().cloned().chain(keys).collect();
         let mut wide = self.with_columns(input, keys, "order")?;
-        let key = |(sort, column): (&SortExpr, &usize)| OrderKey {
-            column: *column,
-            options: options(sort),
-        };
-        let order = order.iter().zip(&wide.positions).map(key).collect();
+        let (partition, places) = wide.positions.split_at(partition.len());
+        let (partition, order) = (partition.to_vec(), order_keys(&order, places));
         let (widened, kept) = (wide.is_widened(), (0..wide.width).collect::<Vec<_>>());
-        let node = Node::TopK {
-            input: Box::new(wide.take()),
-            partition: Vec::new(),
-            order,
-            offset,
-            limit,
-        };
+        let (offset, limit) = bounds;
+        let node = Node::TopK { input: Box::new(wide.take()), partition, order, offset, limit };
         Ok(if widened { projected(node, &kept) } else { node })
+    }
+
+    /// A node of ours.
+    fn own(&self, own: &Own) -> Result<Node, Refusal> {
+        let schema = nullable(own.schema());
+        match (&own.kind, own.inputs.as_slice()) {
+            (OwnKind::Set { operation, all }, [left, right]) => {
+                let left = Box::new(with_schema(self.node(left)?, &schema));
+                let right = Box::new(with_schema(self.node(right)?, &schema));
+                let (operation, all) = (*operation, *all);
+                Ok(Node::SetOperation { left, right, operation, all, schema })
+            }
+            (OwnKind::Single { key }, [input]) => {
+                let mut wide = self.with_columns(input, key.clone(), "key")?;
+                let key: Vec<usize> = wide.positions.clone();
+                let node = wide.take();
+                let is_known = |known: &Key| known.iter().all(|column| key.contains(column));
+                Ok(match keys(&node).iter().any(is_known) {
+                    true => node,
+                    false => Node::Single { input: Box::new(node), key },
+                })
+            }
+            (OwnKind::Top { partition, order, offset, limit }, [input]) => {
+                self.top(input, partition, order, (*offset, *limit))
+            }
+            (OwnKind::Set { .. } | OwnKind::Single { .. } | OwnKind::Top { .. }, _) => {
+                let what = "an operator has another number of inputs than it takes";
+                Err(Refusal::new(codes::PLANNER, what, "report this query"))
+            }
+        }
+    }
+
+    fn unnest(&self, unnest: &Unnest) -> Result<Node, Refusal> {
+        let deep = unnest.list_type_columns.iter().any(|(_, list)| list.depth != 1);
+        if deep || !unnest.struct_type_columns.is_empty() {
+            let what = "lists of lists and records cannot be unnested at once";
+            return Err(Refusal::new(codes::CLAUSE, what, "unnest one level in a subquery"));
+        }
+        let input = Box::new(self.node(&unnest.input)?);
+        let mut lists: Vec<_> = unnest.list_type_columns.iter().map(|(at, _)| *at).collect();
+        lists.sort_unstable();
+        lists.dedup();
+        Ok(Node::Unnest { input, lists, schema: nullable(&unnest.schema) })
+    }
+
+    /// The rows of VALUES.
+    fn values(&self, values: &Values) -> Result<Node, Refusal> {
+        let schema = nullable(&values.schema);
+        let one = one_row();
+        let none = DFSchema::empty();
+        let mut columns = vec![Vec::new(); schema.fields().len()];
+        for row in &values.values {
+            for ((column, value), field) in columns.iter_mut().zip(row).zip(schema.fields()) {
+                let value = self.physical(value, &none)?.evaluate(&one)?.into_array(1)?;
+                let value = ScalarValue::try_from_array(&value, 0)?;
+                column.push(value.cast_to(field.data_type())?);
+            }
+        }
+        let columns = columns.into_iter().zip(schema.fields());
+        let arrays = columns.map(|(values, field)| match values.is_empty() {
+            true => Ok(arrow::array::new_empty_array(field.data_type())),
+            false => ScalarValue::iter_to_array(values),
+        });
+        let arrays = arrays.collect::<PlanResult<Vec<_>>>()?;
+        let options = RecordBatchOptions::new().with_row_count(Some(values.values.len()));
+        let rows = RecordBatch::try_new_with_options(schema, arrays, &options)
+            .map_err(DataFusionError::from)?;
+        Ok(Node::Constant { rows })
+    }
+
+    #[expect(clippy::unused_self, reason = "reads as the other nodes")]
+    fn empty(&self, empty: &EmptyRelation) -> PlanResult<Node> {
+        if empty.produce_one_row {
+            return Ok(Node::Constant { rows: one_row() });
+        }
+        Ok(Node::Constant { rows: RecordBatch::new_empty(nullable(&empty.schema)) })
+    }
+
+    /// What a filter filters: of a window, only the first rows of each partition where the filter asks for no more.
+    fn filtered(&self, filter: &Filter) -> Result<Node, Refusal> {
+        match filter.input.as_ref() {
+            LogicalPlan::Window(over) => {
+                self.window(over, window::first_rows(&filter.predicate, over))
+            }
+            LogicalPlan::Projection(projection)
+                if projection.expr.iter().all(|expr| matches!(expr, Expr::Column(_))) =>
+            {
+                let LogicalPlan::Window(over) = projection.input.as_ref() else {
+                    return self.node(&filter.input);
+                };
+                let node = self.window(over, window::first_rows(&filter.predicate, over))?;
+                let expressions = self.all_physical(&projection.expr, &over.schema)?;
+                Ok(project(node, expressions, &nullable(&projection.schema)))
+            }
+            other => self.node(other),
+        }
     }
 
     /// Converts a plan so that the expressions are columns of it: its own, or computed ones behind
@@ -405,94 +456,6 @@ impl Widened {
     }
 }
 
-/// What an aggregate expression asks for.
-struct Call {
-    function: AggregateFunction,
-    argument: Option<Expr>,
-    distinct: bool,
-    filter: Option<Expr>,
-}
-
-fn call_of(expression: &Expr) -> Result<Call, Refusal> {
-    let bare = expression.clone().unalias_nested().data;
-    let Expr::AggregateFunction(AggregateExpr { func, params }) = bare else {
-        let what = format!("{expression} is not an aggregate that can be maintained");
-        return Err(Refusal::new(codes::AGGREGATE, what, "use count, sum, avg, min or max"));
-    };
-    let function = match func.name() {
-        "count" => AggregateFunction::Count,
-        "sum" => AggregateFunction::Sum,
-        "avg" => AggregateFunction::Avg,
-        "min" => AggregateFunction::Min,
-        "max" => AggregateFunction::Max,
-        other => {
-            let what = format!("the aggregate {other} cannot be maintained yet");
-            return Err(Refusal::new(codes::AGGREGATE, what, "use count, sum, avg, min or max"));
-        }
-    };
-    if params.args.len() != 1 {
-        let what = format!("{} over several values cannot be maintained yet", func.name());
-        return Err(Refusal::new(codes::AGGREGATE, what, "aggregate one value"));
-    }
-    let argument = params.args.into_iter().next();
-    // count(*) is planned as the count of a constant.
-    let argument = argument.filter(|argument| {
-        let constant = matches!(argument, Expr::Literal(value, _) if !value.is_null());
-        !(function == AggregateFunction::Count && !params.distinct && constant)
-    });
-    let filter = params.filter.map(|filter| *filter);
-    // The least and the greatest value are the same whether each value counts once or not.
-    let extreme = matches!(function, AggregateFunction::Min | AggregateFunction::Max);
-    Ok(Call { function, argument, distinct: params.distinct && !extreme, filter })
-}
-
-fn check_argument(function: AggregateFunction, argument: Option<&DataType>) -> Result<(), Refusal> {
-    let Some(argument) = argument else { return Ok(()) };
-    let fits = match function {
-        AggregateFunction::Sum | AggregateFunction::Avg => argument.is_numeric(),
-        AggregateFunction::Min | AggregateFunction::Max => !argument.is_nested(),
-        AggregateFunction::BoolAnd | AggregateFunction::BoolOr => {
-            matches!(argument, DataType::Boolean | DataType::Null)
-        }
-        AggregateFunction::VariancePopulation
-        | AggregateFunction::VarianceSample
-        | AggregateFunction::DeviationPopulation
-        | AggregateFunction::DeviationSample => argument.is_numeric(),
-        AggregateFunction::StringAgg => matches!(argument, DataType::Utf8 | DataType::Null),
-        AggregateFunction::Count | AggregateFunction::ArrayAgg => true,
-    };
-    if fits {
-        return Ok(());
-    }
-    let what = format!("sum, avg, min or max of {argument} cannot be maintained");
-    Err(Refusal::new(codes::AGGREGATE, what, "cast the value, or count it"))
-}
-
-/// The field of a result: the least and the greatest value are of the column's own type, and so is a numeric sum.
-fn result_field(function: AggregateFunction, argument: Option<&Field>, named: &Field) -> Field {
-    let field = Field::new(named.name(), named.data_type().clone(), true);
-    let keeps = |argument: &&Field| match function {
-        AggregateFunction::Min | AggregateFunction::Max => true,
-        AggregateFunction::Sum => {
-            logical_type(argument) == Some("numeric") && argument.data_type() == named.data_type()
-        }
-        AggregateFunction::Count
-        | AggregateFunction::Avg
-        | AggregateFunction::BoolAnd
-        | AggregateFunction::BoolOr
-        | AggregateFunction::VariancePopulation
-        | AggregateFunction::VarianceSample
-        | AggregateFunction::DeviationPopulation
-        | AggregateFunction::DeviationSample
-        | AggregateFunction::StringAgg
-        | AggregateFunction::ArrayAgg => false,
-    };
-    match argument.filter(keeps) {
-        Some(argument) => field.with_metadata(argument.metadata().clone()),
-        None => field,
-    }
-}
-
 fn bounds(limit: &Limit) -> Result<(usize, Option<usize>), Refusal> {
     let refused = || Refusal::new(codes::LIMIT, "a limit is not a whole number", "write a number");
     let SkipType::Literal(offset) = limit.get_skip_type()? else { return Err(refused()) };
@@ -502,31 +465,21 @@ fn bounds(limit: &Limit) -> Result<(usize, Option<usize>), Refusal> {
 
 fn refused(plan: &LogicalPlan) -> Refusal {
     match plan {
-        LogicalPlan::Window(_) => Refusal::new(
-            codes::WINDOW,
-            "window functions cannot be maintained yet",
-            "for the first rows of all, use `order by … limit`",
-        ),
-        LogicalPlan::Distinct(_) => Refusal::new(
-            codes::CLAUSE,
-            "distinct on cannot be maintained yet",
-            "use `distinct`, or group by the columns and take min or max of the others",
-        ),
-        LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => Refusal::new(
-            codes::NO_TABLE,
-            "the query reads no table, so it would never change",
-            "read from a table of a source",
-        ),
-        LogicalPlan::Subquery(_) => Refusal::new(
-            codes::SUBQUERY,
-            "a subquery inside an expression cannot be maintained yet",
-            "write a join",
-        ),
+        LogicalPlan::Subquery(_) => {
+            Refusal::new(codes::SUBQUERY, "this subquery cannot be maintained yet", "write a join")
+        }
         other => {
             let what = format!("{} cannot be maintained yet", other.display());
             Refusal::new(codes::PLANNER, what, "write it with joins, filters and aggregates")
         }
     }
+}
+
+/// A row without columns.
+fn one_row() -> RecordBatch {
+    let options = RecordBatchOptions::new().with_row_count(Some(1));
+    RecordBatch::try_new_with_options(Arc::new(Schema::empty()), Vec::new(), &options)
+        .expect("no columns fit no columns")
 }
 
 fn position(expression: &Expr, from: &DFSchema) -> Option<usize> {
@@ -539,6 +492,12 @@ fn position(expression: &Expr, from: &DFSchema) -> Option<usize> {
 
 fn has_order(plan: &LogicalPlan) -> bool {
     crate::oracle::has_sort(plan)
+}
+
+/// The columns of an order, given where its expressions are.
+fn order_keys(order: &[SortExpr], places: &[usize]) -> Vec<OrderKey> {
+    let key = |(sort, &column): (&SortExpr, &usize)| OrderKey { column, options: options(sort) };
+    order.iter().zip(places).map(key).collect()
 }
 
 fn options(sort: &SortExpr) -> SortOptions {
@@ -563,6 +522,11 @@ fn project(input: Node, expressions: Vec<Physical>, names: &SchemaRef) -> Node {
     };
     let fields: Vec<_> = expressions.iter().zip(names.fields()).map(field).collect();
     let schema: SchemaRef = Arc::new(Schema::new(fields));
+    if let Node::Constant { rows } = &input
+        && let Ok(rows) = computed_rows(rows, &expressions, &schema)
+    {
+        return Node::Constant { rows };
+    }
     let columns: Option<Vec<usize>> = expressions
         .iter()
         .map(|expression| expression.downcast_ref::<ColumnExpr>().map(ColumnExpr::index))
@@ -578,11 +542,32 @@ fn project(input: Node, expressions: Vec<Physical>, names: &SchemaRef) -> Node {
             let expressions = columns.iter().map(|&column| Arc::clone(&below[column])).collect();
             Node::Project { input, expressions, schema }
         }
-        input @ (Node::Aggregate { .. } | Node::Join { .. } | Node::Union { .. }) if unchanged => {
+        input @ (Node::Aggregate { .. }
+        | Node::Join { .. }
+        | Node::SetOperation { .. }
+        | Node::Unnest { .. }
+        | Node::Window { .. }
+        | Node::Union { .. })
+            if unchanged =>
+        {
             with_schema(input, &schema)
         }
         input => Node::Project { input: Box::new(input), expressions, schema },
     }
+}
+
+/// Constant rows with other columns; an expression that fails is left to fail where the view runs.
+fn computed_rows(
+    rows: &RecordBatch,
+    expressions: &[Physical],
+    schema: &SchemaRef,
+) -> PlanResult<RecordBatch> {
+    let arrays = expressions
+        .iter()
+        .map(|expression| expression.evaluate(rows)?.into_array(rows.num_rows()))
+        .collect::<PlanResult<Vec<_>>>()?;
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+    Ok(RecordBatch::try_new_with_options(Arc::clone(schema), arrays, &options)?)
 }
 
 /// The node's columns at the given positions.
@@ -639,59 +624,4 @@ fn renamed(rows: &RecordBatch, schema: &SchemaRef) -> RecordBatch {
     let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
     RecordBatch::try_new_with_options(Arc::clone(schema), rows.columns().to_vec(), &options)
         .expect("only the names of columns differ")
-}
-
-/// The order in which the plan's rows are shown, in its own columns.
-///
-/// A limited result whose order is not by its own columns is shown in no order; without a limit that order would be
-/// all that the user asked for, so it is refused.
-pub(crate) fn output_order(plan: &LogicalPlan) -> Result<Vec<OrderKey>, Refusal> {
-    match order_of(plan) {
-        Order::Shown(keys) => Ok(keys),
-        Order::Hidden if is_limited(plan) => Ok(Vec::new()),
-        Order::Hidden => Err(Refusal::new(
-            codes::ORDER,
-            "the order is not by columns of the result",
-            "add the value that you order by to the result",
-        )),
-    }
-}
-
-enum Order {
-    Shown(Vec<OrderKey>),
-    Hidden,
-}
-
-fn order_of(plan: &LogicalPlan) -> Order {
-    match plan {
-        LogicalPlan::Sort(sort) => {
-            let key = |sort_key: &SortExpr| {
-                let column = position(&sort_key.expr, sort.input.schema())?;
-                Some(OrderKey { column, options: options(sort_key) })
-            };
-            sort.expr.iter().map(key).collect::<Option<_>>().map_or(Order::Hidden, Order::Shown)
-        }
-        LogicalPlan::Projection(projection) => {
-            let Order::Shown(keys) = order_of(&projection.input) else { return Order::Hidden };
-            let from = projection.input.schema();
-            let moved = |key: OrderKey| {
-                let at = |expression: &Expr| position(expression, from) == Some(key.column);
-                let column = projection.expr.iter().position(at)?;
-                Some(OrderKey { column, ..key })
-            };
-            keys.into_iter().map(moved).collect::<Option<_>>().map_or(Order::Hidden, Order::Shown)
-        }
-        LogicalPlan::SubqueryAlias(alias) => order_of(&alias.input),
-        LogicalPlan::Limit(limit) => order_of(&limit.input),
-        _ => Order::Shown(Vec::new()),
-    }
-}
-
-fn is_limited(plan: &LogicalPlan) -> bool {
-    match plan {
-        LogicalPlan::Limit(_) => true,
-        LogicalPlan::Projection(projection) => is_limited(&projection.input),
-        LogicalPlan::SubqueryAlias(alias) => is_limited(&alias.input),
-        _ => false,
-    }
 }
