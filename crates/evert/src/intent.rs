@@ -10,10 +10,10 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arrow::array::{Int64Array, RecordBatch, new_null_array};
-use change::catalog::{CatalogChange, Kind, OWN_SOURCE, catalog_changes};
+use change::catalog::{CatalogChange, Kind, OWN_SOURCE, TABLES_SOURCE, catalog_changes};
 use change::{
-    ChangeBatch, Part, SourcePosition, TRUNCATE, TableChanges, TableSchema, TransactionGroup,
-    TransactionHead,
+    ChangeBatch, Part, SourcePosition, TRUNCATE, TableChanges, TableName, TableSchema,
+    TransactionGroup, TransactionHead,
 };
 use log::{Log, LogOptions, RealDisk, Recovery};
 use plan::Script;
@@ -308,6 +308,21 @@ pub(crate) fn forget_source(opened: &mut Opened, name: &str) -> Result<(), Failu
     opened.catalogue.apply(&changes[0], opened.log.upper());
     let heads = vec![TransactionHead::own()];
     append_durably(&opened.log, &TransactionGroup::new(name.into(), Part::Whole, heads, changes))
+}
+
+/// Forgets a table of Evert's own: it becomes empty and its catalogue rows go, in one transaction.
+pub(crate) fn forget_table(opened: &mut Opened, name: &str) -> Result<(), Failure> {
+    let full = TableName::new(TABLES_SOURCE, name).to_string();
+    let mut tables = opened.catalogue.tables_of(TABLES_SOURCE)?;
+    tables.retain(|table| &*table.name().table == name);
+    let removal = |kind, name: &str| CatalogChange { kind, name: name.to_owned(), definition: None };
+    let rows = [removal(Kind::Table, &full), removal(Kind::TableStatement, name)];
+    let mut changes = vec![catalog_changes(&rows)];
+    changes.extend(tables.iter().map(truncation));
+    opened.catalogue.apply(&changes[0], opened.log.upper());
+    let heads = vec![TransactionHead::own()];
+    let group = TransactionGroup::new(TABLES_SOURCE.into(), Part::Whole, heads, changes);
+    append_durably(&opened.log, &group)
 }
 
 /// The change that says that a table has no rows any more.

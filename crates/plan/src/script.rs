@@ -10,7 +10,6 @@ use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 
-use change::catalog::OWN_SOURCE;
 use datafusion::sql::sqlparser::ast::Query;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::Token;
@@ -21,7 +20,7 @@ use crate::format;
 use crate::ir::{SinkSpec, SourceSpec};
 use crate::lex::{Lexeme, lex, parser, span_of, syntax_problem};
 use crate::limits::{OPERATORS_MAX, STATEMENT_TOKENS_MAX, TEXT_BYTES_MAX};
-use crate::name::{absolute, literal, option, quoted};
+use crate::name::{absolute, is_own, literal, option, quoted};
 use crate::pipe;
 use crate::problem::{Problem, Problems, nearest};
 use crate::stack::deep;
@@ -163,7 +162,13 @@ fn statement(lexemes: &[Lexeme], end: usize) -> Result<Statement, Vec<Problem>> 
     if !first.is_some_and(|first| first.is_word("create")) {
         return Err(vec![other_statement(first, end)]);
     }
-    let kind = cursor.next();
+    let mut kind = cursor.next();
+    if kind.is_some_and(|kind| kind.is_word("materialized"))
+        && cursor.peek().is_some_and(|next| next.is_word("view"))
+    {
+        // Every view is maintained; the word is PostgreSQL's.
+        kind = cursor.next();
+    }
     match kind.map(|kind| kind.text.as_str()) {
         Some("source") => source(cursor).map_err(|problem| vec![problem]),
         Some("view") => view(cursor),
@@ -176,7 +181,8 @@ fn other_statement(first: Option<&Lexeme>, end: usize) -> Problem {
     let (text, span) = first.map_or(("", end..end), |first| (&*first.text, first.span.clone()));
     let help = match text {
         "insert" | "update" | "delete" | "merge" | "truncate" => {
-            "Evert reads; write to the source itself, and the views follow".to_owned()
+            "a script that runs does not write: use `evert sql`, or write to the source itself"
+                .to_owned()
         }
         "drop" => "use the command `evert drop NAME`".to_owned(),
         "select" | "from" | "with" => {
@@ -196,7 +202,9 @@ fn other_creation(kind: Option<&Lexeme>, end: usize) -> Problem {
     let help = match text {
         "materialized" => "views are always maintained: write `create view`".to_owned(),
         "or" => "drop it first: `evert drop NAME`".to_owned(),
-        "table" => "tables come from sources: write `create source NAME from 'URL'`".to_owned(),
+        "table" => "tables come from sources (`create source NAME from 'URL'`), or are created \
+             with `evert sql`"
+            .to_owned(),
         "index" => "write `create sink NAME from VIEW into 'search'`".to_owned(),
         _ => match nearest(text, &["source", "view", "sink"]) {
             Some(near) => format!("did you mean {near}?"),
@@ -210,8 +218,8 @@ fn other_creation(kind: Option<&Lexeme>, end: usize) -> Problem {
 fn source(mut cursor: Cursor<'_>) -> Result<Statement, Problem> {
     const FORM: &str = "create source NAME from 'URL' (option = 'value')";
     let name = cursor.name("the source's name", FORM)?;
-    if name.name == OWN_SOURCE {
-        let message = format!("{OWN_SOURCE} is Evert's own");
+    if is_own(&name.name) {
+        let message = format!("{} is Evert's own", name.name);
         return Err(Problem::new(codes::TAKEN, name.span, message, "taken")
             .with_help("choose another name"));
     }
@@ -266,7 +274,7 @@ pub(crate) fn view_statement(
 }
 
 /// Between stages `|` means `|>`; inside of parentheses it is an operator, unless they hold a pipe of their own.
-fn with_pipes(lexemes: &[Lexeme]) -> Vec<Lexeme> {
+pub(crate) fn with_pipes(lexemes: &[Lexeme]) -> Vec<Lexeme> {
     // For each open bracket, whether it holds a pipe.
     let mut holds_pipe = vec![true];
     let mut after_pipe = false;
@@ -327,12 +335,17 @@ fn query(lexemes: &[Lexeme], end: usize) -> Result<Box<Query>, Vec<Problem>> {
     Err(vec![syntax_problem(problem, lexemes, end)])
 }
 
-fn check_size(lexemes: &[Lexeme], end: usize) -> Result<(), Problem> {
+pub(crate) fn check_size(lexemes: &[Lexeme], end: usize) -> Result<(), Problem> {
     let span = span_of(lexemes).unwrap_or(end..end);
     if lexemes.len() > STATEMENT_TOKENS_MAX {
         let message = format!("the query has more than {STATEMENT_TOKENS_MAX} words");
         return Err(Problem::new(codes::TOO_LARGE, span, message, "in here"));
     }
+    check_operators(lexemes)
+}
+
+/// Fails when an expression nests deeper than the planner may walk.
+pub(crate) fn check_operators(lexemes: &[Lexeme]) -> Result<(), Problem> {
     let mut operators = 0;
     for lexeme in lexemes {
         operators = match (&lexeme.token, lexeme.keyword()) {

@@ -1,6 +1,6 @@
-//! `evert drop`: removes a source, view or sink, and what it left behind.
+//! `evert drop`: removes a source, table, view or sink, and what it left behind.
 
-use change::catalog::{CatalogChange, Kind};
+use change::catalog::{CatalogChange, Kind, TABLES_SOURCE};
 use source::SourceConfig;
 
 use crate::catalogue::Catalogue;
@@ -16,11 +16,17 @@ pub(crate) async fn drop(arguments: DropArgs) -> Result<(), Failure> {
     directory::must_exist(&root)?;
     let mut opened = Opened::new(&root)?;
     let name = arguments.name.as_str();
-    let kinds = [Kind::Sink, Kind::View, Kind::Source];
+    let kinds = [Kind::Sink, Kind::View, Kind::TableStatement, Kind::Source];
     let Some(kind) = kinds.into_iter().find(|&kind| opened.catalogue.get(kind, name).is_some())
     else {
         return Err(unknown(name, &opened.catalogue));
     };
+    if kind == Kind::TableStatement {
+        let full = format!("{TABLES_SOURCE}.{name}");
+        intent::still_plans_without(&opened.catalogue, Kind::Table, &full)?;
+        intent::forget_table(&mut opened, name)?;
+        return output::print(format!("dropped table {name}\n").as_bytes());
+    }
     intent::still_plans_without(&opened.catalogue, kind, name)?;
     match kind {
         Kind::Source => drop_source(&mut opened, name, arguments.force).await?,
@@ -28,7 +34,7 @@ pub(crate) async fn drop(arguments: DropArgs) -> Result<(), Failure> {
             remove_index(&root, &opened.catalogue, name)?;
             opened.change_catalogue(vec![removal(kind, name)])?;
         }
-        Kind::View | Kind::SourceState | Kind::Table => {
+        Kind::View | Kind::SourceState | Kind::Table | Kind::TableStatement => {
             opened.change_catalogue(vec![removal(kind, name)])?;
         }
     }
@@ -41,16 +47,22 @@ fn removal(kind: Kind, name: &str) -> CatalogChange {
 
 fn unknown(name: &str, catalogue: &Catalogue) -> Failure {
     let mut names = Vec::new();
-    for kind in [Kind::Source, Kind::View, Kind::Sink] {
+    let kinds = [
+        (Kind::Source, "source"),
+        (Kind::TableStatement, "table"),
+        (Kind::View, "view"),
+        (Kind::Sink, "sink"),
+    ];
+    for (kind, word) in kinds {
         let of_kind = catalogue.of(kind).into_iter();
-        names.extend(of_kind.map(|(name, _)| format!("{} {name}", kind.as_str())));
+        names.extend(of_kind.map(|(name, _)| format!("{word} {name}")));
     }
     let help = if names.is_empty() {
         "the directory holds none".to_owned()
     } else {
         format!("there are: {}", names.join(", "))
     };
-    Failure::Usage { what: format!("there is no source, view or sink named {name}"), help }
+    Failure::Usage { what: format!("there is no source, table, view or sink named {name}"), help }
 }
 
 /// Removes slot and publication, empties the source's tables, and forgets the source.
