@@ -123,6 +123,9 @@ pub struct Delete {
 pub struct Values {
     /// The rows.
     pub read: Read,
+    /// The rows one by one, when they are written out: values of one column need not have a common type, because each
+    /// becomes one of the column's.
+    pub one_by_one: Vec<Read>,
     /// For each column of the read, the table's column.
     pub columns: Vec<usize>,
 }
@@ -399,6 +402,7 @@ impl Insert {
                 Box::new(selection(all.map(SelectItem::UnnamedExpr).collect()))
             }
         };
+        let mut one_by_one = Vec::new();
         if let SetExpr::Values(values) = query.body.as_mut() {
             let width = values.rows.first().map_or(0, |row| row.content.len());
             // PostgreSQL fills the columns from the left when none are named.
@@ -411,9 +415,11 @@ impl Insert {
                         *value = default_of(table, column);
                     }
                 }
+                let items = row.content.iter().cloned().map(SelectItem::UnnamedExpr).collect();
+                one_by_one.push(self.place.read(Box::new(selection(items))));
             }
         }
-        Ok(Values { read: self.place.read(query), columns })
+        Ok(Values { read: self.place.read(query), one_by_one, columns })
     }
 
     /// One row with the defaults of the columns that `values` leaves out; `None` when it leaves none out that has one.
@@ -427,7 +433,7 @@ impl Insert {
         }
         let all = columns.iter().map(|&column| default_of(table, column));
         let query = selection(all.map(SelectItem::UnnamedExpr).collect());
-        Some(Values { read: self.place.read(Box::new(query)), columns })
+        Some(Values { read: self.place.read(Box::new(query)), one_by_one: Vec::new(), columns })
     }
 }
 
@@ -466,7 +472,7 @@ impl Update {
         }
         let from = std::iter::once(&self.target).chain(&self.from).cloned().collect();
         let query = filtered(items, from, self.condition.clone());
-        Ok(Values { read: self.place.read(Box::new(query)), columns })
+        Ok(Values { read: self.place.read(Box::new(query)), one_by_one: Vec::new(), columns })
     }
 }
 

@@ -14,7 +14,7 @@ use change::batch::take_rows;
 use change::catalog::TABLES_SOURCE;
 use change::limits::GROUP_ROWS_MAX;
 use change::{ChangeBatch, Part, TableChanges, TransactionGroup, TransactionHead, consolidate};
-use plan::{Answer, Delete, Insert, ROW_NUMBER, Relation, TableDefinition, Update};
+use plan::{Answer, Delete, Insert, ROW_NUMBER, Relation, TableDefinition, Update, Values};
 use view::text::CellWriter;
 
 use crate::failure::Failure;
@@ -36,17 +36,7 @@ impl Session {
     pub(super) async fn insert(&mut self, insert: &Insert) -> Result<Outcome, Failure> {
         let table = self.definition(&insert.table)?.clone();
         let values = insert.values(&table)?;
-        let answer = self.read(&values.read, None).await?;
-        if answer.schema.fields().len() != values.columns.len() {
-            return Err(SessionError::Count {
-                table: table.name,
-                values: answer.schema.fields().len(),
-                columns: values.columns.len(),
-            }
-            .into());
-        }
-        let given = columns_of(&answer, 0, &values.columns, &table)?;
-        let count = answer.rows.iter().map(RecordBatch::num_rows).sum();
+        let (given, count) = self.given(&values, &table).await?;
         let mut columns: Vec<ArrayRef> = table
             .columns
             .iter()
@@ -72,6 +62,27 @@ impl Session {
         let written = inserted.num_rows() as u64;
         self.apply(&table, Effect { before, removed: Vec::new(), inserted }).await?;
         Ok(Outcome::Wrote("insert", written))
+    }
+
+    /// The values of an insert, as values of their columns, and how many rows they are.
+    async fn given(
+        &self,
+        values: &Values,
+        table: &TableDefinition,
+    ) -> Result<(Vec<ArrayRef>, usize), Failure> {
+        let mut parts = Vec::new();
+        match self.read(&values.read, None).await {
+            Ok(answer) => parts.push(given(&answer, values, table)?),
+            Err(Failure::Script { .. }) if values.one_by_one.len() > 1 => {
+                for row in &values.one_by_one {
+                    parts.push(given(&self.read(row, None).await?, values, table)?);
+                }
+            }
+            Err(failure) => return Err(failure),
+        }
+        let count = parts.iter().map(RecordBatch::num_rows).sum();
+        let all = concat_batches(&parts[0].schema(), &parts).map_err(arrow_failed)?;
+        Ok((all.columns().to_vec(), count))
     }
 
     pub(super) async fn update(&mut self, update: &Update) -> Result<Outcome, Failure> {
@@ -214,6 +225,23 @@ fn arrow_failed(error: ArrowError) -> Failure {
 fn batch(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch, Failure> {
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
     RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options).map_err(arrow_failed)
+}
+
+/// An answer's rows as values of the columns that are inserted.
+fn given(
+    answer: &Answer,
+    values: &Values,
+    table: &TableDefinition,
+) -> Result<RecordBatch, Failure> {
+    let (found, wanted) = (answer.schema.fields().len(), values.columns.len());
+    if found != wanted {
+        let table = table.name.clone();
+        return Err(SessionError::Count { table, values: found, columns: wanted }.into());
+    }
+    let columns = columns_of(answer, 0, &values.columns, table)?;
+    let schema = table.schema().columns().project(&values.columns).map_err(arrow_failed)?;
+    let rows = answer.rows.iter().map(RecordBatch::num_rows).sum();
+    batch(&Arc::new(schema), columns, rows)
 }
 
 /// The columns of an answer from `first` on, as values of the table's columns.

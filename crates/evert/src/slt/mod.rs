@@ -58,6 +58,7 @@ pub(crate) async fn run_file(path: &Path, options: Options) -> Result<Report, Fa
         hash_threshold: 0,
         labels: BTreeMap::new(),
         records: 0,
+        rewritten: 0,
         edits: Vec::new(),
     };
     let text = read(path)?;
@@ -65,7 +66,7 @@ pub(crate) async fn run_file(path: &Path, options: Options) -> Result<Report, Fa
         Flow::Failed(failure) => Some(failure),
         Flow::On | Flow::Halted => None,
     };
-    let rewritten = runner.edits.len();
+    let rewritten = runner.rewritten;
     if rewritten > 0 {
         let text = edited(&text, &runner.edits);
         std::fs::write(path, text)
@@ -110,6 +111,8 @@ struct Runner {
     /// The rows of the first query of each label.
     labels: BTreeMap<String, Vec<String>>,
     records: usize,
+    /// How many records the edits are for.
+    rewritten: usize,
     /// Ascending by line.
     edits: Vec<Edit>,
 }
@@ -160,6 +163,7 @@ impl Runner {
             match mismatch {
                 None => {}
                 Some(mismatch) if self.options.rewrite && depth == 0 => {
+                    self.rewritten += 1;
                     self.edits.extend(mismatch.edits);
                 }
                 Some(Mismatch { what, difference, .. }) => {
@@ -297,7 +301,8 @@ fn expected_lines(wanted: &Wanted, sort: Sort, found: &[Vec<String>]) -> Vec<Str
         // The found rows are sorted cell by cell; so are these, as far as cells can be told apart.
         Sort::Rows => {
             let key = |line: &String| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
-            let mut rows: Vec<String> = found.iter().map(|row| shown::squeezed(&row.join(" "))).collect();
+            let mut rows: Vec<String> =
+                found.iter().map(|row| shown::squeezed(&row.join(" "))).collect();
             let mut sorted = lines.clone();
             sorted.sort();
             rows.sort();

@@ -12,7 +12,7 @@ use servers::Signal;
 use crate::user::{Job, User};
 
 /// Everything that can be asked of the command.
-const COMMANDS: [&[&str]; 10] = [
+const COMMANDS: [&[&str]; 12] = [
     &["run"],
     &["demo"],
     &["query"],
@@ -22,6 +22,8 @@ const COMMANDS: [&[&str]; 10] = [
     &["log", "tail"],
     &["log", "stat"],
     &["plan"],
+    &["sql"],
+    &["test"],
     &["drop"],
 ];
 

@@ -7,6 +7,7 @@ mod errors;
 mod fuzz;
 mod plans;
 mod scripts;
+mod sessions;
 
 use std::sync::Arc;
 
