@@ -48,7 +48,7 @@ pub(crate) enum Command {
     Status(StatusArgs),
     /// Show what a pipe or script means: its statements, and how each view is maintained.
     Plan(PlanArgs),
-    /// Create, write and read tables of Evert's own, in a directory that no process runs.
+    /// Create, write and read tables of Evert's own.
     Sql(SqlArgs),
     /// Run sqllogictest files, each on a fresh instance.
     Test(TestArgs),

@@ -127,6 +127,33 @@ impl Failure {
         Self::Sink { name: name.into(), source: Box::new(source) }
     }
 
+    /// The failure as the running process tells it over its socket.
+    pub(crate) fn problem(&self) -> serve::api::Problem {
+        let first = match self {
+            Self::Script { problems, .. } => problems.problems.first(),
+            Self::Usage { .. }
+            | Self::InUse { .. }
+            | Self::Io { .. }
+            | Self::Log(_)
+            | Self::Source { .. }
+            | Self::Sink { .. }
+            | Self::Flow(_)
+            | Self::View(_)
+            | Self::Serve(_)
+            | Self::Client(_)
+            | Self::Session(_)
+            | Self::Tests { .. }
+            | Self::Ended(_) => None,
+        };
+        serve::api::Problem {
+            code: first.map_or(self.code(), |problem| problem.code).to_owned(),
+            title: "Statement refused".to_owned(),
+            status: if self.exit_code() == 2 { 400 } else { 500 },
+            detail: first.map_or_else(|| self.to_string(), |problem| problem.message.clone()),
+            help: first.map_or_else(|| self.help(), |problem| problem.help.clone()),
+        }
+    }
+
     /// What a statement's failure says, its code first; `None` when more than the statement failed.
     pub(crate) fn of_statement(&self) -> Option<String> {
         match self {

@@ -218,9 +218,8 @@ fn column_type(written: &ast::DataType) -> Option<ColumnType> {
     let logical = |data_type, logical: &str| {
         Some(ColumnType { data_type, logical: Some(logical.to_owned()), letters_max: None })
     };
-    let zone_is = |zone: &TimezoneInfo| {
-        matches!(zone, TimezoneInfo::WithTimeZone | TimezoneInfo::Tz)
-    };
+    let zone_is =
+        |zone: &TimezoneInfo| matches!(zone, TimezoneInfo::WithTimeZone | TimezoneInfo::Tz);
     match written {
         Sql::Bool | Sql::Boolean => plain(DataType::Boolean),
         Sql::SmallInt(None) | Sql::Int2(None) => plain(DataType::Int16),
@@ -250,9 +249,7 @@ fn column_type(written: &ast::DataType) -> Option<ColumnType> {
             let zone = zone_is(zone).then(|| Arc::from("UTC"));
             plain(DataType::Timestamp(TimeUnit::Microsecond, zone))
         }
-        Sql::Interval { fields: None, .. } => {
-            plain(DataType::Interval(IntervalUnit::MonthDayNano))
-        }
+        Sql::Interval { fields: None, .. } => plain(DataType::Interval(IntervalUnit::MonthDayNano)),
         Sql::Array(ast::ArrayElemTypeDef::SquareBracket(item, _)) => {
             let item = column_type(item)?;
             if item.letters_max.is_some() || matches!(item.data_type, DataType::List(_)) {

@@ -63,6 +63,12 @@ impl Read {
         Ok(found.iter().map(|table| table.table().to_owned()).collect())
     }
 
+    /// Whether a name may stand for a function that makes rows, such as `generate_series`.
+    #[must_use]
+    pub fn is_function(name: &str) -> bool {
+        session_context().state().table_functions().contains_key(name)
+    }
+
     /// Says that there is nothing of that name.
     #[must_use]
     pub fn unknown<'a>(&self, name: &str, known: impl IntoIterator<Item = &'a str>) -> Problems {

@@ -17,6 +17,7 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 
 use crate::codes;
 use crate::definition::TableDefinition;
+use crate::format;
 use crate::lex::{Lexeme, lex, parser, span_of, syntax_problem};
 use crate::limits::TEXT_BYTES_MAX;
 use crate::problem::{Problem, Problems, suggest};
@@ -252,6 +253,18 @@ fn implied(word: &str, at: usize) -> Lexeme {
     }
 }
 
+/// Reads a `create table` of a script.
+pub(crate) fn table(
+    lexemes: &[Lexeme],
+    text: &str,
+    span: Range<usize>,
+) -> Result<TableDefinition, Vec<Problem>> {
+    match parsed(lexemes, Place { text: text.into(), span })? {
+        SessionStatement::CreateTable { table, .. } => Ok(table),
+        _ => unreachable!("it begins with `create table`"),
+    }
+}
+
 /// Reads a statement that sqlparser knows.
 fn parsed(lexemes: &[Lexeme], place: Place) -> Result<SessionStatement, Vec<Problem>> {
     check_operators(lexemes).map_err(|problem| vec![problem])?;
@@ -268,8 +281,7 @@ fn parsed(lexemes: &[Lexeme], place: Place) -> Result<SessionStatement, Vec<Prob
     };
     match statement {
         Statement::CreateTable(create) => {
-            let text = &place.text[place.span.clone()];
-            let table = TableDefinition::new(&create, text, &place.span)?;
+            let table = TableDefinition::new(&create, &format::query(lexemes), &place.span)?;
             Ok(SessionStatement::CreateTable { table, if_not_exists: create.if_not_exists })
         }
         Statement::Drop { object_type, if_exists, names, cascade, .. } => {

@@ -1,6 +1,6 @@
 //! `evert drop`: removes a source, table, view or sink, and what it left behind.
 
-use change::catalog::{CatalogChange, Kind, TABLES_SOURCE};
+use change::catalog::{CatalogChange, Kind};
 use source::SourceConfig;
 
 use crate::catalogue::Catalogue;
@@ -21,12 +21,6 @@ pub(crate) async fn drop(arguments: DropArgs) -> Result<(), Failure> {
     else {
         return Err(unknown(name, &opened.catalogue));
     };
-    if kind == Kind::TableStatement {
-        let full = format!("{TABLES_SOURCE}.{name}");
-        intent::still_plans_without(&opened.catalogue, Kind::Table, &full)?;
-        intent::forget_table(&mut opened, name)?;
-        return output::print(format!("dropped table {name}\n").as_bytes());
-    }
     intent::still_plans_without(&opened.catalogue, kind, name)?;
     match kind {
         Kind::Source => drop_source(&mut opened, name, arguments.force).await?,
@@ -34,11 +28,12 @@ pub(crate) async fn drop(arguments: DropArgs) -> Result<(), Failure> {
             remove_index(&root, &opened.catalogue, name)?;
             opened.change_catalogue(vec![removal(kind, name)])?;
         }
-        Kind::View | Kind::SourceState | Kind::Table | Kind::TableStatement => {
+        Kind::TableStatement => intent::forget_table(&mut opened, name)?,
+        Kind::View | Kind::SourceState | Kind::Table => {
             opened.change_catalogue(vec![removal(kind, name)])?;
         }
     }
-    output::print(format!("dropped {} {name}\n", kind.as_str()).as_bytes())
+    output::print(format!("dropped {} {name}\n", intent::word_for(kind)).as_bytes())
 }
 
 fn removal(kind: Kind, name: &str) -> CatalogChange {
@@ -47,15 +42,9 @@ fn removal(kind: Kind, name: &str) -> CatalogChange {
 
 fn unknown(name: &str, catalogue: &Catalogue) -> Failure {
     let mut names = Vec::new();
-    let kinds = [
-        (Kind::Source, "source"),
-        (Kind::TableStatement, "table"),
-        (Kind::View, "view"),
-        (Kind::Sink, "sink"),
-    ];
-    for (kind, word) in kinds {
+    for kind in [Kind::Source, Kind::TableStatement, Kind::View, Kind::Sink] {
         let of_kind = catalogue.of(kind).into_iter();
-        names.extend(of_kind.map(|(name, _)| format!("{word} {name}")));
+        names.extend(of_kind.map(|(name, _)| format!("{} {name}", intent::word_for(kind))));
     }
     let help = if names.is_empty() {
         "the directory holds none".to_owned()

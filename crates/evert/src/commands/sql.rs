@@ -1,27 +1,44 @@
-//! `evert sql`: statements that create, write and read tables of Evert's own, on a directory that no process runs.
+//! `evert sql`: statements that create, write and read tables of Evert's own, run by the process that has the directory,
+//! or here when none does.
 
-use crate::cli::SqlArgs;
+use serve::api::SqlOutcome;
+use serve::client::{Client, ClientError};
+
+use crate::cli::{OutputFormat, SqlArgs};
+use crate::commands::read::print_objects;
 use crate::commands::script_text;
 use crate::failure::Failure;
-use crate::output;
 use crate::session::{Outcome, Session};
+use crate::{directory, output};
 
 /// Runs the statements and prints what each came to.
 pub(crate) async fn sql(arguments: SqlArgs) -> Result<(), Failure> {
     let text = script_text(&arguments.sql)?;
-    let mut session = Session::open(&arguments.dir.path(), false)?;
-    let outcomes = session.execute(&text).await;
-    let outcomes = outcomes.map_err(|failure| failure.in_script(&arguments.sql))?;
-    for outcome in outcomes {
-        match outcome {
-            Outcome::Done(what) => output::print(format!("{what}\n").as_bytes())?,
-            Outcome::Wrote(what, rows) => {
-                output::print(format!("{what}: {}\n", output::counted(rows, "row")).as_bytes())?;
+    let root = arguments.dir.path();
+    let format = output::chosen(arguments.output);
+    match Client::new(&directory::socket(&root)).sql(&text).await {
+        Ok(answer) => answer.outcomes.into_iter().try_for_each(|outcome| show(outcome, format)),
+        Err(ClientError::NotRunning { .. }) => {
+            let mut session = Session::open(&root, false)?;
+            let outcomes = session.execute_whole(&text).await;
+            for outcome in outcomes.map_err(|failure| failure.in_script(&arguments.sql))? {
+                match outcome {
+                    Outcome::Rows(schema, rows) => output::print_rows(&schema, &rows, format)?,
+                    other @ (Outcome::Done(_) | Outcome::Wrote(..)) => show(other.told(), format)?,
+                }
             }
-            Outcome::Rows(schema, rows) => {
-                output::print_rows(&schema, &rows, output::chosen(arguments.output))?;
-            }
+            Ok(())
         }
+        Err(error) => Err(error.into()),
     }
-    Ok(())
+}
+
+fn show(outcome: SqlOutcome, format: OutputFormat) -> Result<(), Failure> {
+    match outcome {
+        SqlOutcome::Done(what) => output::print(format!("{what}\n").as_bytes()),
+        SqlOutcome::Wrote { how, rows } => {
+            output::print(format!("{how}: {}\n", output::counted(rows, "row")).as_bytes())
+        }
+        SqlOutcome::Rows(rows) => print_objects(rows, format),
+    }
 }

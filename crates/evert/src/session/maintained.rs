@@ -1,7 +1,8 @@
 //! A table or view whose rows follow the log: the one place where a session meets the engine.
 //!
 //! Each has a dataflow of its own, filled by a replay of the log and moved by what the log gets. All are asked to catch
-//! up after every transaction, so between two statements all are exact at the same Time.
+//! up after every transaction, so between two statements all are exact at the same Time. Beside a process that runs,
+//! its own views are read instead, and waited for.
 
 use std::sync::Arc;
 
@@ -22,7 +23,8 @@ pub(crate) struct Maintained {
     name: String,
     schema: SchemaRef,
     is_table: bool,
-    engine: Engine,
+    /// `None` when the running process moves it.
+    engine: Option<Engine>,
     views: Arc<Views>,
     /// Why it follows no longer.
     stopped: Option<String>,
@@ -49,6 +51,13 @@ impl Maintained {
         Self::new(plan, false, opened)
     }
 
+    /// A view of the process that runs.
+    pub(crate) fn of_running(info: &ViewInfo, views: &Arc<Views>) -> Self {
+        let (name, schema) = (info.name.clone(), Arc::clone(&info.schema));
+        let views = Arc::clone(views);
+        Self { name, schema, is_table: false, engine: None, views, stopped: None }
+    }
+
     fn new(plan: &ViewPlan, is_table: bool, opened: &Opened) -> Result<Self, Failure> {
         let views = Views::new(vec![ViewInfo::from(plan)]);
         let reader = opened.log.reader(Time::ZERO);
@@ -56,6 +65,7 @@ impl Maintained {
         let forgotten = opened.catalogue.forgotten();
         let engine = Engine::new(reader, dataflow, Arc::clone(&views), Vec::new(), forgotten);
         let (name, schema) = (plan.name.clone(), Arc::clone(&plan.schema));
+        let engine = Some(engine);
         let mut this = Self { name, schema, is_table, engine, views, stopped: None };
         this.catch_up()?;
         Ok(this)
@@ -83,10 +93,10 @@ impl Maintained {
 
     /// Moves to the log's end. A view whose query fails on a row stops there; that is no failure of the write.
     pub(crate) fn catch_up(&mut self) -> Result<(), Failure> {
-        if self.stopped.is_some() {
+        let Some(engine) = self.engine.as_mut().filter(|_| self.stopped.is_none()) else {
             return Ok(());
-        }
-        match self.engine.catch_up() {
+        };
+        match engine.catch_up() {
             Err(Failure::Flow(error)) => {
                 let cause = std::error::Error::source(&error);
                 let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();

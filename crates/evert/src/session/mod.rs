@@ -1,4 +1,5 @@
-//! A session: statements, one after the other, over a data directory that this process holds alone.
+//! A session: statements, one after the other, over a data directory that this process holds alone, by itself or beside
+//! the pipeline that runs on it.
 //!
 //! A write is logged, durable, and visible in every view when its statement returns; several become one transaction
 //! between `begin` and `commit`. Tables that Evert owns are tables of the source `public`; what a statement reads are
@@ -17,11 +18,14 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use change::catalog::{CatalogChange, Kind, TABLES_SOURCE};
-use change::{ChangeBatch, TableSchema};
+use change::{ChangeBatch, TableSchema, Time};
+use log::Log;
 use plan::ir::ViewPlan;
 use plan::{Answer, Dropped, Read, Relation, SessionStatement, TableDefinition};
+use serve::api::SqlOutcome;
+use view::Views;
 
-use crate::catalogue::table_row;
+use crate::catalogue::{Catalogue, own_table_rows};
 use crate::failure::Failure;
 use crate::intent::{self, Opened};
 use crate::session::maintained::Maintained;
@@ -36,6 +40,8 @@ pub(crate) struct Session {
     /// What was written since `begin`, by table; `None` outside of a transaction.
     transaction: Option<BTreeMap<String, ChangeBatch>>,
     verifies: bool,
+    /// The views of the pipeline that runs beside it.
+    running: Option<Arc<Views>>,
 }
 
 /// What a statement came to.
@@ -49,11 +55,52 @@ pub(crate) enum Outcome {
     Rows(SchemaRef, Vec<RecordBatch>),
 }
 
+impl Outcome {
+    /// The outcome as it is told to a client.
+    pub(crate) fn told(self) -> SqlOutcome {
+        match self {
+            Self::Done(what) => SqlOutcome::Done(what.to_owned()),
+            Self::Wrote(how, rows) => SqlOutcome::Wrote { how: how.to_owned(), rows },
+            Self::Rows(_, batches) => {
+                let json = view::json::to_array(&batches);
+                SqlOutcome::Rows(serde_json::from_slice(&json).expect("rows are objects"))
+            }
+        }
+    }
+}
+
 impl Session {
     /// Opens a data directory, or creates one. With `verifies`, every view is compared with its query after every
     /// change.
     pub(crate) fn open(root: &Path, verifies: bool) -> Result<Self, Failure> {
         let opened = Opened::new(root)?;
+        let mut this = Self::with_tables(opened)?;
+        this.verifies = verifies;
+        let catalogue = &this.opened.catalogue;
+        for plan in &catalogue.program(catalogue.tables()?)?.views {
+            this.maintained.push(Maintained::of_view(plan, &this.opened)?);
+        }
+        Ok(this)
+    }
+
+    /// Begins a session beside the pipeline that runs on the same log.
+    pub(crate) fn beside(
+        log: &Arc<Log>,
+        log_id: [u8; 16],
+        views: &Arc<Views>,
+    ) -> Result<Self, Failure> {
+        let (log, catalogue) = (Arc::clone(log), Catalogue::read(log)?);
+        let positions = BTreeMap::new();
+        let mut this =
+            Self::with_tables(Opened { log, log_id, positions, catalogue, directory: None })?;
+        let infos = views.snapshot();
+        let infos = infos.views().map(|info| Maintained::of_running(info, views));
+        this.maintained.extend(infos);
+        this.running = Some(Arc::clone(views));
+        Ok(this)
+    }
+
+    fn with_tables(opened: Opened) -> Result<Self, Failure> {
         let mut tables = BTreeMap::new();
         for (name, statement) in opened.catalogue.of(Kind::TableStatement) {
             for statement in plan::session_statements(statement)? {
@@ -66,10 +113,8 @@ impl Session {
         for table in opened.catalogue.tables_of(TABLES_SOURCE)? {
             maintained.push(Maintained::of_table(&table, &opened)?);
         }
-        for plan in &opened.catalogue.program(opened.catalogue.tables()?)?.views {
-            maintained.push(Maintained::of_view(plan, &opened)?);
-        }
-        Ok(Self { opened, tables, maintained, transaction: None, verifies })
+        let (transaction, running) = (None, None);
+        Ok(Self { opened, tables, maintained, transaction, verifies: false, running })
     }
 
     /// Runs the statements of a text; returns what each came to. Those before one that fails have happened.
@@ -81,7 +126,19 @@ impl Session {
         Ok(outcomes)
     }
 
+    /// Runs the statements of a text after which nothing may be left open.
+    pub(crate) async fn execute_whole(&mut self, text: &str) -> Result<Vec<Outcome>, Failure> {
+        let outcomes = self.execute(text).await;
+        if self.transaction.take().is_some() {
+            outcomes?;
+            let what = "the statements end within a transaction, which was rolled back";
+            return Err(SessionError::Order { what, help: "end them with `commit`" }.into());
+        }
+        outcomes
+    }
+
     async fn run(&mut self, statement: SessionStatement) -> Result<Outcome, Failure> {
+        self.reached().await?;
         match statement {
             SessionStatement::CreateTable { table, if_not_exists } => {
                 self.outside_of_transaction()?;
@@ -89,12 +146,14 @@ impl Session {
             }
             SessionStatement::CreateView { text } => {
                 self.outside_of_transaction()?;
+                self.not_running()?;
                 self.create_view(&text).await
             }
             SessionStatement::Drop { kind, names, if_exists } => {
                 self.outside_of_transaction()?;
+                self.not_running()?;
                 for name in &names {
-                    self.drop(kind, name, if_exists)?;
+                    self.forget(kind, name, if_exists)?;
                 }
                 Ok(Outcome::Done("drop"))
             }
@@ -116,10 +175,7 @@ impl Session {
                 self.transaction.take().ok_or_else(no_transaction)?;
                 Ok(Outcome::Done("rollback"))
             }
-            SessionStatement::Flush => {
-                self.catch_up()?;
-                Ok(Outcome::Done("flush"))
-            }
+            SessionStatement::Flush => Ok(Outcome::Done("flush")),
             SessionStatement::Explain(text) => self.explain(&text),
             SessionStatement::Query(read) => {
                 let answer = self.read(&read, None).await?;
@@ -136,14 +192,36 @@ impl Session {
         Err(SessionError::Order { what, help: "write `commit` or `rollback` first" }.into())
     }
 
-    /// Moves every table and view to the log's end.
+    fn not_running(&self) -> Result<(), Failure> {
+        if self.running.is_none() {
+            return Ok(());
+        }
+        let what = "a process that runs keeps the views that it started with";
+        Err(SessionError::Order { what, help: "stop it, and do this before the next `evert run`" }
+            .into())
+    }
+
+    /// Moves every table and view to the log's end, and waits for those that the running process moves.
+    async fn reached(&mut self) -> Result<(), Failure> {
+        self.catch_up()?;
+        if let Some(views) = &self.running {
+            let end = Time(self.opened.log.upper().0 - 1);
+            let reached = views.wait_past(end).await;
+            if reached < end {
+                return Err(Failure::Ended("the running process"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves every table and view of this session to the log's end.
     fn catch_up(&mut self) -> Result<(), Failure> {
         self.maintained.iter_mut().try_for_each(Maintained::catch_up)
     }
 
     /// Moves everything to the log's end after a change, and looks whether it is right.
     async fn moved(&mut self) -> Result<(), Failure> {
-        self.catch_up()?;
+        self.reached().await?;
         if self.verifies { verify::verify(&self.opened, &self.maintained).await } else { Ok(()) }
     }
 
@@ -160,12 +238,7 @@ impl Session {
             return Err(SessionError::Taken { name }.into());
         }
         let schema = Arc::new(table.schema());
-        let statement = CatalogChange {
-            kind: Kind::TableStatement,
-            name: name.clone(),
-            definition: Some(table.statement.clone()),
-        };
-        self.opened.change_catalogue(vec![table_row(&schema), statement])?;
+        self.opened.change_catalogue(own_table_rows(&table).into())?;
         // Tables come before views, as on a later start.
         let tables = self.maintained.iter().take_while(|one| one.is_table()).count();
         self.maintained.insert(tables, Maintained::of_table(&schema, &self.opened)?);
@@ -209,7 +282,7 @@ impl Session {
         Ok(Outcome::Rows(schema, vec![rows.expect("one column of text")]))
     }
 
-    fn drop(&mut self, kind: Dropped, name: &str, if_exists: bool) -> Result<(), Failure> {
+    fn forget(&mut self, kind: Dropped, name: &str, if_exists: bool) -> Result<(), Failure> {
         let wants_table = kind == Dropped::Table;
         let place = self
             .maintained
@@ -223,8 +296,7 @@ impl Session {
         };
         let catalogue = &self.opened.catalogue;
         if wants_table {
-            let full = format!("{TABLES_SOURCE}.{name}");
-            intent::still_plans_without(catalogue, Kind::Table, &full)?;
+            intent::still_plans_without(catalogue, Kind::TableStatement, name)?;
             intent::forget_table(&mut self.opened, name)?;
             self.tables.remove(name);
         } else {
@@ -258,7 +330,12 @@ impl Session {
                 continue;
             }
             let Some(one) = self.find(&name) else {
-                return Err(read.unknown(&name, self.maintained.iter().map(Maintained::name)).into());
+                if Read::is_function(&name) {
+                    continue;
+                }
+                return Err(read
+                    .unknown(&name, self.maintained.iter().map(Maintained::name))
+                    .into());
             };
             let rows = if one.is_table() { vec![self.rows_of(&name)?] } else { one.rows()? };
             relations.push(Relation { name, schema: Arc::clone(one.schema()), rows });

@@ -42,10 +42,7 @@ pub(super) async fn verify(opened: &Opened, maintained: &[Maintained]) -> Result
 }
 
 /// What a view has too much (`+`) and too little (`-`); `None` when it is right.
-fn difference(
-    is: &[RecordBatch],
-    should: &[RecordBatch],
-) -> Result<Option<String>, ArrowError> {
+fn difference(is: &[RecordBatch], should: &[RecordBatch]) -> Result<Option<String>, ArrowError> {
     let Some(schema) = is.first().or(should.first()).map(RecordBatch::schema) else {
         return Ok(None);
     };

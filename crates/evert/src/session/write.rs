@@ -189,7 +189,8 @@ impl Session {
             let table = self.schema_of(&name)?;
             for from in (0..changes.len()).step_by(GROUP_ROWS_MAX) {
                 let piece = changes.slice(from, GROUP_ROWS_MAX.min(changes.len() - from));
-                let end = u32::try_from(piece.len()).expect("a group's rows are counted in 32 bits");
+                let end =
+                    u32::try_from(piece.len()).expect("a group's rows are counted in 32 bits");
                 tables.push(TableChanges::new(Arc::clone(&table), piece, vec![end], Vec::new()));
             }
         }
@@ -329,8 +330,7 @@ fn check_unique(table: &TableDefinition, key: &[usize], effect: &Effect) -> Resu
     let removed: BTreeSet<u32> = effect.removed.iter().copied().collect();
     let before = Keys::new(&effect.before, key)?;
     let stays = (0u32..).take(before.len()).filter(|row| !removed.contains(row));
-    let mut seen: BTreeSet<Box<[u8]>> =
-        stays.filter_map(|row| before.get(row as usize)).collect();
+    let mut seen: BTreeSet<Box<[u8]>> = stays.filter_map(|row| before.get(row as usize)).collect();
     let inserted = Keys::new(&effect.inserted, key)?;
     for row in 0..inserted.len() {
         if inserted.get(row).is_some_and(|key| !seen.insert(key)) {

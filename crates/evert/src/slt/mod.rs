@@ -7,9 +7,11 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use arrow::datatypes::SchemaRef;
 use regex::Regex;
 
 use crate::failure::Failure;
+use crate::output;
 use crate::session::{Outcome, Session};
 use crate::slt::record::{Expected, Kind, Record, Sort, Wanted};
 
@@ -126,6 +128,17 @@ struct Mismatch {
     edits: Vec<Edit>,
 }
 
+impl Mismatch {
+    fn told(&self, record: &Record, place: &str) -> String {
+        let sql = match &record.kind {
+            Kind::Statement { sql, .. } | Kind::Query { sql, .. } => sql.as_str(),
+            Kind::HashThreshold(_) | Kind::Sort(_) | Kind::Include(_) | Kind::Halt => "",
+        };
+        let (sql, difference) = (indented(sql), indented(&self.difference));
+        format!("{place}: {}\n{sql}{difference}", self.what)
+    }
+}
+
 impl Runner {
     async fn run(&mut self, path: &Path, text: &str, depth: usize) -> Result<Flow, Failure> {
         let shown = |line: usize| format!("{}:{}", path.display(), line + 1);
@@ -139,11 +152,11 @@ impl Runner {
                 Kind::Halt => return Ok(Flow::Halted),
                 Kind::Sort(sort) => {
                     self.sort = *sort;
-                    None
+                    continue;
                 }
                 Kind::HashThreshold(count) => {
                     self.hash_threshold = *count;
-                    None
+                    continue;
                 }
                 Kind::Include(_) if depth == INCLUDES_MAX => {
                     return Ok(Flow::Failed(format!("{}: files include each other\n", shown(0))));
@@ -152,13 +165,21 @@ impl Runner {
                     let path = path.parent().unwrap_or(Path::new(".")).join(other);
                     let text = read(&path)?;
                     match Box::pin(self.run(&path, &text, depth + 1)).await? {
-                        Flow::On => None,
-                        Flow::Halted => return Ok(Flow::Halted),
-                        Flow::Failed(failure) => return Ok(Flow::Failed(failure)),
+                        Flow::On => continue,
+                        ended @ (Flow::Halted | Flow::Failed(_)) => return Ok(ended),
                     }
                 }
-                Kind::Statement { sql, expected } => self.statement(&record, sql, expected).await?,
-                Kind::Query { sql, wanted } => self.query(&record, sql, wanted).await?,
+                Kind::Statement { sql, expected } => self.statement(&record, sql, expected).await,
+                Kind::Query { sql, wanted } => self.query(&record, sql, wanted).await,
+            };
+            let mismatch = match mismatch {
+                // A view that is wrong: no record can expect that.
+                Err(wrong @ Failure::Session(_)) => {
+                    let (what, difference) = (wrong.code().to_owned(), wrong.to_string());
+                    let mismatch = Mismatch { what, difference, edits: Vec::new() };
+                    return Ok(Flow::Failed(mismatch.told(&record, &shown(record.line))));
+                }
+                mismatch => mismatch?,
             };
             match mismatch {
                 None => {}
@@ -166,14 +187,8 @@ impl Runner {
                     self.rewritten += 1;
                     self.edits.extend(mismatch.edits);
                 }
-                Some(Mismatch { what, difference, .. }) => {
-                    let sql = match &record.kind {
-                        Kind::Statement { sql, .. } | Kind::Query { sql, .. } => sql.as_str(),
-                        Kind::HashThreshold(_) | Kind::Sort(_) | Kind::Include(_) | Kind::Halt => "",
-                    };
-                    let (sql, difference) = (indented(sql), indented(&difference));
-                    let place = shown(record.line);
-                    return Ok(Flow::Failed(format!("{place}: {what}\n{sql}{difference}")));
+                Some(mismatch) => {
+                    return Ok(Flow::Failed(mismatch.told(&record, &shown(record.line))));
                 }
             }
         }
@@ -203,7 +218,8 @@ impl Runner {
             (Expected::Ok | Expected::Count(_), Err(error)) => Some(format!("failed: {error}")),
             (Expected::Count(expected), Ok(outcome)) => {
                 let found = count(outcome);
-                (found != *expected).then(|| format!("{expected} rows expected, {found} found"))
+                let rows = output::counted(found, "row");
+                (found != *expected).then(|| format!("wrote {rows}, not {expected}"))
             }
             (Expected::Error(_), Ok(_)) => Some("succeeded, but should fail".to_owned()),
             (Expected::Error(pattern), Err(error)) => {
@@ -218,9 +234,8 @@ impl Runner {
             (Ok(_), Expected::Ok | Expected::Error(_)) => "statement ok".to_owned(),
             (Err(error), _) => format!("statement error {}", code_of(error)),
         };
-        let edit = Edit { lines: record.line..record.line + 1, by: vec![first] };
-        let difference = String::new();
-        Ok(what.map(|what| Mismatch { what, difference, edits: vec![edit] }))
+        let (difference, edits) = (String::new(), vec![record.first_line(first)]);
+        Ok(what.map(|what| Mismatch { what, difference, edits }))
     }
 
     async fn query(
@@ -229,17 +244,16 @@ impl Runner {
         sql: &str,
         wanted: &Wanted,
     ) -> Result<Option<Mismatch>, Failure> {
-        let first_line = |text: String| Edit { lines: record.line..record.line + 1, by: vec![text] };
         let (schema, rows) = match self.execute(sql).await? {
             Ok(Outcome::Rows(schema, rows)) => (schema, rows),
             Ok(Outcome::Done(_) | Outcome::Wrote(..)) => {
-                let edits = vec![first_line("statement ok".to_owned())];
+                let edits = vec![record.first_line("statement ok".to_owned())];
                 let what = "is no query: it gives no rows".to_owned();
                 return Ok(Some(Mismatch { what, difference: String::new(), edits }));
             }
             Err(error) => {
                 let edits = vec![
-                    first_line(format!("query error {}", code_of(&error))),
+                    record.first_line(format!("query error {}", code_of(&error))),
                     Edit { lines: wanted.lines.clone(), by: Vec::new() },
                 ];
                 let (what, difference) = (format!("failed: {error}"), String::new());
@@ -248,43 +262,65 @@ impl Runner {
         };
         let sort = wanted.sort.unwrap_or(self.sort);
         let cells = shown::cells(&rows);
-        let values = cells.len() * schema.fields().len();
-        let mut found = shown::lines(cells.clone(), sort);
+        let lines = shown::lines(cells.clone(), sort);
         if let Some(label) = &wanted.label {
-            let before = self.labels.entry(label.clone()).or_insert_with(|| found.clone());
-            if *before != found {
+            let before = self.labels.entry(label.clone()).or_insert_with(|| lines.clone());
+            if *before != lines {
                 let what = format!("gives other rows than the query before it labelled {label}");
-                let difference = shown::difference(before, &found);
+                let difference = shown::difference(before, &lines);
                 return Ok(Some(Mismatch { what, difference, edits: Vec::new() }));
             }
         }
+        let values = cells.len() * schema.fields().len();
         let is_hash = wanted.rows.first().is_some_and(|row| row.contains(" values hashing to "));
-        if is_hash || (self.hash_threshold > 0 && values > self.hash_threshold) {
-            found = vec![shown::hashed(cells.clone(), sort)];
-        }
-        let types_fit = shown::are_types(&schema, &wanted.types);
-        let expected = expected_lines(wanted, sort, &cells);
-        let squeezed: Vec<String> = found.iter().map(|line| shown::squeezed(line)).collect();
-        let by = std::iter::once("----".to_owned()).chain(found).collect();
-        let mut edits = vec![Edit { lines: wanted.lines.clone(), by }];
-        let types = shown::types(&schema);
-        if !types_fit {
-            let rest = wanted.sort.map_or("", |sort| match sort {
-                Sort::None => " nosort",
-                Sort::Rows => " rowsort",
-                Sort::Values => " valuesort",
-            });
-            let label = wanted.label.as_ref().map(|label| format!(" {label}")).unwrap_or_default();
-            edits.insert(0, first_line(format!("query {types}{rest}{label}")));
-            let what = format!("has columns of the types {types}, not {}", wanted.types);
-            return Ok(Some(Mismatch { what, difference: String::new(), edits }));
-        }
-        if expected == squeezed {
-            return Ok(None);
-        }
-        let difference = shown::difference(&expected, &squeezed);
-        let what = "gives other rows (- expected, + found)".to_owned();
-        Ok(Some(Mismatch { what, difference, edits }))
+        let lines = if is_hash || (self.hash_threshold > 0 && values > self.hash_threshold) {
+            vec![shown::hashed(cells.clone(), sort)]
+        } else {
+            lines
+        };
+        Ok(compared(record, wanted, &Found { schema, sort, cells, lines }))
+    }
+}
+
+/// The answer of a query.
+struct Found {
+    schema: SchemaRef,
+    sort: Sort,
+    cells: Vec<Vec<String>>,
+    /// As a file would have them.
+    lines: Vec<String>,
+}
+
+/// Compares an answer with what is wanted.
+fn compared(record: &Record, wanted: &Wanted, found: &Found) -> Option<Mismatch> {
+    let expected = expected_lines(wanted, found.sort, &found.cells);
+    let squeezed: Vec<String> = found.lines.iter().map(|line| shown::squeezed(line)).collect();
+    let by = std::iter::once("----".to_owned()).chain(found.lines.iter().cloned()).collect();
+    let rows = Edit { lines: wanted.lines.clone(), by };
+    if !shown::are_types(&found.schema, &wanted.types) {
+        let types = shown::types(&found.schema);
+        let sort = wanted.sort.map_or("", |sort| match sort {
+            Sort::None => " nosort",
+            Sort::Rows => " rowsort",
+            Sort::Values => " valuesort",
+        });
+        let label = wanted.label.as_ref().map(|label| format!(" {label}")).unwrap_or_default();
+        let edits = vec![record.first_line(format!("query {types}{sort}{label}")), rows];
+        let what = format!("has columns of the types {types}, not {}", wanted.types);
+        return Some(Mismatch { what, difference: String::new(), edits });
+    }
+    if expected == squeezed {
+        return None;
+    }
+    let difference = shown::difference(&expected, &squeezed);
+    let what = "gives other rows (- expected, + found)".to_owned();
+    Some(Mismatch { what, difference, edits: vec![rows] })
+}
+
+impl Record {
+    /// Another first line for the record.
+    fn first_line(&self, text: String) -> Edit {
+        Edit { lines: self.line..self.line + 1, by: vec![text] }
     }
 }
 

@@ -18,8 +18,14 @@ pub(super) struct Record {
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Kind {
-    Statement { sql: String, expected: Expected },
-    Query { sql: String, wanted: Wanted },
+    Statement {
+        sql: String,
+        expected: Expected,
+    },
+    Query {
+        sql: String,
+        wanted: Wanted,
+    },
     /// `hash-threshold N`.
     HashThreshold(usize),
     /// `control sortmode MODE`.
@@ -187,8 +193,7 @@ mod tests {
         let records = records(text).unwrap();
         let lines: Vec<usize> = records.iter().map(|record| record.line).collect();
         assert_eq!(lines, [1, 8, 11, 21]);
-        let statement =
-            |sql: &str, expected| Kind::Statement { sql: sql.to_owned(), expected };
+        let statement = |sql: &str, expected| Kind::Statement { sql: sql.to_owned(), expected };
         assert_eq!(records[0].kind, statement("create table t\n  (id int)", Expected::Ok));
         let error = Expected::Error("TAB001: .*".to_owned());
         assert_eq!(records[1].kind, statement("insert", error));

@@ -89,7 +89,11 @@ pub(super) fn are_types(schema: &SchemaRef, letters: &str) -> bool {
     let is_null = |at: usize| *schema.field(at).data_type() == DataType::Null;
     let found = types(schema);
     found.len() == letters.chars().count()
-        && found.chars().zip(letters.chars()).enumerate().all(|(at, pair)| is_null(at) || fits(pair))
+        && found
+            .chars()
+            .zip(letters.chars())
+            .enumerate()
+            .all(|(at, pair)| is_null(at) || fits(pair))
 }
 
 /// The difference of two lists: `-` only expected, `+` only found.

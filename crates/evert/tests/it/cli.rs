@@ -101,7 +101,7 @@ fn the_exit_codes_of_the_help_are_those_of_the_documentation() {
     let operations = include_str!("../../../../docs/operations.md");
     let (_, codes) = help.split_once("Exit codes:\n").unwrap();
     let codes: Vec<&str> = codes.lines().collect();
-    assert_eq!(codes.len(), 7);
+    assert_eq!(codes.len(), 8);
     for code in codes {
         let (code, means) = code.trim().split_once("  ").unwrap();
         assert!(operations.contains(&format!("| {code} | {means} |")), "{code}: {means}");

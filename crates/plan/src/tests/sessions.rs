@@ -144,7 +144,12 @@ fn queries_and_pipes_are_read_once() {
     let shown = |text| pretty_format_batches(&answer(text).unwrap().rows).unwrap().to_string();
     let query = "select id * 2 as twice from people where name is not null order by id desc";
     let pipe = "from people | where name is not null | select id * 2 as twice | order by 1 desc";
-    assert_eq!(shown(query), shown("from people |> where name is not null |> select id * 2 as twice |> order by twice desc"));
+    assert_eq!(
+        shown(query),
+        shown(
+            "from people |> where name is not null |> select id * 2 as twice |> order by twice desc"
+        )
+    );
     expect![[r#"
         +-------+
         | twice |
