@@ -176,7 +176,7 @@ fn a_read_names_what_it_reads_and_what_is_missing() {
     expect![[r#"
         SQL011: there is no column nmae
         1 | select nmae from people
-          |        ^^^^ not known
+          |        ^^^^ here
           = help: did you mean name?
     "#]]
     .assert_eq(&problems.to_string());
