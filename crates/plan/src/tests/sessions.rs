@@ -16,10 +16,10 @@ fn one(text: &str) -> SessionStatement {
 }
 
 fn table(text: &str) -> TableDefinition {
-    match one(text) {
-        SessionStatement::CreateTable { table, .. } => table,
-        other => panic!("{other:?}"),
-    }
+    let SessionStatement::CreateTable { table, .. } = one(text) else {
+        panic!("{text} creates a table")
+    };
+    table
 }
 
 #[track_caller]

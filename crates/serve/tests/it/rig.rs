@@ -249,7 +249,7 @@ impl Answer {
     /// The problem's status, code and help, after checking its form.
     pub(crate) fn problem(&self) -> (u16, String, Option<String>) {
         assert_eq!(self.headers["content-type"], "application/problem+json; charset=utf-8");
-        let problem: serve::api::Problem = serde_json::from_slice(&self.body).unwrap();
+        let problem: Problem = serde_json::from_slice(&self.body).unwrap();
         assert_eq!(problem.status, self.status.as_u16());
         assert!(!problem.title.is_empty() && !problem.detail.is_empty());
         (problem.status, problem.code, problem.help)
