@@ -14,6 +14,9 @@ use crate::{ChangeBatch, ChangeForm, TableChanges, TableName, TableSchema};
 /// The source name of Evert's own tables.
 pub const OWN_SOURCE: &str = "evert";
 
+/// The source name of the tables that users create in Evert itself; PostgreSQL's name for where they would be.
+pub const TABLES_SOURCE: &str = "public";
+
 /// What a row of the catalogue describes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -24,6 +27,8 @@ pub enum Kind {
     SourceState,
     /// A source's table; the definition is its schema as JSON.
     Table,
+    /// `create table …`; the definition is the statement, which says what a schema leaves out.
+    TableStatement,
     /// `create view …`; the definition is the statement.
     View,
     /// `create sink …`; the definition is the statement.
@@ -38,6 +43,7 @@ impl Kind {
             Self::Source => "source",
             Self::SourceState => "source_state",
             Self::Table => "table",
+            Self::TableStatement => "table_statement",
             Self::View => "view",
             Self::Sink => "sink",
         }
@@ -46,9 +52,15 @@ impl Kind {
     /// Reads a kind as it is written in the table.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Source, Self::SourceState, Self::Table, Self::View, Self::Sink]
-            .into_iter()
-            .find(|kind| kind.as_str() == text)
+        const KINDS: [Kind; 6] = [
+            Kind::Source,
+            Kind::SourceState,
+            Kind::Table,
+            Kind::TableStatement,
+            Kind::View,
+            Kind::Sink,
+        ];
+        KINDS.into_iter().find(|kind| kind.as_str() == text)
     }
 }
 

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use log::Log;
-use serve::api::{LogStatus, Phase as ShownPhase, SinkStatus, SourceStatus};
+use serve::api::{LogStatus, Phase as ShownPhase, Problem, SinkStatus, SourceStatus, SqlAnswer};
 use serve::{Backend, Limits, RunStatus, Serving, Site};
 use source::Phase;
 use tokio::sync::watch;
@@ -17,6 +18,10 @@ use view::search::SearchReader;
 use crate::board::{Board, SinkEntry, SourceEntry};
 use crate::directory;
 use crate::failure::Failure;
+use crate::session::{Outcome, Session};
+
+/// What a client is told of its statements.
+type Told = Result<SqlAnswer, Problem>;
 
 /// The running process.
 pub(crate) struct ProcessBackend {
@@ -24,8 +29,10 @@ pub(crate) struct ProcessBackend {
     views: Arc<Views>,
     board: Arc<Board>,
     root: PathBuf,
-    log_id: String,
+    log_id: [u8; 16],
     stop: watch::Sender<bool>,
+    /// What runs statements; begun when it is first asked.
+    session: Arc<tokio::sync::Mutex<Option<Session>>>,
     /// Readers of search indexes, opened when they are first asked.
     readers: Mutex<BTreeMap<String, SearchReader>>,
 }
@@ -59,8 +66,9 @@ impl ProcessBackend {
             views: Arc::clone(views),
             board: Arc::clone(board),
             root: root.to_owned(),
-            log_id: uuid::Uuid::from_bytes(log_id).to_string(),
+            log_id,
             stop,
+            session: Arc::default(),
             readers: Mutex::default(),
         })
     }
@@ -89,7 +97,11 @@ impl Backend for ProcessBackend {
         RunStatus {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
-            log: LogStatus { id: self.log_id.clone(), upper, bytes: self.log.stat().bytes },
+            log: LogStatus {
+                id: uuid::Uuid::from_bytes(self.log_id).to_string(),
+                upper,
+                bytes: self.log.stat().bytes,
+            },
             sources: self.board.sources().map(|(name, entry)| source_status(name, entry)).collect(),
             sinks: self.board.sinks().map(|(name, entry)| self.sink_status(name, entry)).collect(),
         }
@@ -108,6 +120,28 @@ impl Backend for ProcessBackend {
         // What cannot be reloaded now shows what it showed before.
         reader.reload().unwrap_or_default();
         Some(reader.clone())
+    }
+
+    fn sql(&self, text: String) -> Pin<Box<dyn Future<Output = Told> + Send + '_>> {
+        let (log, log_id, views) = (Arc::clone(&self.log), self.log_id, Arc::clone(&self.views));
+        let session = Arc::clone(&self.session);
+        let runtime = tokio::runtime::Handle::current();
+        // It reads the log and waits for its disk, which would hold up the sockets.
+        let work = tokio::task::spawn_blocking(move || {
+            runtime.block_on(async {
+                let mut held = session.lock().await;
+                let session = match held.take() {
+                    Some(session) => session,
+                    None => Session::beside(&log, log_id, &views)?,
+                };
+                held.insert(session).execute_whole(&text).await
+            })
+        });
+        Box::pin(async move {
+            let outcomes = work.await.unwrap_or(Err(Failure::Ended("a session")));
+            let outcomes = outcomes.map_err(|failure| failure.problem())?;
+            Ok(SqlAnswer { outcomes: outcomes.into_iter().map(Outcome::told).collect() })
+        })
     }
 
     fn stop(&self) {

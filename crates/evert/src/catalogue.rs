@@ -10,7 +10,7 @@ use change::catalog::{CatalogChange, Kind, catalog_table};
 use change::{TableChanges, TableSchema, Time};
 use log::Log;
 use plan::ir::Program;
-use plan::{Catalog, Problems};
+use plan::{Catalog, Problems, TableDefinition};
 
 use crate::earlier::Forgotten;
 use crate::failure::Failure;
@@ -101,6 +101,7 @@ impl Catalogue {
         Catalog {
             tables,
             sources: statements(Kind::Source),
+            own_tables: statements(Kind::TableStatement),
             views: statements(Kind::View),
             sinks: statements(Kind::Sink),
             // The next run may be in another directory, and is to find the same files.
@@ -138,6 +139,14 @@ impl Catalogue {
         };
         wanted.into_iter().filter(|change| !there(change)).collect()
     }
+}
+
+/// The catalogue rows of a table of Evert's own.
+pub(crate) fn own_table_rows(table: &TableDefinition) -> [CatalogChange; 2] {
+    let definition = Some(table.statement.clone());
+    let statement =
+        CatalogChange { kind: Kind::TableStatement, name: table.name.clone(), definition };
+    [table_row(&table.schema()), statement]
 }
 
 /// The catalogue row of a table.

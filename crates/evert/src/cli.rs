@@ -27,7 +27,8 @@ Exit codes:
   3  a source or sink refused, or could not be reached
   4  the data directory is in use by another process
   5  the log is damaged
-  6  the disk is full";
+  6  the disk is full
+  7  a test file failed";
 
 /// The commands.
 #[derive(Debug, Subcommand)]
@@ -47,7 +48,11 @@ pub(crate) enum Command {
     Status(StatusArgs),
     /// Show what a pipe or script means: its statements, and how each view is maintained.
     Plan(PlanArgs),
-    /// Remove a source, view or sink; a PostgreSQL source's slot and publication go with it.
+    /// Create, write and read tables of Evert's own.
+    Sql(SqlArgs),
+    /// Run sqllogictest files, each on a fresh instance.
+    Test(TestArgs),
+    /// Remove a source, table, view or sink; a PostgreSQL source's slot and publication go with it.
     Drop(DropArgs),
 }
 
@@ -233,6 +238,37 @@ pub(crate) struct DropArgs {
     #[arg(long)]
     pub(crate) force: bool,
 
-    /// The source, view or sink.
+    /// The source, table, view or sink.
     pub(crate) name: String,
+}
+
+/// `evert sql`.
+#[derive(Debug, Args)]
+pub(crate) struct SqlArgs {
+    #[command(flatten)]
+    pub(crate) dir: DataDir,
+
+    /// The form of rows; a table on a terminal, ndjson otherwise.
+    #[arg(short, long, value_enum)]
+    pub(crate) output: Option<OutputFormat>,
+
+    /// Statements, or a file of them (*.sql).
+    #[arg(value_name = "STATEMENTS|FILE.sql")]
+    pub(crate) sql: String,
+}
+
+/// `evert test`.
+#[derive(Debug, Args)]
+pub(crate) struct TestArgs {
+    /// After every change, compare every view with its query, run as a batch over the same tables.
+    #[arg(long)]
+    pub(crate) verify: bool,
+
+    /// Write what was found into the files, where it is not what they expect.
+    #[arg(long = "override")]
+    pub(crate) rewrite: bool,
+
+    /// The files.
+    #[arg(required = true, value_name = "FILE.slt")]
+    pub(crate) files: Vec<PathBuf>,
 }

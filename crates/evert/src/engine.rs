@@ -143,6 +143,11 @@ impl Engine {
 
     /// Follows the log to its present end.
     pub(crate) fn run_to_end(mut self) -> Result<(), Failure> {
+        self.catch_up()
+    }
+
+    /// Follows the log to its present end, and can go on from there.
+    pub(crate) fn catch_up(&mut self) -> Result<(), Failure> {
         let never = AtomicBool::new(false);
         while let Some(chunk) = self.reader.next()? {
             self.step_from(chunk, &never)?;

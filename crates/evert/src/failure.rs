@@ -13,6 +13,8 @@ use sink::SinkError;
 use source::SourceError;
 use view::ViewError;
 
+use crate::session::SessionError;
+
 /// Everything that can end a command.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
@@ -79,6 +81,17 @@ pub(crate) enum Failure {
     /// The running process did not answer as it should.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// A statement of a session was refused.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// Test files that did not pass.
+    #[error("{failed} of {all} test files failed")]
+    Tests {
+        /// How many failed.
+        failed: usize,
+        /// How many there were.
+        all: usize,
+    },
     /// A part of the process ended that should not.
     #[error("{0} ended unexpectedly")]
     Ended(&'static str),
@@ -114,10 +127,62 @@ impl Failure {
         Self::Sink { name: name.into(), source: Box::new(source) }
     }
 
+    /// The failure as the running process tells it over its socket.
+    pub(crate) fn problem(&self) -> serve::api::Problem {
+        let first = match self {
+            Self::Script { problems, .. } => problems.problems.first(),
+            Self::Usage { .. }
+            | Self::InUse { .. }
+            | Self::Io { .. }
+            | Self::Log(_)
+            | Self::Source { .. }
+            | Self::Sink { .. }
+            | Self::Flow(_)
+            | Self::View(_)
+            | Self::Serve(_)
+            | Self::Client(_)
+            | Self::Session(_)
+            | Self::Tests { .. }
+            | Self::Ended(_) => None,
+        };
+        serve::api::Problem {
+            code: first.map_or(self.code(), |problem| problem.code).to_owned(),
+            title: "Statement refused".to_owned(),
+            status: if self.exit_code() == 2 { 400 } else { 500 },
+            detail: first.map_or_else(|| self.to_string(), |problem| problem.message.clone()),
+            help: first.map_or_else(|| self.help(), |problem| problem.help.clone()),
+        }
+    }
+
+    /// What a statement's failure says, its code first; `None` when more than the statement failed.
+    pub(crate) fn of_statement(&self) -> Option<String> {
+        match self {
+            Self::Script { problems, .. } => {
+                let first = problems.problems.first()?;
+                Some(format!("{}: {}", first.code, first.message))
+            }
+            // A view that is wrong is no error that a test could expect.
+            Self::Session(SessionError::Differs { .. }) => None,
+            Self::Session(_) | Self::Usage { .. } | Self::View(_) | Self::Flow(_) => {
+                Some(format!("{}: {self}", self.code()))
+            }
+            Self::InUse { .. }
+            | Self::Io { .. }
+            | Self::Log(_)
+            | Self::Source { .. }
+            | Self::Sink { .. }
+            | Self::Serve(_)
+            | Self::Client(_)
+            | Self::Tests { .. }
+            | Self::Ended(_) => None,
+        }
+    }
+
     /// The exit code, as `evert --help` lists them.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Script { .. } | Self::Usage { .. } | Self::View(_) => 2,
+            Self::Script { .. } | Self::Usage { .. } | Self::View(_) | Self::Session(_) => 2,
+            Self::Tests { .. } => 7,
             Self::Source { source, .. } if names_no_source(source) => 2,
             Self::Sink { source, .. } if names_no_sink(source) => 2,
             Self::Sink { source, .. } if source.is_disk_full() => 6,
@@ -138,6 +203,8 @@ impl Failure {
             Self::InUse { .. } => "EVT002",
             Self::Io { .. } => "EVT003",
             Self::Ended(_) => "EVT004",
+            Self::Tests { .. } => "EVT005",
+            Self::Session(error) => error.code(),
             Self::Log(error) => error.code(),
             Self::Source { source, .. } => source.code(),
             Self::Sink { source, .. } => source.code(),
@@ -151,6 +218,11 @@ impl Failure {
     pub(crate) fn help(&self) -> Option<String> {
         match self {
             Self::Script { .. } | Self::Io { .. } => None,
+            Self::Tests { .. } => Some(
+                "read the differences above; `--override` writes what was found into the files"
+                    .to_owned(),
+            ),
+            Self::Session(error) => error.help(),
             Self::Usage { help, .. } => Some(help.clone()),
             Self::InUse { .. } => {
                 Some("stop that process, or name another directory with --data DIR".to_owned())

@@ -10,17 +10,17 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arrow::array::{Int64Array, RecordBatch, new_null_array};
-use change::catalog::{CatalogChange, Kind, OWN_SOURCE, catalog_changes};
+use change::catalog::{CatalogChange, Kind, OWN_SOURCE, TABLES_SOURCE, catalog_changes};
 use change::{
-    ChangeBatch, Part, SourcePosition, TRUNCATE, TableChanges, TableSchema, TransactionGroup,
-    TransactionHead,
+    ChangeBatch, Part, SourcePosition, TRUNCATE, TableChanges, TableName, TableSchema,
+    TransactionGroup, TransactionHead,
 };
 use log::{Log, LogOptions, RealDisk, Recovery};
 use plan::Script;
 use plan::ir::{Program, SinkSpec, SourceSpec, ViewPlan};
 use source::{Resume, SourceConfig};
 
-use crate::catalogue::{Catalogue, table_row};
+use crate::catalogue::{Catalogue, own_table_rows, table_row};
 use crate::directory::{self, Directory};
 use crate::environment::expand;
 use crate::failure::Failure;
@@ -144,7 +144,7 @@ pub(crate) async fn prepare(root: &Path, text: &str) -> Result<Prepared, Failure
         }
     }
     let program = plan::plan(&script, &opened.catalogue.for_planner(tables.clone()))?;
-    if program.sources.is_empty() && program.views.is_empty() {
+    if program.sources.is_empty() && program.tables.is_empty() && program.views.is_empty() {
         return Err(Failure::Usage {
             what: format!("there is nothing to run in {}", root.display()),
             help: "give a pipe, such as 'demo | from orders | stdout', or a file of statements"
@@ -224,7 +224,8 @@ fn kept_statements(program: &Program) -> Vec<CatalogChange> {
     let views = program.views.iter().filter(view_is_kept);
     let views = views.map(|view| row(Kind::View, &view.name, &view.statement));
     let sinks = kept_sinks.iter().map(|sink| row(Kind::Sink, &sink.name, &sink.statement));
-    sources.chain(views).chain(sinks).collect()
+    let tables = program.tables.iter().flat_map(own_table_rows);
+    sources.chain(tables).chain(views).chain(sinks).collect()
 }
 
 /// Whether a URL means standard input or output.
@@ -265,6 +266,14 @@ pub(crate) async fn plan_only(text: &str, catalogue: &Catalogue) -> Result<Plann
     Ok(Planned { script, program })
 }
 
+/// What people call a thing of the catalogue.
+pub(crate) fn word_for(kind: Kind) -> &'static str {
+    match kind {
+        Kind::TableStatement => "table",
+        Kind::Source | Kind::SourceState | Kind::Table | Kind::View | Kind::Sink => kind.as_str(),
+    }
+}
+
 /// Fails when something else in the catalogue needs what is to be dropped.
 pub(crate) fn still_plans_without(
     catalogue: &Catalogue,
@@ -273,6 +282,9 @@ pub(crate) fn still_plans_without(
 ) -> Result<(), Failure> {
     let mut without = catalogue.clone();
     without.remove(kind, name);
+    if kind == Kind::TableStatement {
+        without.remove(Kind::Table, &TableName::new(TABLES_SOURCE, name).to_string());
+    }
     if kind == Kind::Source {
         for table in catalogue.tables_of(name)? {
             without.remove(Kind::Table, &table.name().to_string());
@@ -285,7 +297,7 @@ pub(crate) fn still_plans_without(
             let needed: Vec<&str> =
                 problems.problems.iter().map(|problem| problem.message.as_str()).collect();
             Err(Failure::Usage {
-                what: format!("{} {name} is still needed: {}", kind.as_str(), needed.join("; ")),
+                what: format!("{} {name} is still needed: {}", word_for(kind), needed.join("; ")),
                 help: "drop the sinks and views that read it first".to_owned(),
             })
         }
@@ -308,6 +320,22 @@ pub(crate) fn forget_source(opened: &mut Opened, name: &str) -> Result<(), Failu
     opened.catalogue.apply(&changes[0], opened.log.upper());
     let heads = vec![TransactionHead::own()];
     append_durably(&opened.log, &TransactionGroup::new(name.into(), Part::Whole, heads, changes))
+}
+
+/// Forgets a table of Evert's own: it becomes empty and its catalogue rows go, in one transaction.
+pub(crate) fn forget_table(opened: &mut Opened, name: &str) -> Result<(), Failure> {
+    let full = TableName::new(TABLES_SOURCE, name).to_string();
+    let mut tables = opened.catalogue.tables_of(TABLES_SOURCE)?;
+    tables.retain(|table| &*table.name().table == name);
+    let removal =
+        |kind, name: &str| CatalogChange { kind, name: name.to_owned(), definition: None };
+    let rows = [removal(Kind::Table, &full), removal(Kind::TableStatement, name)];
+    let mut changes = vec![catalog_changes(&rows)];
+    changes.extend(tables.iter().map(truncation));
+    opened.catalogue.apply(&changes[0], opened.log.upper());
+    let heads = vec![TransactionHead::own()];
+    let group = TransactionGroup::new(TABLES_SOURCE.into(), Part::Whole, heads, changes);
+    append_durably(&opened.log, &group)
 }
 
 /// The change that says that a table has no rows any more.

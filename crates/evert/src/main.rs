@@ -21,7 +21,9 @@ mod output;
 mod patience;
 mod pipeline;
 mod progress;
+mod session;
 mod signals;
+mod slt;
 mod supply;
 mod telemetry;
 
@@ -59,6 +61,8 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Log(LogCommand::Tail(arguments)) => commands::log::tail(arguments).await,
         Command::Log(LogCommand::Stat(arguments)) => commands::log::stat(&arguments),
         Command::Plan(arguments) => Box::pin(commands::plan::plan(arguments)).await,
+        Command::Sql(arguments) => Box::pin(commands::sql::sql(arguments)).await,
+        Command::Test(arguments) => Box::pin(commands::test::test(arguments)).await,
         Command::Drop(arguments) => Box::pin(commands::drop::drop(arguments)).await,
     }
 }

@@ -13,6 +13,8 @@ pub struct Catalog {
     pub tables: Vec<Arc<TableSchema>>,
     /// The `create source` statements in the log.
     pub sources: Vec<String>,
+    /// The `create table` statements in the log.
+    pub own_tables: Vec<String>,
     /// The `create view` statements in the log, each after those that it reads.
     pub views: Vec<String>,
     /// The `create sink` statements in the log.

@@ -14,11 +14,15 @@ use change::TableSchema;
 use datafusion::common::ScalarValue;
 use datafusion::physical_expr::PhysicalExpr;
 
+use crate::definition::TableDefinition;
+
 /// All that a script asks for, planned.
 #[derive(Clone, Debug, Default)]
 pub struct Program {
     /// The sources, in the order of the script.
     pub sources: Vec<SourceSpec>,
+    /// The tables that Evert owns, in the order of the script.
+    pub tables: Vec<TableDefinition>,
     /// The views, each after the views that it reads.
     pub views: Vec<ViewPlan>,
     /// The sinks, in the order of the script.

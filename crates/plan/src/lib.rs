@@ -11,6 +11,7 @@ mod catalog;
 pub mod codes;
 mod convert;
 mod decorrelate;
+mod definition;
 mod explain;
 mod floats;
 mod format;
@@ -28,10 +29,12 @@ pub mod oracle;
 mod pipe;
 mod planner;
 mod problem;
+mod read;
 mod resolve;
 mod results;
 mod scope;
 mod script;
+mod session;
 mod stack;
 mod tables;
 
@@ -40,10 +43,15 @@ mod tests;
 
 pub use catalog::Catalog;
 pub use codes::Code;
+pub use definition::{ColumnDefinition, TableDefinition};
 pub use explain::explain;
 pub use functions::session_context;
 pub use keys::{Key, keys};
 pub use oracle::run_batch;
 pub use planner::plan;
 pub use problem::{Problem, Problems};
+pub use read::{Answer, Read, Relation};
 pub use script::{Script, parse, parse_in};
+pub use session::{
+    Delete, Dropped, Insert, ROW_NUMBER, SessionStatement, Update, Values, session_statements,
+};

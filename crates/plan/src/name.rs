@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use change::catalog::OWN_SOURCE;
+use change::catalog::{OWN_SOURCE, TABLES_SOURCE};
 use datafusion::sql::sqlparser::keywords::{
     ALL_KEYWORDS, ALL_KEYWORDS_INDEX, RESERVED_FOR_COLUMN_ALIAS, RESERVED_FOR_IDENTIFIER,
     RESERVED_FOR_TABLE_ALIAS,
@@ -19,6 +19,11 @@ pub(crate) fn quoted(name: &str) -> String {
 /// Writes the name of an option, where every word is a name.
 pub(crate) fn option(name: &str) -> String {
     if has_plain_letters(name) { name.to_owned() } else { quoted(name) }
+}
+
+/// Whether a source's name stands for tables of Evert itself.
+pub(crate) fn is_own(source: &str) -> bool {
+    [OWN_SOURCE, TABLES_SOURCE].contains(&source)
 }
 
 /// Writes text as a string literal.
@@ -105,8 +110,7 @@ impl<'a> Url<'a> {
             Some(scheme) => plain(self.segments().next().unwrap_or(scheme)),
             None => plain(self.stem().unwrap_or("source")),
         };
-        // Evert's own tables have that source.
-        if name == OWN_SOURCE { format!("{name}_") } else { name }
+        if is_own(&name) { format!("{name}_") } else { name }
     }
 
     /// What a sink holds: its table, index or file; `None` when it does not say.
@@ -181,6 +185,7 @@ mod tests {
         assert_eq!(source("demo"), "demo");
         assert_eq!(source("postgres://h/evert"), "evert_");
         assert_eq!(source("Evert.csv"), "evert_");
+        assert_eq!(source("postgres://h/public"), "public_");
         let target = |url| Url::new(url).target_name();
         assert_eq!(target("postgres://h/shop/revenue").as_deref(), Some("revenue"));
         assert_eq!(target("postgres://h/shop"), None);

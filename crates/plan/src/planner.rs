@@ -15,6 +15,7 @@ use datafusion::sql::sqlparser::ast::{PipeOperator, Query, Spanned};
 use crate::catalog::Catalog;
 use crate::codes;
 use crate::convert::{self, Converted};
+use crate::definition::TableDefinition;
 use crate::functions::{Functions, session_state};
 use crate::ir::{Node, Program, ViewPlan};
 use crate::keys;
@@ -89,7 +90,8 @@ impl<'a> Planner<'a> {
             problems: Vec::new(),
             catalogued: BTreeSet::new(),
         };
-        for text in catalog.sources.iter().chain(&catalog.views).chain(&catalog.sinks) {
+        let before = catalog.sources.iter().chain(&catalog.own_tables);
+        for text in before.chain(&catalog.views).chain(&catalog.sinks) {
             planner.catalogued(text);
         }
         planner.text = &script.text;
@@ -110,6 +112,7 @@ impl<'a> Planner<'a> {
                     self.statement(statement);
                     let name = match statement {
                         Statement::Source(name, _) => ("source", name.name.clone()),
+                        Statement::Table(name, _) => ("table", name.name.clone()),
                         Statement::View(view) => ("view", view.name.name.clone()),
                         Statement::Sink(name, _) => ("sink", name.name.clone()),
                         Statement::Mirror(mirror) => ("sink", mirror.name.name.clone()),
@@ -136,6 +139,18 @@ impl<'a> Planner<'a> {
                     Clash::None => self.program.sources.push(spec.clone()),
                     Clash::Same => {}
                     Clash::Other => self.taken("source", name),
+                }
+            }
+            Statement::Table(name, table) => {
+                let tables = self.program.tables.iter();
+                let before = tables.map(|before| (&*before.name, &*before.statement));
+                match clash(before, &table.name, &table.statement) {
+                    Clash::None => {
+                        self.tables.insert_table(&Arc::new(table.schema()));
+                        self.program.tables.push(TableDefinition::clone(table));
+                    }
+                    Clash::Same => {}
+                    Clash::Other => self.taken("table", name),
                 }
             }
             Statement::View(view) => self.view(view),
@@ -346,8 +361,9 @@ impl Program {
     #[must_use]
     pub fn statements(&self) -> Vec<&str> {
         let sources = self.sources.iter().map(|source| source.statement.as_str());
+        let tables = self.tables.iter().map(|table| table.statement.as_str());
         let views = self.views.iter().map(|view| view.statement.as_str());
         let sinks = self.sinks.iter().map(|sink| sink.statement.as_str());
-        sources.chain(views).chain(sinks).collect()
+        sources.chain(tables).chain(views).chain(sinks).collect()
     }
 }

@@ -1,4 +1,4 @@
-//! Scripts: statements that create sources, views and sinks.
+//! Scripts: statements that create sources, tables, views and sinks.
 //!
 //! Only the form is looked at here; which tables and columns there are is the planner's question. Our own statements
 //! are read word by word; a view's query is handed to sqlparser.
@@ -10,20 +10,21 @@ use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 
-use change::catalog::OWN_SOURCE;
 use datafusion::sql::sqlparser::ast::Query;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::Token;
 
 use crate::catalog::Catalog;
 use crate::codes::{self, Code};
+use crate::definition::TableDefinition;
 use crate::format;
 use crate::ir::{SinkSpec, SourceSpec};
 use crate::lex::{Lexeme, lex, parser, span_of, syntax_problem};
 use crate::limits::{OPERATORS_MAX, STATEMENT_TOKENS_MAX, TEXT_BYTES_MAX};
-use crate::name::{absolute, literal, option, quoted};
+use crate::name::{absolute, is_own, literal, option, quoted};
 use crate::pipe;
 use crate::problem::{Problem, Problems, nearest};
+use crate::session;
 use crate::stack::deep;
 
 /// Statements, read but not yet planned.
@@ -40,6 +41,8 @@ pub struct Script {
 #[derive(Clone, Debug)]
 pub(crate) enum Statement {
     Source(Name, SourceSpec),
+    /// `create table …`, of Evert's own.
+    Table(Name, Box<TableDefinition>),
     View(View),
     Sink(Name, SinkSpec),
     /// `create sink NAME from SOURCE.* into 'URL'`: a view and a sink for each table.
@@ -149,7 +152,7 @@ fn script_statements(text: &str, problems: &mut Vec<Problem>) -> Vec<Statement> 
     let mut statements = Vec::new();
     for part in lexemes.split(|lexeme| lexeme.token == Token::SemiColon) {
         let Some(span) = span_of(part) else { continue };
-        match statement(part, span.end) {
+        match statement(part, text, span.end) {
             Ok(statement) => statements.push(statement),
             Err(found) => problems.extend(found),
         }
@@ -157,15 +160,22 @@ fn script_statements(text: &str, problems: &mut Vec<Problem>) -> Vec<Statement> 
     statements
 }
 
-fn statement(lexemes: &[Lexeme], end: usize) -> Result<Statement, Vec<Problem>> {
+fn statement(lexemes: &[Lexeme], text: &str, end: usize) -> Result<Statement, Vec<Problem>> {
     let mut cursor = Cursor { lexemes, at: 0, end };
     let first = cursor.next();
     if !first.is_some_and(|first| first.is_word("create")) {
         return Err(vec![other_statement(first, end)]);
     }
-    let kind = cursor.next();
+    let mut kind = cursor.next();
+    if kind.is_some_and(|kind| kind.is_word("materialized"))
+        && cursor.peek().is_some_and(|next| next.is_word("view"))
+    {
+        // Every view is maintained; the word is PostgreSQL's.
+        kind = cursor.next();
+    }
     match kind.map(|kind| kind.text.as_str()) {
         Some("source") => source(cursor).map_err(|problem| vec![problem]),
+        Some("table") => table(cursor, text),
         Some("view") => view(cursor),
         Some("sink") => sink(cursor).map_err(|problem| vec![problem]),
         _ => Err(vec![other_creation(kind, end)]),
@@ -176,7 +186,8 @@ fn other_statement(first: Option<&Lexeme>, end: usize) -> Problem {
     let (text, span) = first.map_or(("", end..end), |first| (&*first.text, first.span.clone()));
     let help = match text {
         "insert" | "update" | "delete" | "merge" | "truncate" => {
-            "Evert reads; write to the source itself, and the views follow".to_owned()
+            "a script that runs does not write: use `evert sql`, or write to the source itself"
+                .to_owned()
         }
         "drop" => "use the command `evert drop NAME`".to_owned(),
         "select" | "from" | "with" => {
@@ -184,7 +195,9 @@ fn other_statement(first: Option<&Lexeme>, end: usize) -> Problem {
         }
         _ => match nearest(text, &["create"]) {
             Some(near) => format!("did you mean {near}?"),
-            None => "a script holds `create source`, `create view` and `create sink`".to_owned(),
+            None => "a script holds `create source`, `create table`, `create view` and \
+                     `create sink`"
+                .to_owned(),
         },
     };
     let message = format!("a script has no statement `{text}`");
@@ -196,11 +209,11 @@ fn other_creation(kind: Option<&Lexeme>, end: usize) -> Problem {
     let help = match text {
         "materialized" => "views are always maintained: write `create view`".to_owned(),
         "or" => "drop it first: `evert drop NAME`".to_owned(),
-        "table" => "tables come from sources: write `create source NAME from 'URL'`".to_owned(),
         "index" => "write `create sink NAME from VIEW into 'search'`".to_owned(),
-        _ => match nearest(text, &["source", "view", "sink"]) {
+        _ => match nearest(text, &["source", "table", "view", "sink"]) {
             Some(near) => format!("did you mean {near}?"),
-            None => "there are `create source`, `create view` and `create sink`".to_owned(),
+            None => "there are `create source`, `create table`, `create view` and `create sink`"
+                .to_owned(),
         },
     };
     Problem::new(codes::STATEMENT, span, format!("`create {text}` does not exist"), "not known")
@@ -210,8 +223,8 @@ fn other_creation(kind: Option<&Lexeme>, end: usize) -> Problem {
 fn source(mut cursor: Cursor<'_>) -> Result<Statement, Problem> {
     const FORM: &str = "create source NAME from 'URL' (option = 'value')";
     let name = cursor.name("the source's name", FORM)?;
-    if name.name == OWN_SOURCE {
-        let message = format!("{OWN_SOURCE} is Evert's own");
+    if is_own(&name.name) {
+        let message = format!("{} is Evert's own", name.name);
         return Err(Problem::new(codes::TAKEN, name.span, message, "taken")
             .with_help("choose another name"));
     }
@@ -221,6 +234,18 @@ fn source(mut cursor: Cursor<'_>) -> Result<Statement, Problem> {
     cursor.finish(FORM)?;
     let spec = source_spec(&name.name, &url, options);
     Ok(Statement::Source(name, spec))
+}
+
+fn table(mut cursor: Cursor<'_>, text: &str) -> Result<Statement, Vec<Problem>> {
+    let place = span_of(cursor.lexemes).unwrap_or(cursor.end..cursor.end);
+    let table = session::table(cursor.lexemes, text, place)?;
+    let words = ["if", "not", "exists"];
+    if cursor.peek().is_some_and(|word| word.is_word(words[0])) {
+        cursor.at += words.len();
+    }
+    let name = cursor.name("the table's name", "create table NAME (COLUMN TYPE, …)");
+    let name = name.map_err(|problem| vec![problem])?;
+    Ok(Statement::Table(Name { name: table.name.clone(), ..name }, Box::new(table)))
 }
 
 fn view(mut cursor: Cursor<'_>) -> Result<Statement, Vec<Problem>> {
@@ -266,7 +291,7 @@ pub(crate) fn view_statement(
 }
 
 /// Between stages `|` means `|>`; inside of parentheses it is an operator, unless they hold a pipe of their own.
-fn with_pipes(lexemes: &[Lexeme]) -> Vec<Lexeme> {
+pub(crate) fn with_pipes(lexemes: &[Lexeme]) -> Vec<Lexeme> {
     // For each open bracket, whether it holds a pipe.
     let mut holds_pipe = vec![true];
     let mut after_pipe = false;
@@ -327,12 +352,17 @@ fn query(lexemes: &[Lexeme], end: usize) -> Result<Box<Query>, Vec<Problem>> {
     Err(vec![syntax_problem(problem, lexemes, end)])
 }
 
-fn check_size(lexemes: &[Lexeme], end: usize) -> Result<(), Problem> {
+pub(crate) fn check_size(lexemes: &[Lexeme], end: usize) -> Result<(), Problem> {
     let span = span_of(lexemes).unwrap_or(end..end);
     if lexemes.len() > STATEMENT_TOKENS_MAX {
         let message = format!("the query has more than {STATEMENT_TOKENS_MAX} words");
         return Err(Problem::new(codes::TOO_LARGE, span, message, "in here"));
     }
+    check_operators(lexemes)
+}
+
+/// Fails when an expression nests deeper than the planner may walk.
+pub(crate) fn check_operators(lexemes: &[Lexeme]) -> Result<(), Problem> {
     let mut operators = 0;
     for lexeme in lexemes {
         operators = match (&lexeme.token, lexeme.keyword()) {
@@ -400,7 +430,7 @@ impl Statement {
             Self::Mirror(mirror) => {
                 Self::Mirror(Mirror { url: absolute(&mirror.url, base), ..mirror })
             }
-            Self::View(_) => self,
+            Self::Table(..) | Self::View(_) => self,
         }
     }
 }
@@ -419,7 +449,10 @@ impl Script {
     pub fn sources(&self) -> Vec<SourceSpec> {
         let source = |statement: &Statement| match statement {
             Statement::Source(_, spec) => Some(spec.clone()),
-            Statement::View(_) | Statement::Sink(..) | Statement::Mirror(_) => None,
+            Statement::Table(..)
+            | Statement::View(_)
+            | Statement::Sink(..)
+            | Statement::Mirror(_) => None,
         };
         self.statements.iter().filter_map(source).collect()
     }
@@ -429,7 +462,10 @@ impl Script {
     pub fn sinks(&self) -> Vec<SinkSpec> {
         let sink = |statement: &Statement| match statement {
             Statement::Sink(_, spec) => Some(spec.clone()),
-            Statement::Source(..) | Statement::View(_) | Statement::Mirror(_) => None,
+            Statement::Source(..)
+            | Statement::Table(..)
+            | Statement::View(_)
+            | Statement::Mirror(_) => None,
         };
         self.statements.iter().filter_map(sink).collect()
     }
@@ -442,7 +478,7 @@ impl Script {
             match statement {
                 Statement::Sink(_, spec) => urls.push(spec.url.as_str()),
                 Statement::Mirror(mirror) => urls.push(mirror.url.as_str()),
-                Statement::Source(..) | Statement::View(_) => {}
+                Statement::Source(..) | Statement::Table(..) | Statement::View(_) => {}
             }
         }
         urls
@@ -457,6 +493,7 @@ impl Script {
     fn texts(&self) -> impl Iterator<Item = String> {
         self.statements.iter().map(|statement| match statement {
             Statement::Source(_, spec) => spec.statement.clone(),
+            Statement::Table(_, table) => table.statement.clone(),
             Statement::View(view) => view.statement.clone(),
             Statement::Sink(_, spec) => spec.statement.clone(),
             Statement::Mirror(mirror) => mirror.statement(),

@@ -57,15 +57,13 @@ pub(crate) enum Lookup {
 
 impl Tables {
     pub(crate) fn new(tables: &[Arc<TableSchema>], sources: Vec<String>) -> Self {
-        let planned = |table: &Arc<TableSchema>| {
-            let name = table.name();
-            let path =
-                std::iter::once(&*name.source).chain(name.table.split('.')).map(str::to_owned);
-            let schema = Arc::clone(table.columns());
-            let table = PlannedTable { schema, table: Some(Arc::clone(table)), plan: None };
-            (path.collect(), Arc::new(table))
-        };
         Self { by_path: tables.iter().map(planned).collect(), sources, broken: Vec::new() }
+    }
+
+    /// Adds a table, or sets one that is there.
+    pub(crate) fn insert_table(&mut self, table: &Arc<TableSchema>) {
+        let (path, table) = planned(table);
+        self.by_path.insert(path, table);
     }
 
     pub(crate) fn insert_view(&mut self, name: &str, schema: SchemaRef, plan: LogicalPlan) {
@@ -124,6 +122,15 @@ impl Tables {
     pub(crate) fn key(path: &[String]) -> String {
         path.join(".")
     }
+}
+
+/// A table with its full name in parts.
+fn planned(table: &Arc<TableSchema>) -> (Vec<String>, Arc<PlannedTable>) {
+    let name = table.name();
+    let path = std::iter::once(&*name.source).chain(name.table.split('.')).map(str::to_owned);
+    let schema = Arc::clone(table.columns());
+    let table = PlannedTable { schema, table: Some(Arc::clone(table)), plan: None };
+    (path.collect(), Arc::new(table))
 }
 
 /// What DataFusion's planner asks for.

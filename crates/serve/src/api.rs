@@ -233,6 +233,30 @@ pub struct Stopping {
     pub stopping: bool,
 }
 
+/// `POST /v1/sql`: what each statement came to, in order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SqlAnswer {
+    /// The outcomes.
+    pub outcomes: Vec<SqlOutcome>,
+}
+
+/// What a statement came to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SqlOutcome {
+    /// It was done; the words say what.
+    Done(String),
+    /// It wrote so many rows.
+    Wrote {
+        /// How: `insert`, `update`, `delete`.
+        how: String,
+        /// How many rows.
+        rows: u64,
+    },
+    /// It was a question, and these are the rows of the answer.
+    Rows(Vec<Row>),
+}
+
 /// Any error, as RFC 9457 has it (`application/problem+json`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {

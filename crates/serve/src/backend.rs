@@ -1,16 +1,20 @@
 //! What the server must be told: all that the views themselves do not know.
 
+use futures::future::BoxFuture;
 use view::search::SearchReader;
 
-use crate::api::{LogStatus, SinkStatus, SourceStatus};
+use crate::api::{LogStatus, Problem, SinkStatus, SourceStatus, SqlAnswer};
 
-/// The running process as the server sees it. Every method answers at once, from memory.
+/// The running process as the server sees it. Every method but [`sql`](Self::sql) answers at once, from memory.
 pub trait Backend: Send + Sync {
     /// What runs, and how far it is.
     fn run_status(&self) -> RunStatus;
 
     /// A reader of the view's search index, if it has one; cloning it is cheap.
     fn search_reader(&self, view: &str) -> Option<SearchReader>;
+
+    /// Runs statements that may write; asked through the socket only.
+    fn sql(&self, text: String) -> BoxFuture<'_, Result<SqlAnswer, Problem>>;
 
     /// Asks the process to finish and end.
     fn stop(&self);

@@ -22,7 +22,7 @@ use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use crate::api::{Problem, SearchResult, Status, Stopping, TIME_HEADER};
+use crate::api::{Problem, SearchResult, SqlAnswer, Status, Stopping, TIME_HEADER};
 use crate::limits::CLIENT_ANSWER_BYTES_MAX;
 
 /// How long the process may take to begin its answer, beyond what it waits for itself.
@@ -145,6 +145,16 @@ impl Client {
         let schema = reader.schema();
         let batches = reader.collect::<Result<_, _>>()?;
         Ok(QueryAnswer { time: Time(time), schema, batches })
+    }
+
+    /// Runs statements that may write; returns what each came to.
+    ///
+    /// # Errors
+    /// When nobody answers, or a statement is refused; those before it have happened.
+    pub async fn sql(&self, text: &str) -> Result<SqlAnswer, ClientError> {
+        let body = Bytes::copy_from_slice(text.as_bytes());
+        let answer = self.send(self.request(Method::POST, "/v1/sql", body)).await?;
+        self.read_json(answer.into_body()).await
     }
 
     /// Searches a view for words; the best rows first.

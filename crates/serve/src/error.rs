@@ -123,6 +123,8 @@ pub(crate) enum RequestError {
     TimeNotReached { wanted: Time, reached: Time, wait: Duration },
     #[error("view {view} has no search index")]
     NoIndex { view: String, indexed: Vec<String> },
+    #[error("{}", .0.detail)]
+    Refused(Problem),
     #[error("{0}")]
     View(#[from] ViewError),
     #[error("the answer could not be written: {0}")]
@@ -130,7 +132,7 @@ pub(crate) enum RequestError {
 }
 
 impl RequestError {
-    fn code(&self) -> &'static str {
+    fn code(&self) -> &str {
         match self {
             Self::Host { .. } => "SRV005",
             Self::Origin { .. } => "SRV006",
@@ -145,11 +147,12 @@ impl RequestError {
             Self::TimeNotReached { .. } => "SRV015",
             Self::NoIndex { .. } => "SRV016",
             Self::Encode(_) => "SRV017",
+            Self::Refused(problem) => &problem.code,
             Self::View(error) => error.code(),
         }
     }
 
-    fn title(&self) -> &'static str {
+    fn title(&self) -> &str {
         match self {
             Self::Host { .. } => "Unknown host name",
             Self::Origin { .. } => "Foreign page",
@@ -164,6 +167,7 @@ impl RequestError {
             Self::TimeNotReached { .. } => "Time not reached",
             Self::NoIndex { .. } => "No search index",
             Self::Encode(_) => "Answer not written",
+            Self::Refused(problem) => &problem.title,
             Self::View(error) => view_title(error),
         }
     }
@@ -177,6 +181,9 @@ impl RequestError {
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTooSlow { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::Body { .. } | Self::Parameter { .. } => StatusCode::BAD_REQUEST,
+            Self::Refused(problem) => {
+                StatusCode::from_u16(problem.status).unwrap_or(StatusCode::BAD_REQUEST)
+            }
             Self::View(error) => view_status(error),
             Self::Accept { .. } => StatusCode::NOT_ACCEPTABLE,
             Self::Busy { .. } => StatusCode::SERVICE_UNAVAILABLE,
@@ -194,7 +201,7 @@ impl RequestError {
             ),
             Self::Origin { .. } => Some("fetch from the server's own page, or without a browser".to_owned()),
             Self::NoRoute { .. } => Some(ROUTES.to_owned()),
-            Self::Method { .. } => Some("only /v1/query and /v1/stop take POST; all else takes GET".to_owned()),
+            Self::Method { .. } => Some("only /v1/query, /v1/sql and /v1/stop take POST; all else takes GET".to_owned()),
             Self::BodyTooLarge { .. } | Self::BodyTooSlow { .. } => None,
             Self::Body { .. } => Some("send the SQL as it is, or as JSON {\"sql\": \"select …\"}".to_owned()),
             Self::Parameter { .. } => None,
@@ -213,6 +220,7 @@ impl RequestError {
                 Some(format!("views that have one: {}", indexed.join(", ")))
             }
             Self::View(error) => error.help(),
+            Self::Refused(problem) => problem.help.clone(),
             Self::Encode(_) => None,
         }
     }

@@ -17,8 +17,8 @@ use view::search::{Hit, SearchReader};
 use view::{QueryOptions, Snapshot, ViewError, ViewInfo};
 
 use crate::api::{
-    Health, Order, QueryRequest, SearchHit, SearchResult, Status, Stopping, TIME_HEADER, ViewList,
-    ViewStatus,
+    Health, Order, QueryRequest, SearchHit, SearchResult, SqlAnswer, Status, Stopping, TIME_HEADER,
+    ViewList, ViewStatus,
 };
 use crate::changes::{self, Shape, Wanted};
 use crate::columns::columns;
@@ -76,7 +76,7 @@ impl Shared {
     }
 }
 
-/// All routes. The one that stops the process exists only where the file system guards the way to it.
+/// All routes. Those that stop the process and write to it exist only where the file system guards the way to it.
 pub(crate) fn router(shared: Shared, names: Names) -> Router {
     let routes = Router::new()
         .route("/", get(page))
@@ -89,7 +89,7 @@ pub(crate) fn router(shared: Shared, names: Names) -> Router {
         .route("/v1/query", post(query))
         .route("/v1/search/{view}", get(search));
     let routes = match names {
-        Names::Any => routes.route("/v1/stop", post(stop)),
+        Names::Any => routes.route("/v1/stop", post(stop)).route("/v1/sql", post(sql)),
         Names::Only(_) => routes,
     };
     routes
@@ -229,6 +229,16 @@ async fn query(
         batches: result.rows,
         row_count: None,
     })
+}
+
+/// Runs statements, one request after the other.
+async fn sql(
+    State(shared): State<Shared>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<SqlAnswer>, RequestError> {
+    let text = sql_text(&shared, &headers, body).await?;
+    shared.site.backend.sql(text).await.map(Json).map_err(RequestError::Refused)
 }
 
 async fn wait_for_time(shared: &Shared, wanted: Time, wait: Duration) -> Result<(), RequestError> {

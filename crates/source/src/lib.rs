@@ -33,6 +33,7 @@ mod submit;
 mod testing;
 mod text;
 
+pub use columns::read_texts;
 pub use error::{SourceError, UnsupportedColumn};
 pub use intake::{Intake, IntakeError, Ticket, TicketSender, ticket};
 #[doc(hidden)]

@@ -8,7 +8,7 @@ use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use change::{ChangeBatch, ChangeForm, TRUNCATE, TableChanges, TableSchema, Unchanged};
-use dataflow::{Dataflow, DataflowOptions, FlowError};
+use dataflow::{Dataflow, DataflowOptions, FaultChange, FlowError};
 use datafusion::common::ScalarValue;
 use plan::ir::{
     AggregateFunction, Frame, FrameBound, FrameUnits, JoinKind, Node, OrderKey, ViewPlan,

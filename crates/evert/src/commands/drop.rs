@@ -1,4 +1,4 @@
-//! `evert drop`: removes a source, view or sink, and what it left behind.
+//! `evert drop`: removes a source, table, view or sink, and what it left behind.
 
 use change::catalog::{CatalogChange, Kind};
 use source::SourceConfig;
@@ -16,7 +16,7 @@ pub(crate) async fn drop(arguments: DropArgs) -> Result<(), Failure> {
     directory::must_exist(&root)?;
     let mut opened = Opened::new(&root)?;
     let name = arguments.name.as_str();
-    let kinds = [Kind::Sink, Kind::View, Kind::Source];
+    let kinds = [Kind::Sink, Kind::View, Kind::TableStatement, Kind::Source];
     let Some(kind) = kinds.into_iter().find(|&kind| opened.catalogue.get(kind, name).is_some())
     else {
         return Err(unknown(name, &opened.catalogue));
@@ -28,11 +28,12 @@ pub(crate) async fn drop(arguments: DropArgs) -> Result<(), Failure> {
             remove_index(&root, &opened.catalogue, name)?;
             opened.change_catalogue(vec![removal(kind, name)])?;
         }
+        Kind::TableStatement => intent::forget_table(&mut opened, name)?,
         Kind::View | Kind::SourceState | Kind::Table => {
             opened.change_catalogue(vec![removal(kind, name)])?;
         }
     }
-    output::print(format!("dropped {} {name}\n", kind.as_str()).as_bytes())
+    output::print(format!("dropped {} {name}\n", intent::word_for(kind)).as_bytes())
 }
 
 fn removal(kind: Kind, name: &str) -> CatalogChange {
@@ -41,16 +42,16 @@ fn removal(kind: Kind, name: &str) -> CatalogChange {
 
 fn unknown(name: &str, catalogue: &Catalogue) -> Failure {
     let mut names = Vec::new();
-    for kind in [Kind::Source, Kind::View, Kind::Sink] {
+    for kind in [Kind::Source, Kind::TableStatement, Kind::View, Kind::Sink] {
         let of_kind = catalogue.of(kind).into_iter();
-        names.extend(of_kind.map(|(name, _)| format!("{} {name}", kind.as_str())));
+        names.extend(of_kind.map(|(name, _)| format!("{} {name}", intent::word_for(kind))));
     }
     let help = if names.is_empty() {
         "the directory holds none".to_owned()
     } else {
         format!("there are: {}", names.join(", "))
     };
-    Failure::Usage { what: format!("there is no source, view or sink named {name}"), help }
+    Failure::Usage { what: format!("there is no source, table, view or sink named {name}"), help }
 }
 
 /// Removes slot and publication, empties the source's tables, and forgets the source.

@@ -6,7 +6,9 @@ pub(crate) mod log;
 pub(crate) mod plan;
 pub(crate) mod read;
 pub(crate) mod run;
+pub(crate) mod sql;
 pub(crate) mod status;
+pub(crate) mod test;
 
 use std::path::Path;
 

@@ -70,7 +70,10 @@ pub(crate) async fn search(arguments: SearchArgs) -> Result<(), Failure> {
 }
 
 /// Prints JSON objects that share their keys.
-fn print_objects(rows: Vec<Map<String, Value>>, format: OutputFormat) -> Result<(), Failure> {
+pub(crate) fn print_objects(
+    rows: Vec<Map<String, Value>>,
+    format: OutputFormat,
+) -> Result<(), Failure> {
     let names: Vec<String> =
         rows.first().map(|row| row.keys().cloned().collect()).unwrap_or_default();
     let cell = |row: &Map<String, Value>, name: &String| match row.get(name) {

@@ -12,7 +12,7 @@ use servers::Signal;
 use crate::user::{Job, User};
 
 /// Everything that can be asked of the command.
-const COMMANDS: [&[&str]; 10] = [
+const COMMANDS: [&[&str]; 12] = [
     &["run"],
     &["demo"],
     &["query"],
@@ -22,6 +22,8 @@ const COMMANDS: [&[&str]; 10] = [
     &["log", "tail"],
     &["log", "stat"],
     &["plan"],
+    &["sql"],
+    &["test"],
     &["drop"],
 ];
 
@@ -99,7 +101,7 @@ fn the_exit_codes_of_the_help_are_those_of_the_documentation() {
     let operations = include_str!("../../../../docs/operations.md");
     let (_, codes) = help.split_once("Exit codes:\n").unwrap();
     let codes: Vec<&str> = codes.lines().collect();
-    assert_eq!(codes.len(), 7);
+    assert_eq!(codes.len(), 8);
     for code in codes {
         let (code, means) = code.trim().split_once("  ").unwrap();
         assert!(operations.contains(&format!("| {code} | {means} |")), "{code}: {means}");

@@ -138,6 +138,7 @@ fn the_guide_does_what_it_says() {
             "sql" => drop(server.psql_in("shop", &block.text).unwrap()),
             "sh" => printed = run(&user, &here(&block.text, &server), &place),
             "json" => assert_eq!(printed, block.text, "{place}"),
+            "slt" => user.write("large.slt", &block.text),
             other => panic!("{place}: nobody says how to run a block of {other:?}"),
         }
         steps += 1;
@@ -251,6 +252,9 @@ fn the_codes_of_the_language_are_documented_where_they_are_used() {
     for code in 1..=15 {
         assert!(CONNECTORS.contains(&format!("| SRC{code:03} | ")), "SRC{code:03}");
     }
+    for code in 1..=9 {
+        assert!(SQL.contains(&format!("| TAB{code:03} | ")), "TAB{code:03}");
+    }
     for code in 20..=29 {
         assert!(CONNECTORS.contains(&format!("| SRC{code:03} | ")), "SRC{code:03}");
     }
@@ -294,6 +298,20 @@ fn the_commands_of_the_connectors_run() {
         }
     }
     assert_eq!(ran, 1);
+}
+
+#[test]
+fn the_test_files_of_the_operations_pass() {
+    let user = User::new();
+    let files = blocks(OPERATIONS).into_iter().filter(|block| block.language == "slt");
+    let mut passed = 0;
+    for block in files {
+        user.write("shown.slt", &block.text);
+        let place = format!("docs/operations.md:{}", block.line);
+        run(&user, "evert test --verify shown.slt", &place);
+        passed += 1;
+    }
+    assert_eq!(passed, 1);
 }
 
 #[test]

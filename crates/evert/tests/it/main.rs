@@ -21,5 +21,6 @@ mod load;
 mod outages;
 mod page;
 mod same;
+mod slt;
 mod user;
 mod world;

@@ -235,7 +235,7 @@ fn statements_are_told_what_they_should_be() {
         SQL003: a script has no statement `insert`
         1 | insert into orders values (1)
           | ^^^^^^ not a statement
-          = help: Evert reads; write to the source itself, and the views follow
+          = help: a script that runs does not write: use `evert sql`, or write to the source itself
     "#]],
     );
     check(

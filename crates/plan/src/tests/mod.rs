@@ -8,6 +8,7 @@ mod fuzz;
 mod plans;
 mod queries;
 mod scripts;
+mod sessions;
 
 use std::sync::Arc;
 

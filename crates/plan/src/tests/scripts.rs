@@ -14,6 +14,18 @@ fn check_script(text: &str, expect: &Expect) {
 }
 
 #[test]
+fn a_materialized_view_is_a_view() {
+    check_script(
+        "create materialized view a as select id from orders",
+        &expect![[r#"
+            create view a as
+              select id
+              from orders;
+        "#]],
+    );
+}
+
+#[test]
 fn a_pipe_is_a_script_of_three_statements() {
     check_script(
         "postgres://app@localhost/shop | from orders JOIN customers on orders.customer_id = customers.id

@@ -395,6 +395,25 @@ impl Column {
     }
 }
 
+/// Reads texts as PostgreSQL reads them into a column of that type; `None` is NULL.
+///
+/// # Errors
+/// What is wrong with the first text that is no value of the type, or that no column of that type can be read.
+pub fn read_texts<'a>(
+    field: &Field,
+    texts: impl Iterator<Item = Option<&'a str>>,
+) -> Result<ArrayRef, String> {
+    let column = Column::new(field);
+    let mut column = column.ok_or_else(|| format!("no text is a {}", field.data_type()))?;
+    for text in texts {
+        match text {
+            Some(text) => column.push_text(text).map_err(|ValueError(reason)| reason)?,
+            None => column.push_null(),
+        }
+    }
+    Ok(column.finish())
+}
+
 const DECIMAL: &str = "the type was valid in the schema";
 
 fn taken<T: arrow::datatypes::ArrowNativeType>(values: &mut Vec<T>) -> ScalarBuffer<T> {

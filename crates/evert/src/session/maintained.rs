@@ -1,0 +1,118 @@
+//! A table or view whose rows follow the log: the one place where a session meets the engine.
+//!
+//! Each has a dataflow of its own, filled by a replay of the log and moved by what the log gets. All are asked to catch
+//! up after every transaction, so between two statements all are exact at the same Time. Beside a process that runs,
+//! its own views are read instead, and waited for.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use change::{TableSchema, Time};
+use dataflow::Dataflow;
+use plan::ir::{Node, ViewPlan};
+use view::{ViewInfo, Views};
+
+use crate::engine::Engine;
+use crate::failure::Failure;
+use crate::intent::Opened;
+use crate::session::SessionError;
+
+/// A table or view whose rows follow the log.
+pub(crate) struct Maintained {
+    name: String,
+    schema: SchemaRef,
+    is_table: bool,
+    /// `None` when the running process moves it.
+    engine: Option<Engine>,
+    views: Arc<Views>,
+    /// Why it follows no longer.
+    stopped: Option<String>,
+}
+
+impl Maintained {
+    /// Follows a table.
+    pub(crate) fn of_table(table: &Arc<TableSchema>, opened: &Opened) -> Result<Self, Failure> {
+        let schema = Arc::clone(table.columns());
+        let columns = (0..schema.fields().len()).collect();
+        let plan = ViewPlan {
+            name: table.name().table.to_string(),
+            schema: Arc::clone(&schema),
+            key: table.key().to_vec(),
+            order: Vec::new(),
+            root: Node::Table { table: Arc::clone(table), columns, schema },
+            statement: String::new(),
+        };
+        Self::new(&plan, true, opened)
+    }
+
+    /// Follows a view.
+    pub(crate) fn of_view(plan: &ViewPlan, opened: &Opened) -> Result<Self, Failure> {
+        Self::new(plan, false, opened)
+    }
+
+    /// A view of the process that runs.
+    pub(crate) fn of_running(info: &ViewInfo, views: &Arc<Views>) -> Self {
+        let (name, schema) = (info.name.clone(), Arc::clone(&info.schema));
+        let views = Arc::clone(views);
+        Self { name, schema, is_table: false, engine: None, views, stopped: None }
+    }
+
+    fn new(plan: &ViewPlan, is_table: bool, opened: &Opened) -> Result<Self, Failure> {
+        let views = Views::new(vec![ViewInfo::from(plan)]);
+        let reader = opened.log.reader(Time::ZERO);
+        let dataflow = Dataflow::new(std::slice::from_ref(plan))?;
+        let forgotten = opened.catalogue.forgotten();
+        let engine = Engine::new(reader, dataflow, Arc::clone(&views), Vec::new(), forgotten);
+        let (name, schema) = (plan.name.clone(), Arc::clone(&plan.schema));
+        let engine = Some(engine);
+        let mut this = Self { name, schema, is_table, engine, views, stopped: None };
+        this.catch_up()?;
+        Ok(this)
+    }
+
+    /// The name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The columns.
+    pub(crate) fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Whether it is a table.
+    pub(crate) fn is_table(&self) -> bool {
+        self.is_table
+    }
+
+    /// Whether it stopped at an error of its query.
+    pub(crate) fn has_stopped(&self) -> bool {
+        self.stopped.is_some()
+    }
+
+    /// Moves to the log's end. A view whose query fails on a row stops there; that is no failure of the write.
+    pub(crate) fn catch_up(&mut self) -> Result<(), Failure> {
+        let Some(engine) = self.engine.as_mut().filter(|_| self.stopped.is_none()) else {
+            return Ok(());
+        };
+        match engine.catch_up() {
+            Err(Failure::Flow(error)) => {
+                let cause = std::error::Error::source(&error);
+                let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
+                self.stopped = Some(format!("{} {error}{cause}", error.code()));
+                Ok(())
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// The rows at the log's end.
+    pub(crate) fn rows(&self) -> Result<Vec<RecordBatch>, Failure> {
+        if let Some(reason) = &self.stopped {
+            let (view, reason) = (self.name.clone(), reason.clone());
+            return Err(SessionError::Stopped { view, reason }.into());
+        }
+        Ok(self.views.snapshot().rows(&self.name)?)
+    }
+}

@@ -1,0 +1,357 @@
+//! A session: statements, one after the other, over a data directory that this process holds alone, by itself or beside
+//! the pipeline that runs on it.
+//!
+//! A write is logged, durable, and visible in every view when its statement returns; several become one transaction
+//! between `begin` and `commit`. Tables that Evert owns are tables of the source `public`; what a statement reads are
+//! their rows and those of the views at the log's end, within a transaction with its own writes in the tables.
+
+mod assign;
+mod error;
+mod maintained;
+mod verify;
+mod write;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use change::catalog::{CatalogChange, Kind, TABLES_SOURCE};
+use change::{ChangeBatch, TableSchema, Time};
+use log::Log;
+use plan::ir::ViewPlan;
+use plan::{Answer, Dropped, Read, Relation, SessionStatement, TableDefinition};
+use serve::api::SqlOutcome;
+use view::Views;
+
+use crate::catalogue::{Catalogue, own_table_rows};
+use crate::failure::Failure;
+use crate::intent::{self, Opened};
+use crate::session::maintained::Maintained;
+
+pub(crate) use crate::session::error::SessionError;
+
+/// Statements over a data directory.
+pub(crate) struct Session {
+    opened: Opened,
+    tables: BTreeMap<String, TableDefinition>,
+    maintained: Vec<Maintained>,
+    /// What was written since `begin`, by table; `None` outside of a transaction.
+    transaction: Option<BTreeMap<String, ChangeBatch>>,
+    verifies: bool,
+    /// The views of the pipeline that runs beside it.
+    running: Option<Arc<Views>>,
+}
+
+/// What a statement came to.
+#[derive(Clone, Debug)]
+pub(crate) enum Outcome {
+    /// It was done; the words say what.
+    Done(&'static str),
+    /// It wrote so many rows; the word says how.
+    Wrote(&'static str, u64),
+    /// It was a question, and this is the answer.
+    Rows(SchemaRef, Vec<RecordBatch>),
+}
+
+impl Outcome {
+    /// The outcome as it is told to a client.
+    pub(crate) fn told(self) -> SqlOutcome {
+        match self {
+            Self::Done(what) => SqlOutcome::Done(what.to_owned()),
+            Self::Wrote(how, rows) => SqlOutcome::Wrote { how: how.to_owned(), rows },
+            Self::Rows(_, batches) => {
+                let json = view::json::to_array(&batches);
+                SqlOutcome::Rows(serde_json::from_slice(&json).expect("rows are objects"))
+            }
+        }
+    }
+}
+
+impl Session {
+    /// Opens a data directory, or creates one. With `verifies`, every view is compared with its query after every
+    /// change.
+    pub(crate) fn open(root: &Path, verifies: bool) -> Result<Self, Failure> {
+        let opened = Opened::new(root)?;
+        let mut this = Self::with_tables(opened)?;
+        this.verifies = verifies;
+        let catalogue = &this.opened.catalogue;
+        for plan in &catalogue.program(catalogue.tables()?)?.views {
+            this.maintained.push(Maintained::of_view(plan, &this.opened)?);
+        }
+        Ok(this)
+    }
+
+    /// Begins a session beside the pipeline that runs on the same log.
+    pub(crate) fn beside(
+        log: &Arc<Log>,
+        log_id: [u8; 16],
+        views: &Arc<Views>,
+    ) -> Result<Self, Failure> {
+        let (log, catalogue) = (Arc::clone(log), Catalogue::read(log)?);
+        let positions = BTreeMap::new();
+        let mut this =
+            Self::with_tables(Opened { log, log_id, positions, catalogue, directory: None })?;
+        let infos = views.snapshot();
+        let infos = infos.views().map(|info| Maintained::of_running(info, views));
+        this.maintained.extend(infos);
+        this.running = Some(Arc::clone(views));
+        Ok(this)
+    }
+
+    fn with_tables(opened: Opened) -> Result<Self, Failure> {
+        let mut tables = BTreeMap::new();
+        for (name, statement) in opened.catalogue.of(Kind::TableStatement) {
+            for statement in plan::session_statements(statement)? {
+                if let SessionStatement::CreateTable { table, .. } = statement {
+                    tables.insert(name.to_owned(), table);
+                }
+            }
+        }
+        let mut maintained = Vec::new();
+        for table in opened.catalogue.tables_of(TABLES_SOURCE)? {
+            maintained.push(Maintained::of_table(&table, &opened)?);
+        }
+        let (transaction, running) = (None, None);
+        Ok(Self { opened, tables, maintained, transaction, verifies: false, running })
+    }
+
+    /// Runs the statements of a text; returns what each came to. Those before one that fails have happened.
+    pub(crate) async fn execute(&mut self, text: &str) -> Result<Vec<Outcome>, Failure> {
+        let mut outcomes = Vec::new();
+        for statement in plan::session_statements(text)? {
+            outcomes.push(self.run(statement).await?);
+        }
+        Ok(outcomes)
+    }
+
+    /// Runs the statements of a text after which nothing may be left open.
+    pub(crate) async fn execute_whole(&mut self, text: &str) -> Result<Vec<Outcome>, Failure> {
+        let outcomes = self.execute(text).await;
+        if self.transaction.take().is_some() {
+            outcomes?;
+            let what = "the statements end within a transaction, which was rolled back";
+            return Err(SessionError::Order { what, help: "end them with `commit`" }.into());
+        }
+        outcomes
+    }
+
+    async fn run(&mut self, statement: SessionStatement) -> Result<Outcome, Failure> {
+        self.reached().await?;
+        match statement {
+            SessionStatement::CreateTable { table, if_not_exists } => {
+                self.outside_of_transaction()?;
+                self.create_table(table, if_not_exists).await
+            }
+            SessionStatement::CreateView { text } => {
+                self.outside_of_transaction()?;
+                self.not_running()?;
+                self.create_view(&text).await
+            }
+            SessionStatement::Drop { kind, names, if_exists } => {
+                self.outside_of_transaction()?;
+                self.not_running()?;
+                for name in &names {
+                    self.forget(kind, name, if_exists)?;
+                }
+                Ok(Outcome::Done("drop"))
+            }
+            SessionStatement::Insert(insert) => self.insert(&insert).await,
+            SessionStatement::Update(update) => self.update(&update).await,
+            SessionStatement::Delete(delete) => self.delete(&delete).await,
+            SessionStatement::Truncate(names) => self.truncate(&names).await,
+            SessionStatement::Begin => {
+                self.outside_of_transaction()?;
+                self.transaction = Some(BTreeMap::new());
+                Ok(Outcome::Done("begin"))
+            }
+            SessionStatement::Commit => {
+                let changes = self.transaction.take().ok_or_else(no_transaction)?;
+                self.commit(changes).await?;
+                Ok(Outcome::Done("commit"))
+            }
+            SessionStatement::Rollback => {
+                self.transaction.take().ok_or_else(no_transaction)?;
+                Ok(Outcome::Done("rollback"))
+            }
+            SessionStatement::Flush => Ok(Outcome::Done("flush")),
+            SessionStatement::Explain(text) => self.explain(&text),
+            SessionStatement::Query(read) => {
+                let answer = self.read(&read, None).await?;
+                Ok(Outcome::Rows(answer.schema, answer.rows))
+            }
+        }
+    }
+
+    fn outside_of_transaction(&self) -> Result<(), Failure> {
+        if self.transaction.is_none() {
+            return Ok(());
+        }
+        let what = "a transaction is open, in which rows are written and read only";
+        Err(SessionError::Order { what, help: "write `commit` or `rollback` first" }.into())
+    }
+
+    fn not_running(&self) -> Result<(), Failure> {
+        if self.running.is_none() {
+            return Ok(());
+        }
+        let what = "a process that runs keeps the views that it started with";
+        Err(SessionError::Order { what, help: "stop it, and do this before the next `evert run`" }
+            .into())
+    }
+
+    /// Moves every table and view to the log's end, and waits for those that the running process moves.
+    async fn reached(&mut self) -> Result<(), Failure> {
+        self.catch_up()?;
+        if let Some(views) = &self.running {
+            let end = Time(self.opened.log.upper().0 - 1);
+            let reached = views.wait_past(end).await;
+            if reached < end {
+                return Err(Failure::Ended("the running process"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves every table and view of this session to the log's end.
+    fn catch_up(&mut self) -> Result<(), Failure> {
+        self.maintained.iter_mut().try_for_each(Maintained::catch_up)
+    }
+
+    /// Moves everything to the log's end after a change, and looks whether it is right.
+    async fn moved(&mut self) -> Result<(), Failure> {
+        self.reached().await?;
+        if self.verifies { verify::verify(&self.opened, &self.maintained).await } else { Ok(()) }
+    }
+
+    async fn create_table(
+        &mut self,
+        table: TableDefinition,
+        if_not_exists: bool,
+    ) -> Result<Outcome, Failure> {
+        let name = table.name.clone();
+        if self.find(&name).is_some() {
+            if if_not_exists && self.tables.contains_key(&name) {
+                return Ok(Outcome::Done("create table"));
+            }
+            return Err(SessionError::Taken { name }.into());
+        }
+        let schema = Arc::new(table.schema());
+        self.opened.change_catalogue(own_table_rows(&table).into())?;
+        // Tables come before views, as on a later start.
+        let tables = self.maintained.iter().take_while(|one| one.is_table()).count();
+        self.maintained.insert(tables, Maintained::of_table(&schema, &self.opened)?);
+        self.tables.insert(name, table);
+        self.moved().await?;
+        Ok(Outcome::Done("create table"))
+    }
+
+    /// Plans a text that creates one view.
+    fn planned(&self, text: &str) -> Result<ViewPlan, Failure> {
+        let catalogue = &self.opened.catalogue;
+        let known = catalogue.for_planner(catalogue.tables()?);
+        let script = plan::parse_in(text, &known)?;
+        let program = plan::plan(&script, &known)?;
+        let statement = script.to_string();
+        let statement = statement.trim_end().trim_end_matches(';');
+        let view = program.views.into_iter().find(|view| view.statement == statement);
+        view.ok_or(Failure::Ended("the plan of a view"))
+    }
+
+    async fn create_view(&mut self, text: &str) -> Result<Outcome, Failure> {
+        let plan = self.planned(text)?;
+        if self.find(&plan.name).is_some() {
+            return Err(SessionError::Taken { name: plan.name }.into());
+        }
+        let definition = Some(plan.statement.clone());
+        let row = CatalogChange { kind: Kind::View, name: plan.name.clone(), definition };
+        // What the engine cannot build is not noted.
+        let view = Maintained::of_view(&plan, &self.opened)?;
+        self.opened.change_catalogue(vec![row])?;
+        self.maintained.push(view);
+        self.moved().await?;
+        Ok(Outcome::Done("create view"))
+    }
+
+    fn explain(&self, text: &str) -> Result<Outcome, Failure> {
+        let explained = plan::explain(&self.planned(text)?);
+        let lines: StringArray = explained.lines().map(Some).collect();
+        let schema = Arc::new(Schema::new(vec![Field::new("plan", DataType::Utf8, true)]));
+        let rows = RecordBatch::try_new(Arc::clone(&schema), vec![Arc::new(lines) as ArrayRef]);
+        Ok(Outcome::Rows(schema, vec![rows.expect("one column of text")]))
+    }
+
+    fn forget(&mut self, kind: Dropped, name: &str, if_exists: bool) -> Result<(), Failure> {
+        let wants_table = kind == Dropped::Table;
+        let place = self
+            .maintained
+            .iter()
+            .position(|one| one.name() == name && one.is_table() == wants_table);
+        let Some(place) = place else {
+            if if_exists {
+                return Ok(());
+            }
+            return Err(self.unknown(if wants_table { "table" } else { "view" }, name));
+        };
+        let catalogue = &self.opened.catalogue;
+        if wants_table {
+            intent::still_plans_without(catalogue, Kind::TableStatement, name)?;
+            intent::forget_table(&mut self.opened, name)?;
+            self.tables.remove(name);
+        } else {
+            intent::still_plans_without(catalogue, Kind::View, name)?;
+            let row = CatalogChange { kind: Kind::View, name: name.to_owned(), definition: None };
+            self.opened.change_catalogue(vec![row])?;
+        }
+        self.maintained.remove(place);
+        self.catch_up()
+    }
+
+    fn find(&self, name: &str) -> Option<&Maintained> {
+        self.maintained.iter().find(|one| one.name() == name)
+    }
+
+    fn unknown(&self, kind: &'static str, name: &str) -> Failure {
+        let is_kind = |one: &&Maintained| one.is_table() == (kind == "table");
+        let known = self.maintained.iter().filter(is_kind).map(|one| one.name().to_owned());
+        let (name, known) = (name.to_owned(), known.collect());
+        SessionError::Unknown { kind, name, known }.into()
+    }
+
+    /// Runs a read; `instead` stands for the relation of its name.
+    async fn read(&self, read: &Read, instead: Option<Relation>) -> Result<Answer, Failure> {
+        let mut relations = Vec::new();
+        for name in read.relations()? {
+            if instead.as_ref().is_some_and(|instead| instead.name == name)
+                || relations.iter().any(|before: &Relation| before.name == name)
+                || name == "information_schema"
+            {
+                continue;
+            }
+            let Some(one) = self.find(&name) else {
+                if Read::is_function(&name) {
+                    continue;
+                }
+                return Err(read
+                    .unknown(&name, self.maintained.iter().map(Maintained::name))
+                    .into());
+            };
+            let rows = if one.is_table() { vec![self.rows_of(&name)?] } else { one.rows()? };
+            relations.push(Relation { name, schema: Arc::clone(one.schema()), rows });
+        }
+        relations.extend(instead);
+        Ok(read.run(relations).await?)
+    }
+
+    /// The schema of a table as the log has it.
+    fn schema_of(&self, name: &str) -> Result<Arc<TableSchema>, Failure> {
+        let definition = self.tables.get(name).ok_or_else(|| self.unknown("table", name))?;
+        Ok(Arc::new(definition.schema()))
+    }
+}
+
+fn no_transaction() -> Failure {
+    let what = "no transaction is open";
+    SessionError::Order { what, help: "write `begin` first" }.into()
+}

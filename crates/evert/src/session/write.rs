@@ -1,0 +1,381 @@
+//! Writes: from the rows that a statement is about to exact changes in the log.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, AsArray, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array,
+};
+use arrow::compute::{concat_batches, take};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt32Type};
+use arrow::error::ArrowError;
+use arrow::row::{RowConverter, Rows, SortField};
+use change::batch::take_rows;
+use change::catalog::TABLES_SOURCE;
+use change::limits::GROUP_ROWS_MAX;
+use change::{ChangeBatch, Part, TableChanges, TransactionGroup, TransactionHead, consolidate};
+use plan::{Answer, Delete, Insert, ROW_NUMBER, Relation, TableDefinition, Update, Values};
+use view::text::CellWriter;
+
+use crate::failure::Failure;
+use crate::intent::append_durably;
+use crate::session::assign::assign;
+use crate::session::{Outcome, Session, SessionError};
+
+/// A statement's effect on one table.
+struct Effect {
+    /// The table's rows before.
+    before: RecordBatch,
+    /// The places of the rows that go, ascending.
+    removed: Vec<u32>,
+    /// The rows that come.
+    inserted: RecordBatch,
+}
+
+impl Session {
+    pub(super) async fn insert(&mut self, insert: &Insert) -> Result<Outcome, Failure> {
+        let table = self.definition(&insert.table)?.clone();
+        let values = insert.values(&table)?;
+        let (given, count) = self.given(&values, &table).await?;
+        let mut columns: Vec<ArrayRef> = table
+            .columns
+            .iter()
+            .map(|column| new_null_array(column.field.data_type(), count))
+            .collect();
+        if let Some(defaults) = insert.defaults(&table, &values.columns) {
+            let answer = self.read(&defaults.read, None).await?;
+            let repeated = UInt32Array::from_value(0, count);
+            let row = columns_of(&answer, 0, &defaults.columns, &table)?;
+            for (array, &column) in row.iter().zip(&defaults.columns) {
+                columns[column] = take(array, &repeated, None).map_err(arrow_failed)?;
+            }
+        }
+        for (array, &column) in given.into_iter().zip(&values.columns) {
+            columns[column] = array;
+        }
+        let schema = Arc::clone(table.schema().columns());
+        let mut inserted = batch(&schema, columns, count)?;
+        let before = self.rows_of(&table.name)?;
+        if insert.or_nothing {
+            inserted = without_conflicts(&table, &before, &inserted)?;
+        }
+        let written = inserted.num_rows() as u64;
+        self.apply(&table, Effect { before, removed: Vec::new(), inserted }).await?;
+        Ok(Outcome::Wrote("insert", written))
+    }
+
+    /// The values of an insert, as values of their columns, and how many rows they are.
+    async fn given(
+        &self,
+        values: &Values,
+        table: &TableDefinition,
+    ) -> Result<(Vec<ArrayRef>, usize), Failure> {
+        let mut parts = Vec::new();
+        match self.read(&values.read, None).await {
+            Ok(answer) => parts.push(given(&answer, values, table)?),
+            Err(Failure::Script { .. }) if values.one_by_one.len() > 1 => {
+                for row in &values.one_by_one {
+                    parts.push(given(&self.read(row, None).await?, values, table)?);
+                }
+            }
+            Err(failure) => return Err(failure),
+        }
+        let count = parts.iter().map(RecordBatch::num_rows).sum();
+        let all = concat_batches(&parts[0].schema(), &parts).map_err(arrow_failed)?;
+        Ok((all.columns().to_vec(), count))
+    }
+
+    pub(super) async fn update(&mut self, update: &Update) -> Result<Outcome, Failure> {
+        let table = self.definition(&update.table)?.clone();
+        let values = update.values(&table)?;
+        let before = self.rows_of(&table.name)?;
+        let answer = self.read(&values.read, Some(numbered(&table.name, &before)?)).await?;
+        let (numbers, first) = row_numbers(&answer)?;
+        let mut columns: Vec<ArrayRef> = Vec::with_capacity(before.num_columns());
+        for column in before.columns() {
+            columns.push(take(column, &numbers, None).map_err(arrow_failed)?);
+        }
+        for (array, &column) in
+            columns_of(&answer, 1, &values.columns, &table)?.iter().zip(&values.columns)
+        {
+            columns[column] = take(array, &first, None).map_err(arrow_failed)?;
+        }
+        let inserted = batch(&before.schema(), columns, numbers.len())?;
+        let removed = numbers.values().to_vec();
+        let written = removed.len() as u64;
+        self.apply(&table, Effect { before, removed, inserted }).await?;
+        Ok(Outcome::Wrote("update", written))
+    }
+
+    pub(super) async fn delete(&mut self, delete: &Delete) -> Result<Outcome, Failure> {
+        let table = self.definition(&delete.table)?.clone();
+        let before = self.rows_of(&table.name)?;
+        let answer = self.read(&delete.rows(), Some(numbered(&table.name, &before)?)).await?;
+        let (numbers, _) = row_numbers(&answer)?;
+        let inserted = RecordBatch::new_empty(before.schema());
+        let removed = numbers.values().to_vec();
+        let written = removed.len() as u64;
+        self.apply(&table, Effect { before, removed, inserted }).await?;
+        Ok(Outcome::Wrote("delete", written))
+    }
+
+    pub(super) async fn truncate(&mut self, names: &[String]) -> Result<Outcome, Failure> {
+        // All of them are emptied, or none.
+        let mut changes = BTreeMap::new();
+        for name in names {
+            let table = self.definition(name)?;
+            changes.insert(table.name.clone(), ChangeBatch::inserts(self.rows_of(name)?).negated());
+        }
+        self.write(changes).await?;
+        Ok(Outcome::Done("truncate"))
+    }
+
+    fn definition(&self, name: &str) -> Result<&TableDefinition, Failure> {
+        if self.find(name).is_some_and(|one| !one.is_table()) {
+            let what = "a view is not written to";
+            let help = "write to the tables that it reads; the view follows";
+            return Err(SessionError::Order { what, help }.into());
+        }
+        self.tables.get(name).ok_or_else(|| self.unknown("table", name))
+    }
+
+    /// The rows of a table, with what the open transaction did to them.
+    pub(super) fn rows_of(&self, name: &str) -> Result<RecordBatch, Failure> {
+        let table = self.find(name).ok_or_else(|| self.unknown("table", name))?;
+        let rows = concat_batches(table.schema(), &table.rows()?).map_err(arrow_failed)?;
+        let Some(changes) = self.transaction.as_ref().and_then(|changes| changes.get(name)) else {
+            return Ok(rows);
+        };
+        let both = [ChangeBatch::inserts(rows), changes.clone()];
+        let all = consolidate(table.schema(), &both).map_err(arrow_failed)?;
+        let times = (0u32..).zip(all.diffs()).flat_map(|(row, &diff)| {
+            std::iter::repeat_n(row, usize::try_from(diff).unwrap_or_default())
+        });
+        take_rows(all.rows(), &times.collect()).map_err(arrow_failed)
+    }
+
+    /// Checks an effect and makes it happen: now, or with the open transaction.
+    async fn apply(&mut self, table: &TableDefinition, effect: Effect) -> Result<(), Failure> {
+        check_not_null(table, &effect.inserted)?;
+        for key in std::iter::once(&table.key).chain(&table.unique).filter(|key| !key.is_empty()) {
+            check_unique(table, key, &effect)?;
+        }
+        let removed = UInt32Array::from(effect.removed);
+        let removed = take_rows(&effect.before, &removed).map_err(arrow_failed)?;
+        let changes =
+            [ChangeBatch::inserts(removed).negated(), ChangeBatch::inserts(effect.inserted)];
+        let changes = consolidate(&effect.before.schema(), &changes).map_err(arrow_failed)?;
+        self.write(BTreeMap::from([(table.name.clone(), changes)])).await
+    }
+
+    async fn write(&mut self, changes: BTreeMap<String, ChangeBatch>) -> Result<(), Failure> {
+        let Some(transaction) = &mut self.transaction else { return self.commit(changes).await };
+        for (name, changes) in changes {
+            let schema = changes.schema();
+            let before = transaction.remove(&name);
+            let all: Vec<ChangeBatch> = before.into_iter().chain([changes]).collect();
+            transaction.insert(name, consolidate(&schema, &all).map_err(arrow_failed)?);
+        }
+        Ok(())
+    }
+
+    /// Logs a transaction, waits until it is durable, and moves every view.
+    pub(super) async fn commit(
+        &mut self,
+        changes: BTreeMap<String, ChangeBatch>,
+    ) -> Result<(), Failure> {
+        let mut tables = Vec::new();
+        for (name, changes) in changes.into_iter().filter(|(_, changes)| !changes.is_empty()) {
+            let table = self.schema_of(&name)?;
+            for from in (0..changes.len()).step_by(GROUP_ROWS_MAX) {
+                let piece = changes.slice(from, GROUP_ROWS_MAX.min(changes.len() - from));
+                let end =
+                    u32::try_from(piece.len()).expect("a group's rows are counted in 32 bits");
+                tables.push(TableChanges::new(Arc::clone(&table), piece, vec![end], Vec::new()));
+            }
+        }
+        if tables.is_empty() {
+            return Ok(());
+        }
+        let rows: usize = tables.iter().map(|table| table.changes().len()).sum();
+        let group = |part, tables| {
+            let heads = vec![TransactionHead::own()];
+            TransactionGroup::new(TABLES_SOURCE.into(), part, heads, tables)
+        };
+        if rows <= GROUP_ROWS_MAX {
+            append_durably(&self.opened.log, &group(Part::Whole, tables))?;
+        } else {
+            let last = tables.len() - 1;
+            for (at, piece) in tables.into_iter().enumerate() {
+                let part = match at {
+                    0 => Part::First,
+                    at if at == last => Part::Last,
+                    _ => Part::Middle,
+                };
+                append_durably(&self.opened.log, &group(part, vec![piece]))?;
+            }
+        }
+        self.moved().await
+    }
+}
+
+fn arrow_failed(error: ArrowError) -> Failure {
+    Failure::View(error.into())
+}
+
+fn batch(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch, Failure> {
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options).map_err(arrow_failed)
+}
+
+/// An answer's rows as values of the columns that are inserted.
+fn given(
+    answer: &Answer,
+    values: &Values,
+    table: &TableDefinition,
+) -> Result<RecordBatch, Failure> {
+    let (found, wanted) = (answer.schema.fields().len(), values.columns.len());
+    if found != wanted {
+        let table = table.name.clone();
+        return Err(SessionError::Count { table, values: found, columns: wanted }.into());
+    }
+    let columns = columns_of(answer, 0, &values.columns, table)?;
+    let schema = table.schema().columns().project(&values.columns).map_err(arrow_failed)?;
+    let rows = answer.rows.iter().map(RecordBatch::num_rows).sum();
+    batch(&Arc::new(schema), columns, rows)
+}
+
+/// The columns of an answer from `first` on, as values of the table's columns.
+fn columns_of(
+    answer: &Answer,
+    first: usize,
+    columns: &[usize],
+    table: &TableDefinition,
+) -> Result<Vec<ArrayRef>, Failure> {
+    let rows = concat_batches(&answer.schema, &answer.rows).map_err(arrow_failed)?;
+    let mut assigned = Vec::with_capacity(columns.len());
+    for (at, &column) in columns.iter().enumerate() {
+        let (from, to) = (answer.schema.field(first + at), &table.columns[column]);
+        let array = assign(rows.column(first + at), from, to).map_err(|reason| {
+            let (table, column) = (table.name.clone(), to.field.name().clone());
+            SessionError::Value { table, column, reason }
+        })?;
+        assigned.push(array);
+    }
+    Ok(assigned)
+}
+
+/// The table's rows with their numbers, for the statement that changes it.
+fn numbered(name: &str, rows: &RecordBatch) -> Result<Relation, Failure> {
+    let mut fields = rows.schema().fields().to_vec();
+    fields.push(Arc::new(Field::new(ROW_NUMBER, DataType::UInt32, false)));
+    let schema = Arc::new(Schema::new(fields));
+    let numbers: UInt32Array = (0u32..).take(rows.num_rows()).collect();
+    let mut columns = rows.columns().to_vec();
+    columns.push(Arc::new(numbers));
+    let rows = batch(&schema, columns, rows.num_rows())?;
+    Ok(Relation { name: name.to_owned(), schema, rows: vec![rows] })
+}
+
+/// The rows that an answer names, ascending, and for each the first place of the answer that names it.
+fn row_numbers(answer: &Answer) -> Result<(UInt32Array, UInt32Array), Failure> {
+    let rows = concat_batches(&answer.schema, &answer.rows).map_err(arrow_failed)?;
+    let numbers = rows.column(0).as_primitive::<UInt32Type>();
+    let mut first = BTreeMap::new();
+    for (at, &number) in (0u32..).zip(numbers.values()) {
+        first.entry(number).or_insert(at);
+    }
+    Ok((first.keys().copied().collect(), first.values().copied().collect()))
+}
+
+fn check_not_null(table: &TableDefinition, rows: &RecordBatch) -> Result<(), Failure> {
+    for (column, array) in table.columns.iter().zip(rows.columns()) {
+        if column.not_null && array.null_count() > 0 {
+            let (table, column) = (table.name.clone(), column.field.name().clone());
+            return Err(SessionError::Null { table, column }.into());
+        }
+    }
+    Ok(())
+}
+
+/// The key of each row, as bytes that are equal when the keys are; and whether it has a NULL, which equals nothing.
+struct Keys {
+    rows: Rows,
+    nulls: Vec<bool>,
+}
+
+impl Keys {
+    fn new(rows: &RecordBatch, key: &[usize]) -> Result<Self, Failure> {
+        let columns: Vec<ArrayRef> =
+            key.iter().map(|&column| Arc::clone(rows.column(column))).collect();
+        let field = |column: &ArrayRef| SortField::new(column.data_type().clone());
+        let converter = RowConverter::new(columns.iter().map(field).collect());
+        let encoded = converter.and_then(|converter| converter.convert_columns(&columns));
+        let nulls = (0..rows.num_rows())
+            .map(|row| columns.iter().any(|column| column.is_null(row)))
+            .collect();
+        Ok(Self { rows: encoded.map_err(arrow_failed)?, nulls })
+    }
+
+    fn get(&self, row: usize) -> Option<Box<[u8]>> {
+        (!self.nulls[row]).then(|| self.rows.row(row).as_ref().into())
+    }
+
+    fn len(&self) -> usize {
+        self.nulls.len()
+    }
+}
+
+fn check_unique(table: &TableDefinition, key: &[usize], effect: &Effect) -> Result<(), Failure> {
+    let removed: BTreeSet<u32> = effect.removed.iter().copied().collect();
+    let before = Keys::new(&effect.before, key)?;
+    let stays = (0u32..).take(before.len()).filter(|row| !removed.contains(row));
+    let mut seen: BTreeSet<Box<[u8]>> = stays.filter_map(|row| before.get(row as usize)).collect();
+    let inserted = Keys::new(&effect.inserted, key)?;
+    for row in 0..inserted.len() {
+        if inserted.get(row).is_some_and(|key| !seen.insert(key)) {
+            let key = shown_key(&effect.inserted, key, row);
+            return Err(SessionError::Duplicate { table: table.name.clone(), key }.into());
+        }
+    }
+    Ok(())
+}
+
+/// `(id, name) = (1, Ada)`.
+fn shown_key(rows: &RecordBatch, key: &[usize], row: usize) -> String {
+    let cells = CellWriter::new(rows);
+    let schema = rows.schema();
+    let names: Vec<&str> = key.iter().map(|&column| schema.field(column).name().as_str()).collect();
+    let value = |&column: &usize| cells.cell(row, column).unwrap_or_else(|| "NULL".to_owned());
+    let values: Vec<String> = key.iter().map(value).collect();
+    format!("({}) = ({})", names.join(", "), values.join(", "))
+}
+
+/// The rows whose keys are not there yet; of several with one key the first.
+fn without_conflicts(
+    table: &TableDefinition,
+    before: &RecordBatch,
+    inserted: &RecordBatch,
+) -> Result<RecordBatch, Failure> {
+    let keys = std::iter::once(&table.key).chain(&table.unique).filter(|key| !key.is_empty());
+    let mut constraints = Vec::new();
+    for key in keys {
+        let there = Keys::new(before, key)?;
+        let seen: BTreeSet<_> = (0..there.len()).filter_map(|row| there.get(row)).collect();
+        constraints.push((seen, Keys::new(inserted, key)?));
+    }
+    let mut kept = Vec::new();
+    for row in 0..inserted.num_rows() {
+        let conflicts = |(seen, keys): &(BTreeSet<Box<[u8]>>, Keys)| {
+            keys.get(row).is_some_and(|key| seen.contains(&key))
+        };
+        if constraints.iter().any(conflicts) {
+            continue;
+        }
+        for (seen, keys) in &mut constraints {
+            seen.extend(keys.get(row));
+        }
+        kept.push(u32::try_from(row).expect("a statement's rows are counted in 32 bits"));
+    }
+    take_rows(inserted, &UInt32Array::from(kept)).map_err(arrow_failed)
+}

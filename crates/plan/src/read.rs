@@ -1,0 +1,123 @@
+//! Reads: a query over rows that are at hand, run once.
+
+#![allow(clippy::wildcard_enum_match_arm, reason = "the planner's errors grow with DataFusion")]
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use datafusion::common::{SchemaError, TableReference};
+use datafusion::datasource::MemTable;
+use datafusion::error::DataFusionError;
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::{self, Query};
+
+use crate::codes;
+use crate::functions::session_context;
+use crate::lex::lex;
+use crate::logical;
+use crate::problem::{Problem, Problems, suggest};
+
+/// A query to run once.
+#[derive(Clone, Debug)]
+pub struct Read {
+    pub(crate) query: Box<Query>,
+    pub(crate) text: Arc<str>,
+    pub(crate) span: Range<usize>,
+}
+
+/// Rows that a query may read.
+#[derive(Clone, Debug)]
+pub struct Relation {
+    /// The name that they are read by.
+    pub name: String,
+    /// Their columns.
+    pub schema: SchemaRef,
+    /// The rows.
+    pub rows: Vec<RecordBatch>,
+}
+
+/// What a query answers.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The columns.
+    pub schema: SchemaRef,
+    /// The rows.
+    pub rows: Vec<RecordBatch>,
+}
+
+impl Read {
+    fn statement(&self) -> Statement {
+        Statement::Statement(Box::new(ast::Statement::Query(self.query.clone())))
+    }
+
+    /// The names of what the query reads.
+    ///
+    /// # Errors
+    /// When a name has a form that cannot be.
+    pub fn relations(&self) -> Result<Vec<String>, Problems> {
+        let state = session_context().state();
+        let found = state.resolve_table_references(&self.statement());
+        let found = found.map_err(|error| self.problems(&error))?;
+        Ok(found.iter().map(|table| table.table().to_owned()).collect())
+    }
+
+    /// Whether a name may stand for a function that makes rows, such as `generate_series`.
+    #[must_use]
+    pub fn is_function(name: &str) -> bool {
+        session_context().state().table_functions().contains_key(name)
+    }
+
+    /// Says that there is nothing of that name.
+    #[must_use]
+    pub fn unknown<'a>(&self, name: &str, known: impl IntoIterator<Item = &'a str>) -> Problems {
+        let span = word_span(&self.text, &self.span, name);
+        let message = format!("there is no table or view {name}");
+        let problem = Problem::new(codes::TABLE, span, message, "not known");
+        let help = suggest(name, known, "there are");
+        Problems { text: self.text.to_string(), problems: vec![Problem { help, ..problem }] }
+    }
+
+    /// Runs the query over the rows of what it reads. It must run within a tokio runtime.
+    ///
+    /// # Errors
+    /// When the query cannot be planned, or fails on a row.
+    pub async fn run(&self, relations: Vec<Relation>) -> Result<Answer, Problems> {
+        self.answer(relations).await.map_err(|error| self.problems(&error))
+    }
+
+    async fn answer(&self, relations: Vec<Relation>) -> Result<Answer, DataFusionError> {
+        let context = session_context();
+        for relation in relations {
+            let table = MemTable::try_new(relation.schema, vec![relation.rows])?;
+            context.register_table(TableReference::bare(relation.name), Arc::new(table))?;
+        }
+        let plan = context.state().statement_to_plan(self.statement()).await?;
+        let frame = context.execute_logical_plan(plan).await?;
+        let schema = Arc::new(frame.schema().as_arrow().clone());
+        Ok(Answer { schema, rows: frame.collect().await? })
+    }
+
+    fn problems(&self, error: &DataFusionError) -> Problems {
+        let mut problem = logical::problem(error, &self.text, &self.span);
+        if let DataFusionError::SchemaError(found, _) = error.find_root()
+            && let SchemaError::FieldNotFound { field, valid_fields } = found.as_ref()
+        {
+            let names: Vec<_> = valid_fields.iter().map(|field| field.name().to_owned()).collect();
+            let names = names.iter().map(String::as_str);
+            problem.code = codes::COLUMN.code;
+            problem.message = format!("there is no column {}", field.name());
+            problem.span = word_span(&self.text, &self.span, field.name());
+            problem.help = suggest(field.name(), names, "there are");
+        }
+        Problems { text: self.text.to_string(), problems: vec![problem] }
+    }
+}
+
+/// The first place of a name within a statement; all of it, when the name is not written there.
+pub(crate) fn word_span(text: &str, whole: &Range<usize>, name: &str) -> Range<usize> {
+    let lexemes = lex(text, whole.clone()).unwrap_or_default();
+    let found = lexemes.iter().find(|lexeme| lexeme.name().is_some_and(|found| found == name));
+    found.map_or_else(|| whole.clone(), |lexeme| lexeme.span.clone())
+}
