@@ -8,7 +8,7 @@ use crate::hash::{EMPTY_ROOT, HASH_BYTES, Hash};
 use crate::key::{Cosigner, Signer, VerifierKey};
 use crate::leaf::LeafRecord;
 use crate::note::Note;
-use crate::prove::{prove_consistency, prove_inclusion, root_at};
+use crate::prove::Prover;
 use crate::receipt::Receipt;
 use crate::store::MemoryTiles;
 use crate::tile::{Tile, TileId, TileLevel, decode_bundle, encode_bundle};
@@ -34,7 +34,8 @@ pub fn tile(bytes: &[u8]) {
             assert_eq!(tile.to_bytes(), rest);
         }
     }
-    let root = root_at(&tiles, size).unwrap_or(EMPTY_ROOT);
+    let prover = Prover::new(&tiles, size);
+    let Ok(root) = prover.root(size) else { return };
     if let Ok(tree) = Tree::open(&tiles, size, &root) {
         assert_eq!((tree.size(), tree.root()), (size, root));
         assert!(tree.partial_tiles().iter().all(|tile| tile.to_bytes() == rest));
@@ -43,16 +44,14 @@ pub fn tile(bytes: &[u8]) {
     for place in [0, last, last >> 1] {
         let leaf = TileId::holding(TileLevel::Hashes(0), place, size);
         assert!(leaf.is_none_or(|id| id.width() > 0));
-        if let Ok(proof) = prove_inclusion(&tiles, place, size) {
+        if let Ok(proof) = prover.inclusion(place, size) {
             let leaf =
                 rest.as_chunks::<HASH_BYTES>().0.get(usize::try_from(place & 0xff).unwrap_or(0));
             let tree = TreeHead { size, root };
             let verified = leaf.map(|leaf| verify_inclusion(&Hash(*leaf), place, &tree, &proof));
             assert_eq!(verified, Some(Ok(())));
         }
-        if let (Ok(proof), Ok(old)) =
-            (prove_consistency(&tiles, place, size), root_at(&tiles, place))
-        {
+        if let (Ok(proof), Ok(old)) = (prover.consistency(place, size), prover.root(place)) {
             let (old, new) = (TreeHead { size: place, root: old }, TreeHead { size, root });
             assert_eq!(verify_consistency(&old, &new, &proof), Ok(()));
         }

@@ -57,7 +57,7 @@ pub use leaf::{
     position_hash, request_hash, schema_hash, source_hash, stored_hash,
 };
 pub use note::{Note, NoteError, Signature, Verified};
-pub use prove::{ProveError, prove_consistency, prove_inclusion, root_at};
+pub use prove::{ProveError, Prover};
 pub use receipt::{Receipt, ReceiptError};
 pub use store::{DirectoryTiles, MemoryTiles, TileError, TileReader};
 pub use tile::{Tile, TileId, TileLevel, decode_bundle, encode_bundle};

@@ -43,7 +43,15 @@ pub enum ProveError {
         /// The number of leaves.
         size: u64,
     },
-    /// No tree has so many leaves, or the old tree is larger than the new one.
+    /// The tree is larger than the one whose tiles are there.
+    #[error("the tree of {size} leaves is not published: there are tiles of {published} leaves")]
+    Unpublished {
+        /// The number of leaves that was asked for.
+        size: u64,
+        /// The number of leaves that have tiles.
+        published: u64,
+    },
+    /// The old tree is larger than the new one.
     #[error("a tree of {old} leaves cannot become one of {new}")]
     Sizes {
         /// The old tree's number of leaves.
@@ -56,70 +64,83 @@ pub enum ProveError {
     Tile(#[from] TileError),
 }
 
-/// Proves that a leaf is in the tree of `size` leaves: the path from the leaf's sibling to the root's child.
+/// Makes proofs from the tiles of a published tree, about it and about every smaller one.
 ///
-/// # Errors
-/// When there is no such leaf, or a tile is missing or damaged.
-pub fn prove_inclusion(
-    reader: &impl TileReader,
-    index: u64,
-    size: u64,
-) -> Result<Vec<Hash>, ProveError> {
-    if index >= size || size > SIZE_MAX {
-        return Err(ProveError::Leaf { index, size });
-    }
-    let mut nodes = Nodes::new(reader, size);
-    let (mut whole, mut noted) = (0..size, Vec::new());
-    while let Some(middle) = split(&whole) {
-        let (left, right) = (whole.start..middle, middle..whole.end);
-        let other;
-        (whole, other) = if index < middle { (left, right) } else { (right, left) };
-        noted.push(other);
-    }
-    noted.into_iter().rev().map(|range| nodes.range(range)).collect()
+/// A smaller tree's partial tiles need not be there: what they held is the beginning of wider ones.
+#[derive(Debug)]
+pub struct Prover<'a, R> {
+    reader: &'a R,
+    published: u64,
 }
 
-/// Proves that the tree of `old` leaves is the beginning of the tree of `new` leaves.
-///
-/// The proof is empty when the sizes are equal or the old tree has no leaves.
-///
-/// # Errors
-/// When the old tree is larger, or a tile is missing or damaged.
-pub fn prove_consistency(
-    reader: &impl TileReader,
-    old: u64,
-    new: u64,
-) -> Result<Vec<Hash>, ProveError> {
-    if old > new || new > SIZE_MAX {
-        return Err(ProveError::Sizes { old, new });
+impl<'a, R: TileReader> Prover<'a, R> {
+    /// Reads the tiles of the tree of `published` leaves.
+    #[must_use]
+    pub fn new(reader: &'a R, published: u64) -> Self {
+        Self { reader, published: published.min(SIZE_MAX) }
     }
-    if old == 0 || old == new {
-        return Ok(Vec::new());
-    }
-    let mut nodes = Nodes::new(reader, new);
-    let (mut whole, mut noted) = (0..new, Vec::new());
-    while let Some(middle) = split(&whole).filter(|_| whole.end != old) {
-        let (left, right) = (whole.start..middle, middle..whole.end);
-        let other;
-        (whole, other) = if old <= middle { (left, right) } else { (right, left) };
-        noted.push(other);
-    }
-    // The old tree as a whole is what the verifier begins with.
-    if whole.start > 0 {
-        noted.push(whole);
-    }
-    noted.into_iter().rev().map(|range| nodes.range(range)).collect()
-}
 
-/// Computes the root of the tree of `size` leaves, which may be smaller than the tree is now.
-///
-/// # Errors
-/// When a tile is missing or damaged, or the size is no tree's.
-pub fn root_at(reader: &impl TileReader, size: u64) -> Result<Hash, ProveError> {
-    match size {
-        0 => Ok(EMPTY_ROOT),
-        1..=SIZE_MAX => Nodes::new(reader, size).range(0..size),
-        _ => Err(ProveError::Sizes { old: 0, new: size }),
+    /// Proves that a leaf is in the tree of `size` leaves: the path from the leaf's sibling to the root's child.
+    ///
+    /// # Errors
+    /// When there is no such leaf or no such tree, or a tile is missing or damaged.
+    pub fn inclusion(&self, index: u64, size: u64) -> Result<Vec<Hash>, ProveError> {
+        if index >= size {
+            return Err(ProveError::Leaf { index, size });
+        }
+        let mut nodes = self.nodes(size)?;
+        let (mut whole, mut noted) = (0..size, Vec::new());
+        while let Some(middle) = split(&whole) {
+            let (left, right) = (whole.start..middle, middle..whole.end);
+            let other;
+            (whole, other) = if index < middle { (left, right) } else { (right, left) };
+            noted.push(other);
+        }
+        noted.into_iter().rev().map(|range| nodes.range(range)).collect()
+    }
+
+    /// Proves that the tree of `old` leaves is the beginning of the tree of `new` leaves.
+    ///
+    /// The proof is empty when the sizes are equal or the old tree has no leaves.
+    ///
+    /// # Errors
+    /// When there are no such trees, or a tile is missing or damaged.
+    pub fn consistency(&self, old: u64, new: u64) -> Result<Vec<Hash>, ProveError> {
+        if old > new {
+            return Err(ProveError::Sizes { old, new });
+        }
+        let mut nodes = self.nodes(new)?;
+        if old == 0 || old == new {
+            return Ok(Vec::new());
+        }
+        let (mut whole, mut noted) = (0..new, Vec::new());
+        while let Some(middle) = split(&whole).filter(|_| whole.end != old) {
+            let (left, right) = (whole.start..middle, middle..whole.end);
+            let other;
+            (whole, other) = if old <= middle { (left, right) } else { (right, left) };
+            noted.push(other);
+        }
+        // The old tree as a whole is what the verifier begins with.
+        if whole.start > 0 {
+            noted.push(whole);
+        }
+        noted.into_iter().rev().map(|range| nodes.range(range)).collect()
+    }
+
+    /// Computes the root of the tree of `size` leaves.
+    ///
+    /// # Errors
+    /// When there is no such tree, or a tile is missing or damaged.
+    pub fn root(&self, size: u64) -> Result<Hash, ProveError> {
+        let mut nodes = self.nodes(size)?;
+        if size == 0 { Ok(EMPTY_ROOT) } else { nodes.range(0..size) }
+    }
+
+    fn nodes(&self, size: u64) -> Result<Nodes<'a, R>, ProveError> {
+        if size > self.published {
+            return Err(ProveError::Unpublished { size, published: self.published });
+        }
+        Ok(Nodes { reader: self.reader, size: self.published, tiles: BTreeMap::new() })
     }
 }
 
@@ -131,18 +152,14 @@ fn split(range: &Range<u64>) -> Option<u64> {
     range.start.checked_add(1_u64.checked_shl(bit)?)
 }
 
-/// The nodes of a tree, read from tiles; each tile is read once.
+/// The nodes of a tree of `size` leaves, read from tiles; each tile is read once.
 struct Nodes<'a, R> {
     reader: &'a R,
     size: u64,
     tiles: BTreeMap<TileId, Vec<Hash>>,
 }
 
-impl<'a, R: TileReader> Nodes<'a, R> {
-    fn new(reader: &'a R, size: u64) -> Self {
-        Self { reader, size, tiles: BTreeMap::new() }
-    }
-
+impl<R: TileReader> Nodes<'_, R> {
     /// The root over a range that the tree's shape has: its begin is a multiple of a power of two not below its length.
     fn range(&mut self, range: Range<u64>) -> Result<Hash, ProveError> {
         let mut roots = Vec::new();

@@ -46,9 +46,12 @@ pub(crate) fn fetch(reader: &impl TileReader, id: TileId) -> Result<Tile, TileEr
         (Err(TileError::Missing(_)), Some(full)) if id.is_partial() => (full, reader.read(full)?),
         (read, _) => (id, read?),
     };
-    let complete = Tile::from_bytes(found, &bytes).is_some();
-    bytes.truncate(usize::from(id.width()).saturating_mul(HASH_BYTES));
-    Tile::from_bytes(id, &bytes).filter(|_| complete).ok_or(TileError::Malformed(id))
+    let bytes_of = |id: TileId| usize::from(id.width()).saturating_mul(HASH_BYTES);
+    if bytes.len() != bytes_of(found) {
+        return Err(TileError::Malformed(found));
+    }
+    bytes.truncate(bytes_of(id));
+    Tile::from_bytes(id, &bytes).ok_or(TileError::Malformed(id))
 }
 
 /// Tiles in memory.

@@ -263,7 +263,10 @@ pub fn encode_bundle<'a>(entries: impl IntoIterator<Item = &'a [u8]>) -> Option<
 /// Reads a bundle of exactly `width` entries; `None` for anything else.
 #[must_use]
 pub fn decode_bundle(bundle: &[u8], width: u16) -> Option<Vec<&[u8]>> {
-    let mut entries = Vec::with_capacity(usize::from(width.min(TILE_WIDTH)));
+    if width > TILE_WIDTH {
+        return None;
+    }
+    let mut entries = Vec::with_capacity(usize::from(width));
     let mut rest = bundle;
     while let Some((length, after)) = rest.split_first_chunk::<2>() {
         let (entry, after) = after.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
