@@ -202,15 +202,15 @@ impl LeafRecord {
         let mark = |hash: Option<Hash>, mark: u8| if hash.is_some() { mark } else { 0 };
         let marks = mark(self.source, MARK_SOURCE) | mark(self.request, MARK_REQUEST);
         let mut bytes = Vec::with_capacity(LEAF_BYTES);
-        bytes.extend([LEAF_VERSION, kind, marks, 0]);
-        bytes.extend(self.plain.map_or(0, |plain| plain.parts).to_le_bytes());
-        bytes.extend(self.time.to_le_bytes());
-        bytes.extend(position);
-        bytes.extend(or_zeros(self.source));
-        bytes.extend(or_zeros(self.request));
-        bytes.extend(self.schema.0);
-        bytes.extend(self.stored.0);
-        bytes.extend(or_zeros(self.plain.map(|plain| plain.root)));
+        bytes.extend_from_slice(&[LEAF_VERSION, kind, marks, 0]);
+        bytes.extend_from_slice(&self.plain.map_or(0, |plain| plain.parts).to_le_bytes());
+        bytes.extend_from_slice(&self.time.to_le_bytes());
+        bytes.extend_from_slice(&position);
+        bytes.extend_from_slice(&or_zeros(self.source));
+        bytes.extend_from_slice(&or_zeros(self.request));
+        bytes.extend_from_slice(&self.schema.0);
+        bytes.extend_from_slice(&self.stored.0);
+        bytes.extend_from_slice(&or_zeros(self.plain.map(|plain| plain.root)));
         bytes.try_into().expect("the fields fill the record")
     }
 

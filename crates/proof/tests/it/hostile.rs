@@ -7,7 +7,10 @@ use proof::exercise;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
-const TARGETS: [(&str, fn(&[u8])); 7] = [
+/// What a fuzz target does with bytes.
+type Run = fn(&[u8]);
+
+const TARGETS: [(&str, Run); 7] = [
     ("proof_tile", exercise::tile),
     ("proof_note", exercise::note),
     ("proof_key", exercise::key),

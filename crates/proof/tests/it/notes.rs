@@ -130,7 +130,7 @@ fn a_changed_text_or_signature_is_refused() {
         assert_eq!(key(GO_VKEY).verify(go.text(), &signature), None, "bit {bit}");
     }
     // The scalar plus the group's order is the same number again: a second signature that ring refuses.
-    let mut second = bytes.clone();
+    let mut second = bytes;
     let order = [
         0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde,
         0x14, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10_u16,
