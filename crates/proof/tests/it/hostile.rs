@@ -67,3 +67,15 @@ fn no_bytes_break_a_decoder() {
         run(&vec![b'\n'; 3 << 20]);
     }
 }
+
+#[test]
+fn every_fuzz_target_is_run_here_as_well() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/fuzz_targets");
+    let files = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let names = files.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned());
+    let mut ours: Vec<String> = names.filter(|name| name.starts_with("proof_")).collect();
+    let mut run: Vec<&str> = TARGETS.iter().map(|(name, _)| *name).collect();
+    ours.sort();
+    run.sort_unstable();
+    assert_eq!(ours, run);
+}
