@@ -65,32 +65,7 @@ fn line(node: &Node) -> String {
             let columns = expressions.iter().zip(schema.fields()).map(column);
             format!("project {}", columns.collect::<Vec<_>>().join(", ")).trim_end().to_owned()
         }
-        Node::Join { left, right, kind, on, nulls_equal, filter, .. } => {
-            let kind = match kind {
-                JoinKind::Inner if on.is_empty() && filter.is_none() => "cross join",
-                JoinKind::Inner => "join",
-                JoinKind::Left => "left join",
-                JoinKind::Right => "right join",
-                JoinKind::Full => "full join",
-                JoinKind::Semi => "semi join",
-                JoinKind::Anti => "anti join",
-            };
-            let (left, right) = (left.schema(), right.schema());
-            let pair = |(l, r): &(usize, usize)| {
-                let equal = if *nulls_equal { "is not distinct from" } else { "=" };
-                format!(
-                    "{} {equal} {}",
-                    shown(left.field(*l).name()),
-                    shown(right.field(*r).name())
-                )
-            };
-            let mut conditions: Vec<_> = on.iter().map(pair).collect();
-            conditions.extend(filter.iter().map(expression));
-            match conditions.is_empty() {
-                true => kind.to_owned(),
-                false => format!("{kind} on {}", conditions.join(" and ")),
-            }
-        }
+        Node::Join { .. } => join(node),
         Node::Aggregate { input, group, aggregates, .. } => {
             let input = input.schema();
             let calls: Vec<_> = aggregates.iter().map(|one| call(&input, one)).collect();
@@ -101,22 +76,7 @@ fn line(node: &Node) -> String {
             format!("aggregate {}{group}", calls.join(", ")).replace("  ", " ")
         }
         Node::Distinct { .. } => "distinct".to_owned(),
-        Node::TopK { input, partition, order: by, offset, limit } => {
-            let mut text = String::from("top");
-            if let Some(limit) = limit {
-                push(&mut text, format_args!(" {limit}"));
-            }
-            if *offset > 0 {
-                push(&mut text, format_args!(" behind {offset}"));
-            }
-            if !by.is_empty() {
-                push(&mut text, format_args!(" by {}", order(&input.schema(), by)));
-            }
-            if !partition.is_empty() {
-                push(&mut text, format_args!(" of each {}", names(&input.schema(), partition)));
-            }
-            text
-        }
+        Node::TopK { .. } => top(node),
         Node::Constant { rows } => format!("constant {} rows", rows.num_rows()),
         Node::Unnest { input, lists, .. } => format!("unnest {}", names(&input.schema(), lists)),
         Node::SetOperation { operation, all, .. } => {
@@ -137,6 +97,52 @@ fn line(node: &Node) -> String {
         }
         Node::Union { .. } => "union all".to_owned(),
     }
+}
+
+fn join(node: &Node) -> String {
+    let Node::Join { left, right, kind, on, nulls_equal, filter, .. } = node else {
+        return String::new();
+    };
+    let kind = match kind {
+        JoinKind::Inner if on.is_empty() && filter.is_none() => "cross join",
+        JoinKind::Inner => "join",
+        JoinKind::Left => "left join",
+        JoinKind::Right => "right join",
+        JoinKind::Full => "full join",
+        JoinKind::Semi => "semi join",
+        JoinKind::Anti => "anti join",
+    };
+    let (left, right) = (left.schema(), right.schema());
+    let pair = |(l, r): &(usize, usize)| {
+        let equal = if *nulls_equal { "is not distinct from" } else { "=" };
+        format!("{} {equal} {}", shown(left.field(*l).name()), shown(right.field(*r).name()))
+    };
+    let mut conditions: Vec<_> = on.iter().map(pair).collect();
+    conditions.extend(filter.iter().map(expression));
+    match conditions.is_empty() {
+        true => kind.to_owned(),
+        false => format!("{kind} on {}", conditions.join(" and ")),
+    }
+}
+
+fn top(node: &Node) -> String {
+    let Node::TopK { input, partition, order: by, offset, limit } = node else {
+        return String::new();
+    };
+    let mut text = String::from("top");
+    if let Some(limit) = limit {
+        push(&mut text, format_args!(" {limit}"));
+    }
+    if *offset > 0 {
+        push(&mut text, format_args!(" behind {offset}"));
+    }
+    if !by.is_empty() {
+        push(&mut text, format_args!(" by {}", order(&input.schema(), by)));
+    }
+    if !partition.is_empty() {
+        push(&mut text, format_args!(" of each {}", names(&input.schema(), partition)));
+    }
+    text
 }
 
 fn call(input: &Schema, call: &AggregateCall) -> String {
@@ -282,7 +288,7 @@ fn without_windows(name: &str) -> String {
             let frame = begin + name[begin..].find(" BETWEEN ")?;
             let last = frame + name[frame..].find(" AND ")?;
             let end = |word: &&str| Some(last + name[last..].find(*word)? + word.len());
-            ENDS.iter().filter_map(|word| end(&word)).min()
+            ENDS.iter().filter_map(end).min()
         });
         match (begin, end) {
             (Some(begin), Some(end)) => name.replace_range(begin..end, ""),

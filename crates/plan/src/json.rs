@@ -2,6 +2,8 @@
 //!
 //! Numbers keep their digits. What is no JSON is an error of the row, as it is in PostgreSQL.
 
+#![allow(clippy::wildcard_enum_match_arm, reason = "the operators are sqlparser's")]
+
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, StringArray};
@@ -68,7 +70,6 @@ impl ExprPlanner for JsonOperators {
             BinaryOperator::AtArrow => Operation::Contains,
             BinaryOperator::ArrowAt => Operation::Contained,
             BinaryOperator::Question => Operation::Has,
-            #[expect(clippy::wildcard_enum_match_arm, reason = "the operators are sqlparser's")]
             _ => return Ok(PlannerResult::Original(expr)),
         };
         let is_text = matches!(expr.left.get_type(schema)?, DataType::Utf8 | DataType::LargeUtf8);

@@ -121,8 +121,8 @@ fn grouped_by_each(aggregate: &Aggregate, sets: &[Vec<Expr>]) -> PlanResult<Logi
     let united =
         Arc::new(DFSchema::new_with_metadata(united, BTreeMap::new().into_iter().collect())?);
     let columns = united.columns().into_iter().zip(aggregate.schema.columns());
-    let columns = columns
-        .map(|(from, to)| Expr::Column(from).alias_qualified(to.relation.clone(), to.name.clone()));
+    let columns =
+        columns.map(|(from, to)| Expr::Column(from).alias_qualified(to.relation.clone(), to.name));
     let columns: Vec<Expr> = columns.collect();
     let union = LogicalPlan::Union(Union { inputs, schema: united });
     Ok(LogicalPlan::Projection(Projection::try_new(columns, Arc::new(union))?))

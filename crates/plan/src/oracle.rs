@@ -180,7 +180,7 @@ fn set_spelled_out(own: &Own, operation: SetOperation, all: bool) -> PlanResult<
     let names = own.schema().columns();
     let columns = keys.0.clone().into_iter().zip(names);
     let columns = columns.map(|(column, name)| {
-        Expr::Column(column).alias_qualified(name.relation.clone(), name.name.clone())
+        Expr::Column(column).alias_qualified(name.relation.clone(), name.name)
     });
     let columns: Vec<Expr> = columns.collect();
     let joined = LogicalPlanBuilder::from(left)
