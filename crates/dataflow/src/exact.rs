@@ -153,11 +153,12 @@ pub(crate) fn round(magnitude: &[u64], exponent: i64, is_inexact: bool) -> u64 {
     let both = word_at(at / 64) | word_at(at / 64 + 1) << 64;
     let mantissa = low(both >> (at % 64)) & ((1 << 53) - 1);
     let half = at > 0 && bit(at - 1);
-    let rest = is_inexact || at > 0 && {
-        let below = (at - 1) / 64;
-        magnitude.iter().take(below).any(|&word| word != 0)
-            || magnitude.get(below).is_some_and(|word| word & ((1 << ((at - 1) % 64)) - 1) != 0)
-    };
+    let rest = is_inexact
+        || at > 0 && {
+            let below = (at - 1) / 64;
+            magnitude.iter().take(below).any(|&word| word != 0)
+                || magnitude.get(below).is_some_and(|word| word & ((1 << ((at - 1) % 64)) - 1) != 0)
+        };
     let up = half && (rest || mantissa & 1 == 1);
     (assemble(mantissa, lowest + exponent) + u64::from(up)).min(f64::INFINITY.to_bits())
 }

@@ -29,7 +29,8 @@ mod tests {
 
     #[test]
     fn a_row_is_an_object_with_all_its_columns() {
-        let fields = [("n", DataType::Int64), ("d", DataType::Decimal128(5, 2)), ("t", DataType::Utf8)];
+        let fields =
+            [("n", DataType::Int64), ("d", DataType::Decimal128(5, 2)), ("t", DataType::Utf8)];
         let fields: Vec<Field> =
             fields.map(|(name, data_type)| Field::new(name, data_type, true)).into();
         let decimals = Decimal128Array::from(vec![Some(150), None]);

@@ -90,7 +90,8 @@ fn divide(words: &mut [u64], divisor: u64) -> u64 {
     let mut rest = 0_u64;
     for word in words.iter_mut().rev() {
         let whole = u128::from(rest) << 64 | u128::from(*word);
-        *word = u64::try_from(whole / u128::from(divisor)).expect("the rest is less than the divisor");
+        *word =
+            u64::try_from(whole / u128::from(divisor)).expect("the rest is less than the divisor");
         rest = u64::try_from(whole % u128::from(divisor)).expect("less than the divisor");
     }
     rest

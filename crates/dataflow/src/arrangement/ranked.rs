@@ -292,8 +292,7 @@ impl<M: Measure> Ranked<M> {
         let left = if slot + 1 < neighbours { slot } else { slot - 1 };
         let children = self.children_mut(at);
         let (to, from) = (children[left].node, children[left + 1].node);
-        let together =
-            self.nodes[to as usize].body.len() + self.nodes[from as usize].body.len();
+        let together = self.nodes[to as usize].body.len() + self.nodes[from as usize].body.len();
         if together > limit * 3 / 4 {
             return;
         }
@@ -388,7 +387,9 @@ impl<M: Measure> Ranked<M> {
             match &self.nodes[at as usize].body {
                 Body::Leaf(rows) => {
                     let end = rows.partition_point(|leaf| is_before(self.heap.get(leaf.place)));
-                    return rows[..end].iter().fold(rank, |sum, leaf| sum.plus(Rank::of(leaf.count)));
+                    return rows[..end]
+                        .iter()
+                        .fold(rank, |sum, leaf| sum.plus(Rank::of(leaf.count)));
                 }
                 Body::Inner(children) => {
                     let end = children.partition_point(|child| is_before(&child.low));
@@ -588,7 +589,10 @@ mod tests {
         let found = rows.at(from);
         assert_eq!(found.map(|entry| entry.row), all.get(from as usize).map(|row| &row[..]));
         let entry = rows.entry(rank.entries);
-        assert_eq!(entry.map(|entry| entry.row), model.range(bound..).next().map(|(row, _)| &row[..]));
+        assert_eq!(
+            entry.map(|entry| entry.row),
+            model.range(bound..).next().map(|(row, _)| &row[..])
+        );
         assert!(entry.is_none_or(|entry| entry.place == rank.rows));
     }
 
@@ -596,7 +600,9 @@ mod tests {
     fn places_sums_and_rows_are_those_of_a_sorted_list() {
         let mut seed = 7_u64;
         let mut next = || {
-            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            seed = seed
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             seed >> 24
         };
         let mut rows = Ranked::new(Text);

@@ -174,11 +174,9 @@ impl Operator {
     /// Ends the step: emits what had to wait for its end.
     pub(crate) fn finish(&mut self, out: &mut Out) -> Result<(), OperatorError> {
         match self {
-            Self::Table
-            | Self::Unnest(_)
-            | Self::Filter(_)
-            | Self::Project(_)
-            | Self::Union(_) => Ok(()),
+            Self::Table | Self::Unnest(_) | Self::Filter(_) | Self::Project(_) | Self::Union(_) => {
+                Ok(())
+            }
             Self::Constant(constant) => constant.finish(out),
             Self::Set(set) => set.finish(out),
             Self::Window(window) => window.finish(out),

@@ -10,8 +10,8 @@
 //! differ if the row was changed itself, or if an end moved over it; no other row is looked at, and nothing of what was
 //! shown needs to be remembered.
 
-use change::ChangeBatch;
 use arrow::datatypes::SchemaRef;
+use change::ChangeBatch;
 use plan::ir::OrderKey;
 
 use super::partitioned::{Emitted, Partitioned, Span};
@@ -129,7 +129,8 @@ impl TopK {
                 continue;
             }
             let (from, to) = (self.place(old, span, false), self.place(old, span, true));
-            let (other_from, other_to) = (self.place(new, span, false), self.place(new, span, true));
+            let (other_from, other_to) =
+                (self.place(new, span, false), self.place(new, span, true));
             let from = from.min(other_from).max(done);
             let to = to.max(other_to);
             self.rows.rows.visit(from, to, &mut |entry| {

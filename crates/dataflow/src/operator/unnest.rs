@@ -40,9 +40,10 @@ impl Unnest {
         let mut types = vec![None; input.fields().len()];
         for &column in lists {
             let data_type = input.field(column).data_type();
-            types[column] = Some(as_list(data_type).ok_or_else(|| {
-                BuildError::Unsupported(format!("unnest of {data_type}"))
-            })?);
+            types[column] = Some(
+                as_list(data_type)
+                    .ok_or_else(|| BuildError::Unsupported(format!("unnest of {data_type}")))?,
+            );
         }
         Ok(Self { schema: nullable(schema), lists: types })
     }

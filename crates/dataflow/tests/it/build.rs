@@ -244,7 +244,10 @@ impl Query {
         let Node::TopK { input, order, .. } = self.top(order, offset, limit).node else {
             panic!("a top-k")
         };
-        Self { node: Node::TopK { input, partition: partition.to_vec(), order, offset, limit }, sql }
+        Self {
+            node: Node::TopK { input, partition: partition.to_vec(), order, offset, limit },
+            sql,
+        }
     }
 
     /// The order keys as text, then all columns.
@@ -483,7 +486,8 @@ fn random_call(random: &mut Random, schema: &SchemaRef) -> Call {
     // Zeros of floats: DataFusion counts −0.0 and 0.0 apart in a distinct aggregate; see the table test.
     let plain = schema.fields().iter().all(|field| field.data_type() != &DataType::Float64);
     let distinct = plain && random.one_in(3);
-    let is_listed = |data_type: &DataType| !matches!(data_type, DataType::Float64 | DataType::List(_));
+    let is_listed =
+        |data_type: &DataType| !matches!(data_type, DataType::Float64 | DataType::List(_));
     let lists = columns_of(schema, is_listed);
     let texts = columns_of(schema, |data_type| data_type == &DataType::Utf8);
     // Infinities and zeros: DataFusion's running means drift; see the unit tests for floats.

@@ -11,8 +11,8 @@ use change::{ChangeBatch, ChangeForm, TRUNCATE, TableChanges, TableSchema, Uncha
 use dataflow::{Dataflow, DataflowOptions, FlowError};
 use datafusion::common::ScalarValue;
 use plan::ir::{
-    AggregateFunction, Frame, FrameBound, FrameUnits, JoinKind, Node, OrderKey, ViewPlan, WindowCall,
-    WindowFunction,
+    AggregateFunction, Frame, FrameBound, FrameUnits, JoinKind, Node, OrderKey, ViewPlan,
+    WindowCall, WindowFunction,
 };
 
 use crate::build::Query;
@@ -340,7 +340,8 @@ fn constant_rows_appear_in_the_first_step_and_lists_become_rows() {
         (3, Some(vec![])),
         (4, Some(vec![Some(9)])),
     ]);
-    let fields = vec![Field::new("n", DataType::Int64, true), Field::new("l", DataType::Int64, true)];
+    let fields =
+        vec![Field::new("n", DataType::Int64, true), Field::new("l", DataType::Int64, true)];
     let node = Node::Unnest {
         input: Box::new(Node::Constant { rows }),
         lists: vec![1],
@@ -356,7 +357,8 @@ fn elements_of_an_aggregated_list_come_and_go() {
     let table = facts(&[("g", DataType::Int64), ("x", DataType::Int64)]);
     let query = Query::table(&table, &[0, 1])
         .aggregate(&[0], &[(AggregateFunction::ArrayAgg, Some(1), false, None)]);
-    let fields = vec![Field::new("g", DataType::Int64, true), Field::new("x", DataType::Int64, true)];
+    let fields =
+        vec![Field::new("g", DataType::Int64, true), Field::new("x", DataType::Int64, true)];
     let node = Node::Unnest {
         input: Box::new(query.node),
         lists: vec![1],
@@ -366,9 +368,11 @@ fn elements_of_an_aggregated_list_come_and_go() {
     let row = |x: Cell, diff| send(&table, &[(&[int(1), x], diff)]);
     check(&mut dataflow, &[row(int(5), 2), row(NULL, 1)], &["1 - +1", "1 5 +2"]);
     check(&mut dataflow, &[row(int(5), -1), row(int(6), 1)], &["1 5 -1", "1 6 +1"]);
-    check(&mut dataflow, &[row(int(5), -1), row(int(6), -1), row(NULL, -1)], &[
-        "1 - -1", "1 5 -1", "1 6 -1",
-    ]);
+    check(
+        &mut dataflow,
+        &[row(int(5), -1), row(int(6), -1), row(NULL, -1)],
+        &["1 - -1", "1 5 -1", "1 6 -1"],
+    );
 }
 
 #[test]
@@ -389,7 +393,8 @@ fn a_key_shows_its_row_only_while_it_has_one() {
 fn windowed(table: &Arc<TableSchema>, function: WindowFunction, frame: Frame) -> Dataflow {
     let input = Query::table(table, &[0, 1, 2]);
     let output = table.columns().field(2).data_type().clone();
-    let mut fields: Vec<Field> = input.schema().fields().iter().map(|f| f.as_ref().clone()).collect();
+    let mut fields: Vec<Field> =
+        input.schema().fields().iter().map(|f| f.as_ref().clone()).collect();
     fields.push(Field::new("w", output.clone(), true));
     let node = Node::Window {
         input: Box::new(input.node),
@@ -422,17 +427,16 @@ fn a_lag_that_passes_over_nulls_finds_the_value_before_them() {
         frame(FrameUnits::Rows, FrameBound::UnboundedPreceding, FrameBound::UnboundedFollowing);
     let mut dataflow = windowed(&table, function, whole);
     let row = |t, x: Cell, diff| send(&table, &[(&[int(1), int(t), x], diff)]);
-    check(&mut dataflow, &[row(1, int(5), 1), row(2, NULL, 1), row(3, int(7), 1)], &[
-        "1 1 5 -1 +1",
-        "1 2 - 5 +1",
-        "1 3 7 5 +1",
-    ]);
-    check(&mut dataflow, &[row(2, NULL, -1), row(2, int(6), 1)], &[
-        "1 2 - 5 -1",
-        "1 2 6 5 +1",
-        "1 3 7 5 -1",
-        "1 3 7 6 +1",
-    ]);
+    check(
+        &mut dataflow,
+        &[row(1, int(5), 1), row(2, NULL, 1), row(3, int(7), 1)],
+        &["1 1 5 -1 +1", "1 2 - 5 +1", "1 3 7 5 +1"],
+    );
+    check(
+        &mut dataflow,
+        &[row(2, NULL, -1), row(2, int(6), 1)],
+        &["1 2 - 5 -1", "1 2 6 5 +1", "1 3 7 5 -1", "1 3 7 6 +1"],
+    );
 }
 
 #[test]
@@ -445,15 +449,19 @@ fn the_nth_value_of_a_frame_is_null_until_the_frame_has_so_many_rows() {
     check(&mut dataflow, &[row(1, 5, 1), row(3, 7, 1)], &["1 1 5 - +1", "1 3 7 7 +1"]);
     check(&mut dataflow, &[row(2, 6, 1)], &["1 2 6 6 +1", "1 3 7 6 +1", "1 3 7 7 -1"]);
     // Peers are one frame.
-    check(&mut dataflow, &[row(1, 4, 1)], &[
-        "1 1 4 5 +1",
-        "1 1 5 - -1",
-        "1 1 5 5 +1",
-        "1 2 6 5 +1",
-        "1 2 6 6 -1",
-        "1 3 7 5 +1",
-        "1 3 7 6 -1",
-    ]);
+    check(
+        &mut dataflow,
+        &[row(1, 4, 1)],
+        &[
+            "1 1 4 5 +1",
+            "1 1 5 - -1",
+            "1 1 5 5 +1",
+            "1 2 6 5 +1",
+            "1 2 6 6 -1",
+            "1 3 7 5 +1",
+            "1 3 7 6 -1",
+        ],
+    );
 }
 
 #[test]
@@ -466,39 +474,41 @@ fn a_range_ends_where_values_do_and_nulls_are_a_range_of_their_own() {
     let mut dataflow = windowed(&table, sum, range);
     let row = |t: Cell, x, diff| send(&table, &[(&[int(1), t, int(x)], diff)]);
     let first = [row(NULL, 100, 1), row(int(i64::MAX), 1, 1), row(int(i64::MIN), 2, 1)];
-    check(&mut dataflow, &first, &[
-        "1 - 100 100 +1",
-        "1 -9223372036854775808 2 2 +1",
-        "1 9223372036854775807 1 1 +1",
-    ]);
-    check(&mut dataflow, &[row(int(i64::MAX - 1), 4, 1), row(NULL, 200, 1)], &[
-        "1 - 100 100 -1",
-        "1 - 100 300 +1",
-        "1 - 200 300 +1",
-        "1 9223372036854775806 4 5 +1",
-        "1 9223372036854775807 1 1 -1",
-        "1 9223372036854775807 1 5 +1",
-    ]);
+    check(
+        &mut dataflow,
+        &first,
+        &["1 - 100 100 +1", "1 -9223372036854775808 2 2 +1", "1 9223372036854775807 1 1 +1"],
+    );
+    check(
+        &mut dataflow,
+        &[row(int(i64::MAX - 1), 4, 1), row(NULL, 200, 1)],
+        &[
+            "1 - 100 100 -1",
+            "1 - 100 300 +1",
+            "1 - 200 300 +1",
+            "1 9223372036854775806 4 5 +1",
+            "1 9223372036854775807 1 1 -1",
+            "1 9223372036854775807 1 5 +1",
+        ],
+    );
 }
 
 #[test]
 fn rows_that_a_change_cannot_reach_are_not_emitted() {
     let table = numbers();
     let sum = WindowFunction::Aggregate { function: AggregateFunction::Sum, argument: Some(2) };
-    let running =
-        frame(FrameUnits::Rows, FrameBound::UnboundedPreceding, FrameBound::CurrentRow);
+    let running = frame(FrameUnits::Rows, FrameBound::UnboundedPreceding, FrameBound::CurrentRow);
     let mut dataflow = windowed(&table, sum, running);
     let row = |t, x, diff| send(&table, &[(&[int(1), int(t), int(x)], diff)]);
     let rows: Vec<TableChanges> = (0..1_000).map(|t| row(t, 1, 1)).collect();
     dataflow.push(&rows).unwrap();
     dataflow.finish_step().unwrap();
     // Two changes that cancel out leave the rows behind them alone.
-    check(&mut dataflow, &[row(10, 1, -1), row(10, 3, 1), row(11, 1, -1), row(11, -1, 1)], &[
-        "1 10 1 11 -1",
-        "1 10 3 13 +1",
-        "1 11 -1 12 +1",
-        "1 11 1 12 -1",
-    ]);
+    check(
+        &mut dataflow,
+        &[row(10, 1, -1), row(10, 3, 1), row(11, 1, -1), row(11, -1, 1)],
+        &["1 10 1 11 -1", "1 10 3 13 +1", "1 11 -1 12 +1", "1 11 1 12 -1"],
+    );
     dataflow.push(&[row(998, 1, 1)]).unwrap();
     assert_eq!(dataflow.finish_step().unwrap()[0].1.len(), 3);
 }

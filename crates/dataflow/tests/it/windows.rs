@@ -31,7 +31,8 @@ impl Query {
             prefix.push('w');
         }
         let by: Vec<String> = partition.iter().map(|&column| self.name(column)).collect();
-        let by = if by.is_empty() { String::new() } else { format!("partition by {}", by.join(", ")) };
+        let by =
+            if by.is_empty() { String::new() } else { format!("partition by {}", by.join(", ")) };
         let mut fields: Vec<Field> = schema.fields().iter().map(|f| f.as_ref().clone()).collect();
         let mut list = self.all();
         for (at, call) in calls.iter().enumerate() {
@@ -213,8 +214,8 @@ fn random_aggregate(random: &mut Random, query: &Query, order: &Order) -> Call {
     let frame = random_frame(random, units, key);
     let of = argument.map(|column| schema.field(column).data_type());
     let name = argument.map_or("*".to_owned(), |column| schema.field(column).name().clone());
-    let filter_text = filter
-        .map_or(String::new(), |f| format!(" filter (where {})", schema.field(f).name()));
+    let filter_text =
+        filter.map_or(String::new(), |f| format!(" filter (where {})", schema.field(f).name()));
     let output = output(function, of);
     Call {
         text: format!("{}({name}){filter_text}", sql_name(function)),

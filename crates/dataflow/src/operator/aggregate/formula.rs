@@ -4,7 +4,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, ArrowPrimitiveType, BooleanArray, Float64Array, Int64Array, PrimitiveArray};
+use arrow::array::{
+    ArrayRef, ArrowPrimitiveType, BooleanArray, Float64Array, Int64Array, PrimitiveArray,
+};
 use arrow::datatypes::{
     DataType, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, DecimalType, Int64Type,
     UInt64Type, i256,
@@ -61,7 +63,11 @@ impl Formula {
 
     /// The totals of values of a type that the formula reads, in order; `None` when the result cannot be of the type
     /// `output`.
-    pub(crate) fn kinds(self, input: Option<&DataType>, output: &DataType) -> Option<Vec<TotalKind>> {
+    pub(crate) fn kinds(
+        self,
+        input: Option<&DataType>,
+        output: &DataType,
+    ) -> Option<Vec<TotalKind>> {
         if self == Self::Count {
             return Some(vec![TotalKind::Count]);
         }
@@ -83,7 +89,11 @@ impl Formula {
                 let is_average = self == Self::Average;
                 let fits = match decimal_of(output) {
                     Some((_, shown)) if !input.is_floating() => {
-                        if is_average { shown >= scale } else { shown == scale }
+                        if is_average {
+                            shown >= scale
+                        } else {
+                            shown == scale
+                        }
                     }
                     Some(_) => false,
                     None if input.is_integer() => {
@@ -114,9 +124,9 @@ impl Formula {
                 let counts = groups.iter().map(|&group| count(group));
                 Computed::all(Arc::new(Int64Array::from_iter_values(counts)))
             }
-            Self::Sum if total.kind() == TotalKind::Float => floats(groups, |group| {
-                some(group).then(|| total.float(words, group))
-            }),
+            Self::Sum if total.kind() == TotalKind::Float => {
+                floats(groups, |group| some(group).then(|| total.float(words, group)))
+            }
             Self::Sum => exact(groups, output, |group| some(group).then(|| sum(group))),
             Self::Average => averages(totals, groups, output),
             Self::All => flags(groups, |group| {

@@ -149,7 +149,11 @@ fn texts(
 
 /// Cuts values into lists; NULL stands for a list without elements.
 #[allow(clippy::wildcard_enum_match_arm, reason = "Arrow has 40 types, one of which is a list")]
-pub(crate) fn lists(values: ArrayRef, ends: &[usize], output: &DataType) -> Result<ArrayRef, ArrowError> {
+pub(crate) fn lists(
+    values: ArrayRef,
+    ends: &[usize],
+    output: &DataType,
+) -> Result<ArrayRef, ArrowError> {
     let (DataType::List(field) | DataType::LargeList(field)) = output else {
         return Err(ArrowError::InvalidArgumentError(format!("a list cannot be of type {output}")));
     };

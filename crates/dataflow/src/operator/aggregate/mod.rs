@@ -325,8 +325,7 @@ impl Aggregate {
         let values = values.fold(StateSize::default(), |sum, values| sum + values.size());
         let lists = self.arguments.iter().flat_map(|argument| &argument.lists);
         let values = lists.fold(values, |sum, list| sum + list.size());
-        let bytes =
-            self.totals.size().bytes + self.shown.size().bytes + self.faulty.size().bytes;
+        let bytes = self.totals.size().bytes + self.shown.size().bytes + self.faulty.size().bytes;
         self.keys.size() + values + StateSize { rows: 0, bytes }
     }
 }
@@ -380,7 +379,14 @@ impl Builder<'_> {
         self.arguments.iter().position(known).unwrap_or_else(|| {
             let (totals, distinct_totals) = (Vec::new(), Vec::new());
             let (values, lists) = (None, Vec::new());
-            self.arguments.push(Argument { column, filter, totals, distinct_totals, values, lists });
+            self.arguments.push(Argument {
+                column,
+                filter,
+                totals,
+                distinct_totals,
+                values,
+                lists,
+            });
             self.arguments.len() - 1
         })
     }
@@ -425,7 +431,6 @@ impl Builder<'_> {
 }
 
 fn argument_of(call: &AggregateCall) -> Result<usize, BuildError> {
-    call.argument.ok_or_else(|| {
-        BuildError::Unsupported(format!("{:?} without an argument", call.function))
-    })
+    call.argument
+        .ok_or_else(|| BuildError::Unsupported(format!("{:?} without an argument", call.function)))
 }

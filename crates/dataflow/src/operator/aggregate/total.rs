@@ -160,9 +160,9 @@ impl Terms {
             return Ok(Self::Nothing);
         };
         Ok(match kind {
-            TotalKind::Float => {
-                Self::Floats(cast(column, &DataType::Float64)?.as_primitive::<Float64Type>().clone())
-            }
+            TotalKind::Float => Self::Floats(
+                cast(column, &DataType::Float64)?.as_primitive::<Float64Type>().clone(),
+            ),
             TotalKind::Wide { scale } => {
                 let column = cast(column, &DataType::Decimal256(76, scale))?;
                 Self::Long(column.as_primitive::<Decimal256Type>().clone())
@@ -224,13 +224,7 @@ impl Total {
     }
 
     /// Adds each row's value as often as its weight says.
-    pub(crate) fn add(
-        &self,
-        totals: &mut Totals,
-        groups: &[u32],
-        terms: &Terms,
-        weights: &[i64],
-    ) {
+    pub(crate) fn add(&self, totals: &mut Totals, groups: &[u32], terms: &Terms, weights: &[i64]) {
         for (row, (&group, &weight)) in groups.iter().zip(weights).enumerate() {
             if weight != 0 {
                 self.add_term(totals.get_mut(group), terms.get(row), weight);

@@ -155,7 +155,10 @@ impl Calls {
         let data_type = argument.map(|column| schema.field(column).data_type());
         let unsupported = || {
             let of = data_type.map_or("nothing".to_owned(), ToString::to_string);
-            BuildError::Unsupported(format!("{function:?} of {of} as {} over a window", call.output))
+            BuildError::Unsupported(format!(
+                "{function:?} of {of} as {} over a window",
+                call.output
+            ))
         };
         let is_list = function == AggregateFunction::ArrayAgg;
         let input = self.folds.input(schema, argument, call.filter, is_list);
@@ -268,9 +271,8 @@ impl Calls {
     /// Whether equal rows may have different results.
     pub(super) fn tell_copies_apart(&self) -> bool {
         let is_rows = |bound: &Bound| matches!(bound, Bound::Rows(_));
-        let by_place = |call: &Call| {
-            matches!(call.kind, Kind::RowNumber | Kind::Ntile(_) | Kind::Lag { .. })
-        };
+        let by_place =
+            |call: &Call| matches!(call.kind, Kind::RowNumber | Kind::Ntile(_) | Kind::Lag { .. });
         self.calls.iter().any(by_place)
             || self.frames.iter().any(|frame| is_rows(&frame.start) || is_rows(&frame.end))
     }

@@ -95,7 +95,8 @@ impl Window {
         let mut partitions: Vec<Partition> = Vec::new();
         let mut seen: Vec<(Entry<'_>, usize)> = Vec::new();
         for (at, interval) in intervals.iter().enumerate() {
-            let known = at.checked_sub(1).filter(|&at| intervals[at].partition == interval.partition);
+            let known =
+                at.checked_sub(1).filter(|&at| intervals[at].partition == interval.partition);
             let partition = match known {
                 Some(_) => partitions[partitions.len() - 1],
                 None => self.arranged.partition(interval.partition),
@@ -361,9 +362,7 @@ impl<'a> Scan<'a> {
         call: &Call,
         ranges: &[(u64, u64)],
     ) -> Result<ArrayRef, ArrowError> {
-        let Kind::List { argument, input } = kind else {
-            unreachable!("only lists find ranges")
-        };
+        let Kind::List { argument, input } = kind else { unreachable!("only lists find ranges") };
         let folds = self.window.folds();
         let (mut rows, mut ends) = (Vec::new(), Vec::with_capacity(ranges.len()));
         for &(from, to) in ranges {
@@ -448,12 +447,7 @@ fn ratio_of(kind: &Kind, at: &At<'_>) -> f64 {
     }
 }
 
-fn place_of(
-    arranged: &Arranged,
-    kind: &Kind,
-    at: &At<'_>,
-    (from, to): (u64, u64),
-) -> Option<u64> {
+fn place_of(arranged: &Arranged, kind: &Kind, at: &At<'_>, (from, to): (u64, u64)) -> Option<u64> {
     let Partition { start, end, .. } = at.partition;
     match kind {
         Kind::Lag { offset, counted: Some(counted), .. } if *offset != 0 => {

@@ -126,8 +126,12 @@ impl Form {
             Self::Nothing => Term::Nothing,
             Self::Flag => Term::Flag(bytes[0] == 1),
             Self::Float => Term::Float(f64::from_le_bytes(bytes.try_into().expect("8 bytes"))),
-            Self::Integer => Term::Integer(i128::from_le_bytes(bytes.try_into().expect("16 bytes"))),
-            Self::Decimal => Term::Decimal(i256::from_le_bytes(bytes.try_into().expect("32 bytes"))),
+            Self::Integer => {
+                Term::Integer(i128::from_le_bytes(bytes.try_into().expect("16 bytes")))
+            }
+            Self::Decimal => {
+                Term::Decimal(i256::from_le_bytes(bytes.try_into().expect("32 bytes")))
+            }
         }
     }
 }
@@ -280,9 +284,9 @@ impl Folds {
 
 impl Extreme {
     fn take(&self, held: &mut Option<Box<[u8]>>, value: &[u8]) {
-        let is_better = held.as_deref().is_none_or(|held| {
-            if self.is_greatest { value > held } else { value < held }
-        });
+        let is_better = held
+            .as_deref()
+            .is_none_or(|held| if self.is_greatest { value > held } else { value < held });
         if is_better {
             *held = Some(value.into());
         }

@@ -131,8 +131,7 @@ impl Window {
         for places in deltas.partitions() {
             let (arranged, calls) = (&self.arranged, &self.calls);
             let ground = Ground { arranged, calls, limits: &limits };
-            let (found, rows) =
-                intervals(&ground, places.start, &deltas.slice(places.clone()));
+            let (found, rows) = intervals(&ground, places.start, &deltas.slice(places.clone()));
             settled.changes.push(places);
             settled.intervals.extend(found);
             settled.rows += rows;

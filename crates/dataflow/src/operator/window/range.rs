@@ -59,11 +59,8 @@ impl Shift {
 
     /// Computes how far the rows lie whose limit may be at these values: the shift undone, and a little more.
     pub(super) fn reaches(&self, values: &ArrayRef, codec: &Codec) -> Result<Limits, ArrowError> {
-        let back = Self {
-            is_added: !self.is_added,
-            is_forward: !self.is_forward,
-            by: self.by.clone(),
-        };
+        let back =
+            Self { is_added: !self.is_added, is_forward: !self.is_forward, by: self.by.clone() };
         let mut reached = back.apply(values)?;
         if let DataType::Interval(_) = self.by.data_type() {
             let days = IntervalMonthDayNano::new(0, SLACK_DAYS, 0);
@@ -90,9 +87,9 @@ impl Shift {
 
     /// Shifts values; NULL where the result does not fit.
     fn apply(&self, values: &ArrayRef) -> Result<ArrayRef, ArrowError> {
-        let by = Scalar::new(self.by.to_array().map_err(|error| {
-            ArrowError::ComputeError(error.to_string())
-        })?);
+        let by = Scalar::new(
+            self.by.to_array().map_err(|error| ArrowError::ComputeError(error.to_string()))?,
+        );
         let shift = |values: &ArrayRef| {
             let shifted = if self.is_added { add(values, &by) } else { sub(values, &by) };
             shifted.and_then(|shifted| cast(&shifted, values.data_type()))

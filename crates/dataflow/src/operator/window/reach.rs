@@ -270,18 +270,14 @@ impl<'a> Reach<'a> {
             Bound::Rows(away) if *away < 0 => {
                 (touch.start, touch.end.saturating_add(away.unsigned_abs()))
             }
-            Bound::Rows(away) => {
-                (touch.start.saturating_sub(away.unsigned_abs()), touch.end)
-            }
+            Bound::Rows(away) => (touch.start.saturating_sub(away.unsigned_abs()), touch.end),
             Bound::Groups(0) => touch.peers,
             Bound::Groups(away) => {
                 let group = |away| self.arranged.group_at(self.partition, touch.prefix, away);
                 let reach = match group(away.saturating_neg()) {
                     Group::Before => (self.partition.start, touch.end),
                     Group::Behind => (touch.start, self.partition.end),
-                    Group::Is(prefix) if *away < 0 => {
-                        (touch.start, self.arranged.through(prefix))
-                    }
+                    Group::Is(prefix) if *away < 0 => (touch.start, self.arranged.through(prefix)),
                     Group::Is(prefix) => (self.arranged.before(prefix), touch.end),
                 };
                 join(reach, touch.peers)
