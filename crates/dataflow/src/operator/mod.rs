@@ -156,7 +156,7 @@ impl Operator {
             Self::Table | Self::Constant(_) => out.rows(changes.clone()),
             Self::Unnest(unnest) => unnest.push(changes, out)?,
             Self::Filter(filter) => {
-                filter.push(changes)?.into_iter().for_each(|rows| out.rows(rows))
+                filter.push(changes)?.into_iter().for_each(|rows| out.rows(rows));
             }
             Self::Project(project) => out.rows(project.push(changes)?),
             Self::Join(join) => join.push(input, changes, out)?,
