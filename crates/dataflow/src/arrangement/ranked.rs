@@ -575,8 +575,9 @@ mod tests {
         assert_eq!(rank.rows, all.iter().filter(|row| **row < bound).count() as u64);
         assert_eq!(rank.entries, model.range(..bound).count() as u64);
         let (from, to) = (seed % (total + 1), seed / 7 % (total + 2));
+        let size = |count: u64| usize::try_from(count).unwrap();
         let part = |from: u64, to: u64| -> Vec<[u8; 2]> {
-            all.iter().skip(from as usize).take(to.saturating_sub(from) as usize).copied().collect()
+            all.iter().skip(size(from)).take(size(to.saturating_sub(from))).copied().collect()
         };
         let mut sum = Vec::new();
         rows.sum(from, to, &mut sum);
@@ -587,7 +588,7 @@ mod tests {
         wanted.dedup();
         assert_eq!(seen, wanted);
         let found = rows.at(from);
-        assert_eq!(found.map(|entry| entry.row), all.get(from as usize).map(|row| &row[..]));
+        assert_eq!(found.map(|entry| entry.row), all.get(size(from)).map(|row| &row[..]));
         let entry = rows.entry(rank.entries);
         assert_eq!(
             entry.map(|entry| entry.row),

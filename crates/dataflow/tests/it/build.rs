@@ -492,9 +492,9 @@ fn random_step(random: &mut Random, query: Query) -> Query {
                 matches!(call.0, AggregateFunction::ArrayAgg | AggregateFunction::StringAgg)
             };
             let first = calls.iter().position(is_list);
-            for at in 0..calls.len() {
-                if is_list(&calls[at]) && first != Some(at) {
-                    calls[at] = (AggregateFunction::Count, None, false, None);
+            for (at, call) in calls.iter_mut().enumerate() {
+                if is_list(call) && first != Some(at) {
+                    *call = (AggregateFunction::Count, None, false, None);
                 }
             }
             query.aggregate(&group, &calls)

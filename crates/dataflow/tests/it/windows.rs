@@ -200,9 +200,10 @@ fn random_aggregate(random: &mut Random, query: &Query, order: &Order) -> Call {
         AggregateFunction::Max,
         AggregateFunction::Count,
     ]);
-    let (function, argument) = match numbers.is_empty() {
-        true => (AggregateFunction::Count, None),
-        false => (function, Some(*random.pick(&numbers))),
+    let (function, argument) = if numbers.is_empty() {
+        (AggregateFunction::Count, None)
+    } else {
+        (function, Some(*random.pick(&numbers)))
     };
     let key = schema.field(order[0].0).data_type();
     let can_range = order.len() == 1 && key.is_integer();

@@ -244,7 +244,7 @@ impl Calls {
                 return Err(BuildError::Unsupported(what.to_owned()));
             };
             let data_type = input.field(key.column).data_type();
-            let shift = Shift::new(offset, is_forward, key.options.descending);
+            let shift = Shift::new(offset, is_forward, key.options);
             shift.check(data_type).map_err(|_error| {
                 let by = offset.data_type();
                 BuildError::Unsupported(format!("a RANGE frame with {by} over {data_type}"))
@@ -255,7 +255,7 @@ impl Calls {
         let count = match offset.cast_to(&DataType::Int64) {
             Ok(ScalarValue::Int64(Some(count))) if count >= 0 => count,
             // More rows than there can be.
-            Ok(ScalarValue::Int64(None)) | Ok(_) | Err(_) => i64::MAX,
+            Ok(_) | Err(_) => i64::MAX,
         };
         let count = if is_forward { count } else { -count };
         Ok(if units == FrameUnits::Rows { Bound::Rows(count) } else { Bound::Groups(count) })

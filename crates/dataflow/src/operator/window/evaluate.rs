@@ -234,16 +234,8 @@ impl<'a> Scan<'a> {
     /// The places of a row's frame.
     fn frame(&self, frame: &Frame, at: &At<'_>) -> (u64, u64) {
         let Partition { start, end, .. } = at.partition;
-        let from = match &frame.start {
-            Bound::Unbounded => start,
-            bound => self.bound(bound, at, false),
-        };
-        let to = match &frame.end {
-            Bound::Unbounded => end,
-            bound => self.bound(bound, at, true),
-        };
-        let from = from.clamp(start, end);
-        (from, to.clamp(from, end))
+        let from = self.bound(&frame.start, at, false).clamp(start, end);
+        (from, self.bound(&frame.end, at, true).clamp(from, end))
     }
 
     /// The place before the rows at a bound, or behind them.
@@ -254,7 +246,13 @@ impl<'a> Scan<'a> {
         };
         let peers = if is_end { at.peers.1 } else { at.peers.0 };
         match bound {
-            Bound::Unbounded => peers,
+            Bound::Unbounded => {
+                if is_end {
+                    end
+                } else {
+                    start
+                }
+            }
             Bound::Rows(away) => {
                 let place = i128::from(at.place) + i128::from(*away) + i128::from(is_end);
                 u64::try_from(place.max(0)).unwrap_or(u64::MAX)
@@ -325,10 +323,12 @@ impl<'a> Scan<'a> {
 
     /// The values at places; a default, or NULL, where there is none.
     fn values(&self, kind: &Kind, places: &[Option<u64>]) -> Result<ArrayRef, ArrowError> {
-        let (argument, default) = match kind {
-            Kind::Lag { argument, default, .. } => (*argument, Some(default)),
-            Kind::Pick { argument, .. } => (*argument, None),
-            _ => unreachable!("only these find places"),
+        let (argument, default) = if let Kind::Lag { argument, default, .. } = kind {
+            (*argument, Some(default))
+        } else if let Kind::Pick { argument, .. } = kind {
+            (*argument, None)
+        } else {
+            unreachable!("only these find places")
         };
         let mut rows: Vec<&[u8]> = Vec::new();
         let mut last = None;
@@ -432,7 +432,14 @@ fn number_of(kind: &Kind, at: &At<'_>, group: u64) -> u64 {
                 larger + (before - in_larger) / size.max(1) + 1
             }
         }
-        _ => before + 1,
+        Kind::RowNumber
+        | Kind::PercentRank
+        | Kind::CumeDist
+        | Kind::Lag { .. }
+        | Kind::Pick { .. }
+        | Kind::Fold { .. }
+        | Kind::Extreme(_)
+        | Kind::List { .. } => before + 1,
     }
 }
 
@@ -440,10 +447,12 @@ fn number_of(kind: &Kind, at: &At<'_>, group: u64) -> u64 {
 fn ratio_of(kind: &Kind, at: &At<'_>) -> f64 {
     let Partition { start, end, .. } = at.partition;
     let rows = (end - start) as f64;
-    match kind {
-        Kind::CumeDist => (at.peers.1 - start) as f64 / rows,
-        _ if end - start <= 1 => 0.0,
-        _ => (at.peers.0 - start) as f64 / (rows - 1.0),
+    if matches!(kind, Kind::CumeDist) {
+        (at.peers.1 - start) as f64 / rows
+    } else if end - start <= 1 {
+        0.0
+    } else {
+        (at.peers.0 - start) as f64 / (rows - 1.0)
     }
 }
 
@@ -475,6 +484,14 @@ fn place_of(arranged: &Arranged, kind: &Kind, at: &At<'_>, (from, to): (u64, u64
             };
             place.filter(|place| (from..to).contains(place))
         }
-        _ => None,
+        Kind::RowNumber
+        | Kind::Rank
+        | Kind::DenseRank
+        | Kind::PercentRank
+        | Kind::CumeDist
+        | Kind::Ntile(_)
+        | Kind::Fold { .. }
+        | Kind::Extreme(_)
+        | Kind::List { .. } => None,
     }
 }

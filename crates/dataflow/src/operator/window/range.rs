@@ -9,7 +9,7 @@
 
 use arrow::array::{Array, ArrayRef, Scalar};
 use arrow::compute::kernels::numeric::{add, sub};
-use arrow::compute::{cast, concat};
+use arrow::compute::{SortOptions, cast, concat};
 use arrow::datatypes::{DataType, IntervalMonthDayNano};
 use arrow::error::ArrowError;
 use datafusion::common::ScalarValue;
@@ -47,9 +47,9 @@ pub(super) struct Limits {
 const SLACK_DAYS: i32 = 5;
 
 impl Shift {
-    /// A shift toward the rows behind or before, in an order that descends or not.
-    pub(super) fn new(by: &ScalarValue, is_forward: bool, is_descending: bool) -> Self {
-        Self { by: by.clone(), is_added: is_forward != is_descending, is_forward }
+    /// A shift toward the rows behind or before, in an order.
+    pub(super) fn new(by: &ScalarValue, is_forward: bool, order: SortOptions) -> Self {
+        Self { by: by.clone(), is_added: is_forward != order.descending, is_forward }
     }
 
     /// Computes the limits of an order key's values.
@@ -114,5 +114,54 @@ impl Shift {
     /// Whether values of a type can be shifted so.
     pub(super) fn check(&self, data_type: &DataType) -> Result<(), ArrowError> {
         self.apply(&arrow::array::new_empty_array(data_type)).map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{Date32Array, Int32Array};
+
+    use super::*;
+    use crate::arrangement::Floats;
+
+    fn options(descending: bool) -> SortOptions {
+        SortOptions { descending, nulls_first: false }
+    }
+
+    fn codec(data_type: DataType, options: SortOptions) -> Codec {
+        Codec::sorted(vec![(data_type, options)], Floats::Folded).unwrap()
+    }
+
+    #[test]
+    fn a_month_before_is_a_day_of_that_month_and_changes_reach_back_from_it() {
+        let month = ScalarValue::IntervalMonthDayNano(Some(IntervalMonthDayNano::new(1, 0, 0)));
+        let codec = codec(DataType::Date32, options(false));
+        let shift = Shift::new(&month, false, options(false));
+        shift.check(&DataType::Date32).unwrap();
+        // 31 March 2024, a month before which is 29 February.
+        let (march, february) = (19_813, 19_782);
+        let days = |day: i32| -> ArrayRef { Arc::new(Date32Array::from(vec![Some(day), None])) };
+        let bytes = |day: i32| codec.encode(&[days(day)]).unwrap().row(0).to_vec();
+        let limits = shift.limits(&days(march), &codec).unwrap();
+        assert_eq!(limits.limits, [Limit::At(0), Limit::Null]);
+        assert_eq!(limits.encoded.row(0), bytes(february));
+        let reaches = shift.reaches(&days(february), &codec).unwrap();
+        assert!(reaches.encoded.row(0) >= &bytes(march)[..]);
+    }
+
+    #[test]
+    fn values_that_do_not_fit_lie_beyond_all_others() {
+        let one = ScalarValue::Int32(Some(1));
+        let values: ArrayRef = Arc::new(Int32Array::from(vec![Some(i32::MIN), None, Some(7)]));
+        for (is_forward, descending) in [(false, false), (true, true)] {
+            let shift = Shift::new(&one, is_forward, options(descending));
+            let codec = codec(DataType::Int32, options(descending));
+            let limits = shift.limits(&values, &codec).unwrap();
+            assert_eq!(limits.limits, [Limit::Beyond, Limit::Null, Limit::At(2)]);
+            let six: ArrayRef = Arc::new(Int32Array::from(vec![6]));
+            assert_eq!(limits.encoded.row(2), codec.encode(&[six]).unwrap().row(0));
+        }
     }
 }

@@ -155,7 +155,7 @@ fn balance(arranged: &Arranged, deltas: &[Delta<'_>]) -> Balance {
     }
 }
 
-impl<'a> Reach<'a> {
+impl Reach<'_> {
     fn touch<'b>(&self, number: usize, row: &'b [u8]) -> Touch<'b> {
         let prefix = parts(row).prefix;
         Touch {
