@@ -578,5 +578,10 @@ fn known_outer(expression: Expr, outer: &LogicalPlan) -> PlanResult<Expr> {
 }
 
 fn is_null(expression: &Expr) -> bool {
-    matches!(expression, Expr::Literal(value, _) if value.is_null())
+    match expression {
+        Expr::Literal(value, _) => value.is_null(),
+        Expr::Alias(alias) => is_null(&alias.expr),
+        Expr::Cast(cast) => is_null(&cast.expr),
+        _ => false,
+    }
 }

@@ -719,3 +719,68 @@ fn aggregates_of_texts_lists_and_deviations() {
         "#]],
     );
 }
+
+#[test]
+fn views_over_views_and_pipes_have_subqueries_too() {
+    check(
+        "create view a as select id, name from customers c where exists (select 1 from orders o where o.customer_id = c.id);
+         create view b as select id from a where name not in (select name from a where id > 5);
+         create view c as from customers |> where exists (select 1 from orders o where o.customer_id = customers.id) |> select id;
+         create view d as with t as (select id from customers) select id from orders where id in (select id from t);
+         create view e as select c.id from customers c where (select max(total) from orders o where o.customer_id = c.id) > (select avg(total) from orders o2 where o2.status = c.name)",
+        &expect![[r#"
+            view a(id Int64, name Utf8) key (id)
+            └─ semi join on id = #key2
+               ├─ table shop.customers (id, name) key (id)
+               └─ project CAST(customer_id AS Int64) as #key2
+                  └─ table shop.orders (customer_id) key (id)
+            view b(id Int64) key (id)
+            └─ project id
+               └─ anti join on name = name
+                  ├─ project id, name
+                  │  └─ join on #rows3 = 0 OR name IS NOT NULL AND #rows3 = #elements4
+                  │     ├─ semi join on id = #key2
+                  │     │  ├─ table shop.customers (id, name) key (id)
+                  │     │  └─ project CAST(customer_id AS Int64) as #key2
+                  │     │     └─ table shop.orders (customer_id) key (id)
+                  │     └─ filter #rows3 = 0 OR #rows3 = #elements4
+                  │        └─ aggregate count(*), count(name)
+                  │           └─ project name
+                  │              └─ semi join on id = #key2
+                  │                 ├─ filter id > 5
+                  │                 │  └─ table shop.customers (id, name) key (id)
+                  │                 └─ project CAST(customer_id AS Int64) as #key2
+                  │                    └─ filter customer_id > 5
+                  │                       └─ table shop.orders (customer_id) key (id)
+                  └─ project name
+                     └─ semi join on id = #key2
+                        ├─ filter id > 5
+                        │  └─ table shop.customers (id, name) key (id)
+                        └─ project CAST(customer_id AS Int64) as #key2
+                           └─ filter customer_id > 5
+                              └─ table shop.orders (customer_id) key (id)
+            view c(id Int64) key (id)
+            └─ semi join on id = #key2
+               ├─ table shop.customers (id) key (id)
+               └─ project CAST(customer_id AS Int64) as #key2
+                  └─ table shop.orders (customer_id) key (id)
+            view d(id Int64) key (id)
+            └─ semi join on id = id
+               ├─ table shop.orders (id) key (id)
+               └─ table shop.customers (id) key (id)
+            view e(id Int64) key (id)
+            └─ project id
+               └─ join on name = #key7 and avg < max
+                  ├─ project id, name, max
+                  │  └─ left join on id = #key3
+                  │     ├─ table shop.customers (id, name) key (id)
+                  │     └─ project CAST(max(o.total) AS Decimal128(16, 6)) as max, #key1 as #key3
+                  │        └─ aggregate max(total) group by #key0
+                  │           └─ project CAST(customer_id AS Int64) as #key0, total
+                  │              └─ table shop.orders (customer_id, total) key (id)
+                  └─ project avg(o2.total) as avg, #key5 as #key7
+                     └─ aggregate avg(total) group by status
+                        └─ table shop.orders (status, total) key (id)
+        "#]],
+    );
+}
