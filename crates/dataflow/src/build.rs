@@ -71,6 +71,8 @@ enum Spec {
     Operator {
         inputs: Vec<usize>,
         node: Box<Node>,
+        /// Whether no row of the inputs ever goes.
+        only_grows: bool,
     },
 }
 
@@ -241,8 +243,9 @@ impl<'a> Builder<'a> {
             });
         }
         // It must be possible to make it.
-        Operator::new(node)?;
-        let spec = Spec::Operator { inputs, node: Box::new(node.clone()) };
+        let grows = node.inputs().into_iter().all(|input| only_grows(input, self.options));
+        Operator::new(node, grows)?;
+        let spec = Spec::Operator { inputs, node: Box::new(node.clone()), only_grows: grows };
         let stage = self.add(spec, nullable(&node.schema()));
         Ok(Built { stage, columns: (0..node.schema().fields().len()).collect() })
     }
@@ -328,9 +331,10 @@ impl<'a> Builder<'a> {
             aggregates: calls,
             schema: Arc::clone(schema),
         };
-        Operator::new(&node)?;
+        let grows = only_grows(input, self.options);
+        Operator::new(&node, grows)?;
         let width = schema.fields().len();
-        let spec = Spec::Operator { inputs: vec![stage], node: Box::new(node) };
+        let spec = Spec::Operator { inputs: vec![stage], node: Box::new(node), only_grows: grows };
         let stage = self.add(spec, nullable(schema));
         Ok(Built { stage, columns: (0..width).collect() })
     }
@@ -526,7 +530,7 @@ impl<'a> Builder<'a> {
             Spec::Exchange { columns, .. } => Placement::Hashed(vec![columns.clone()]),
             Spec::Arrange { input, .. } => of(*input).clone(),
             Spec::Join(join) => self.join_placement(join),
-            Spec::Operator { inputs, node } => self.operator_placement(inputs, node),
+            Spec::Operator { inputs, node, .. } => self.operator_placement(inputs, node),
         }
     }
 
@@ -646,8 +650,8 @@ impl<'a> Builder<'a> {
                 let inputs = vec![self.feeder(&spec.left), self.feeder(&spec.right)];
                 (Work::Join(Box::new(self.make_join(spec, schema))), inputs)
             }
-            Spec::Operator { inputs, node } => {
-                (Work::Operator(Box::new(Operator::new(node)?)), inputs.clone())
+            Spec::Operator { inputs, node, only_grows } => {
+                (Work::Operator(Box::new(Operator::new(node, *only_grows)?)), inputs.clone())
             }
         })
     }
@@ -707,7 +711,7 @@ fn is_same(one: &Spec, other: &Spec) -> bool {
                 && a.output == b.output
                 && a.filter == b.filter
         }
-        (Spec::Operator { inputs: a, node: m }, Spec::Operator { inputs: b, node: n }) => {
+        (Spec::Operator { inputs: a, node: m, .. }, Spec::Operator { inputs: b, node: n, .. }) => {
             a == b && is_same_node(m, n)
         }
         (

@@ -8,7 +8,8 @@
 //! - [`Keys`] gives every key a small number, dense and reused. Everything else is indexed by that number.
 //! - [`Space`] is keys that several arrangements share, and forgets those that none of them holds.
 //! - [`Rows`] holds the rows of each key with their counts, as words: a side of a join.
-//! - [`Slots`] holds at most one row of each key: a table with a primary key, the row that an aggregate has shown.
+//! - [`Slots`] and [`Shown`] hold at most one row of each key, as bytes or as words: a table with a primary key, the
+//!   row that an aggregate has shown.
 //! - [`Totals`] holds a few words of sums for each key: groups.
 //! - [`Ordered`] holds rows in order with their counts: a minimum's candidates, a list's elements.
 //! - [`Ranked`] holds them with their places as well, and sums over any range of places: a top-k, windows.
@@ -24,6 +25,7 @@ mod layout;
 mod ordered;
 mod ranked;
 mod rows;
+mod shown;
 mod slots;
 mod space;
 mod texts;
@@ -35,6 +37,7 @@ pub(crate) use keys::{Keys, Nulls};
 pub(crate) use ordered::Ordered;
 pub(crate) use ranked::{Entry, Measure, Nothing, Rank, Ranked};
 pub(crate) use rows::{Added, Rows, RowsOptions};
+pub(crate) use shown::Shown;
 pub(crate) use slots::Slots;
 pub(crate) use space::Space;
 pub(crate) use texts::Texts;

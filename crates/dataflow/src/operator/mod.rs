@@ -97,11 +97,11 @@ pub(crate) enum Operator {
 }
 
 impl Operator {
-    /// Builds the operator of a plan's node, its inputs apart.
-    pub(crate) fn new(node: &Node) -> Result<Self, BuildError> {
+    /// Builds the operator of a plan's node, its inputs apart; `only_grows` when no row of them ever goes.
+    pub(crate) fn new(node: &Node, only_grows: bool) -> Result<Self, BuildError> {
         Ok(match node {
             Node::Aggregate { input, group, aggregates, schema } => Self::Aggregate(Box::new(
-                Aggregate::new(&input.schema(), group, aggregates, schema)?,
+                Aggregate::new(&input.schema(), group, aggregates, schema, only_grows)?,
             )),
             Node::Distinct { input } => Self::Distinct(Distinct::new(&input.schema())?),
             Node::SetOperation { operation, all, schema, .. } => {

@@ -11,6 +11,7 @@
 //! rows; without group columns there is always one group, also over no rows, and the first step shows it. A group with a
 //! result that does not fit its type is not shown as long as that is so; faults say which.
 
+mod extremes;
 mod formula;
 mod lists;
 mod total;
@@ -31,7 +32,7 @@ pub(super) use self::lists::lists;
 pub(super) use self::total::{Term, Terms, Total, TotalKind};
 use self::values::Values;
 use super::{BuildError, EMIT_ROWS, Fault, Out};
-use crate::arrangement::{Codec, Floats, Keys, Nulls, Slots, StateSize, Totals};
+use crate::arrangement::{Floats, Keys, Nulls, Shown, Slots, StateSize, Totals};
 use crate::columns::{as_booleans, batch, changes as batch_of, nullable, pick, take_rows};
 use crate::error::OperatorError;
 use crate::faulty::rows_as_json;
@@ -51,9 +52,8 @@ pub(crate) struct Aggregate {
     calls: Vec<Call>,
     keys: Keys,
     totals: Totals,
-    codec: Codec,
     /// The results that each group was last shown with.
-    shown: Slots,
+    shown: Shown,
     /// The calls that each group has faults for, as their numbers.
     faulty: Slots,
     touched: Vec<u32>,
@@ -98,12 +98,14 @@ impl Aggregate {
         group: &[usize],
         calls: &[AggregateCall],
         schema: &SchemaRef,
+        only_grows: bool,
     ) -> Result<Self, BuildError> {
         let types: Vec<DataType> =
             group.iter().map(|&column| input.field(column).data_type().clone()).collect();
-        let mut builder = Builder { input, arguments: Vec::new(), width: FIRST };
+        let mut builder = Builder { input, arguments: Vec::new(), width: FIRST, only_grows };
         let found = calls.iter().map(|call| builder.add(call)).collect::<Result<Vec<_>, _>>()?;
         let Builder { arguments, width, .. } = builder;
+        let outputs: Vec<DataType> = calls.iter().map(|call| call.output.clone()).collect();
         let mut aggregate = Self {
             group: group.to_vec(),
             schema: nullable(schema),
@@ -111,8 +113,7 @@ impl Aggregate {
             calls: found,
             keys: Keys::new(&types, Nulls::Equal, Floats::Folded)?,
             totals: Totals::new(width),
-            codec: Codec::new(calls.iter().map(|call| &call.output), Floats::Kept)?,
-            shown: Slots::default(),
+            shown: Shown::new(&outputs)?,
             faulty: Slots::default(),
             touched: Vec::new(),
             numbers: Vec::new(),
@@ -178,17 +179,16 @@ impl Aggregate {
             let (live, dead): (Vec<u32>, Vec<u32>) =
                 groups.iter().copied().partition(|&group| self.is_live(group));
             let Results { columns, faults } = self.results(&live)?;
-            let encoded = self.codec.encode(&columns)?;
+            self.shown.read(&columns, live.len())?;
             self.emit_faults(&dead, &[], out)?;
             self.emit_faults(&live, &faults, out)?;
             let mut gone = dead;
-            gone.retain(|&group| self.shown.get(group).is_some());
+            gone.retain(|&group| self.shown.is_there(group));
             let mut come = Vec::new();
             for (at, &group) in live.iter().enumerate() {
-                let shown = self.shown.get(group);
                 let is_faulty = !faults[at].is_empty();
-                if is_faulty || shown != Some(encoded.row(at)) {
-                    gone.extend(shown.map(|_| group));
+                if is_faulty || !self.shown.is_same(group, at) {
+                    gone.extend(self.shown.is_there(group).then_some(group));
                     come.extend((!is_faulty).then(|| crate::arrangement::number(at)));
                 }
             }
@@ -198,10 +198,11 @@ impl Aggregate {
                 self.shown.remove(group);
             }
             for at in come {
-                self.shown.set(live[at as usize], encoded.row(at as usize));
+                self.shown.set(live[at as usize], at as usize);
             }
             self.release(groups);
         }
+        self.shown.sweep();
         Ok(())
     }
 
@@ -213,9 +214,8 @@ impl Aggregate {
         if gone.is_empty() {
             return Ok(());
         }
-        let shown = |&group: &u32| self.shown.get(group).expect("what goes was shown");
         let mut columns = self.keys.columns(gone)?;
-        columns.extend(self.codec.decode(gone.iter().map(shown))?);
+        columns.extend(self.shown.columns(gone)?);
         out.rows(batch_of(&self.schema, columns, vec![-1; gone.len()])?);
         Ok(())
     }
@@ -285,6 +285,9 @@ impl Aggregate {
             words[TOUCHED] = 0;
             if words[ROWS] == 0 && !self.group.is_empty() {
                 self.totals.clear(group);
+                let kept =
+                    self.arguments.iter_mut().filter_map(|argument| argument.values.as_mut());
+                kept.for_each(|values| values.forget(group));
                 self.keys.release(group);
             }
         }
@@ -349,6 +352,8 @@ fn weights(diffs: &[i64], column: Option<&ArrayRef>, filter: Option<&ArrayRef>) 
 /// Lays out the words of a group, sharing what several calls need.
 struct Builder<'a> {
     input: &'a SchemaRef,
+    /// Whether no row ever goes.
+    only_grows: bool,
     arguments: Vec<Argument>,
     width: usize,
 }
@@ -406,6 +411,8 @@ impl Builder<'_> {
         kind: TotalKind,
     ) -> Result<Total, BuildError> {
         if call.distinct {
+            // Who counts distinct values must know when one appears.
+            self.only_grows = false;
             self.keep_values(argument, call)?;
         }
         let argument = &mut self.arguments[argument];
@@ -424,7 +431,7 @@ impl Builder<'_> {
         let column = argument_of(call)?;
         let values = &mut self.arguments[argument].values;
         if values.is_none() {
-            *values = Some(Values::new(self.input.field(column).data_type())?);
+            *values = Some(Values::new(self.input.field(column).data_type(), self.only_grows)?);
         }
         Ok(argument)
     }
