@@ -9,9 +9,6 @@ use arrow::compute::take;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
 use change::ChangeBatch;
-use datafusion::physical_expr::PhysicalExpr;
-
-use crate::error::OperatorError;
 
 /// Joins columns to a batch of `rows` rows.
 pub(crate) fn batch(
@@ -68,25 +65,6 @@ pub(crate) fn rename(input: &ChangeBatch, schema: &SchemaRef) -> Result<ChangeBa
 pub(crate) fn nullable(schema: &SchemaRef) -> SchemaRef {
     let fields = schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
     Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone()))
-}
-
-/// Evaluates an expression for every row.
-pub(crate) fn evaluate(
-    expression: &Arc<dyn PhysicalExpr>,
-    rows: &RecordBatch,
-) -> Result<ArrayRef, OperatorError> {
-    expression
-        .evaluate(rows)
-        .and_then(|value| value.into_array_of_size(rows.num_rows()))
-        .map_err(|source| OperatorError::Evaluate { expression: expression.to_string(), source })
-}
-
-/// Evaluates a condition for every row; NULL means no.
-pub(crate) fn evaluate_condition(
-    condition: &Arc<dyn PhysicalExpr>,
-    rows: &RecordBatch,
-) -> Result<BooleanArray, OperatorError> {
-    Ok(as_booleans(&evaluate(condition, rows)?))
 }
 
 /// Reads a column of conditions; NULL means no. An untyped NULL holds for no row.

@@ -65,6 +65,12 @@ pub enum FlowError {
         /// The view that stops.
         view: String,
     },
+    /// Equal rows so many that they cannot be counted.
+    #[error("view {view}: a row is there more than 2^63 times")]
+    TooMany {
+        /// The view that stops.
+        view: String,
+    },
     /// A row of a table went that was declared to be append-only.
     #[error("table {table}: a row went, but the table is declared append-only")]
     RowGone {
@@ -93,6 +99,7 @@ impl FlowError {
             Self::Truncated { .. } => "FLOW008",
             Self::KeyTwice { .. } => "FLOW009",
             Self::RowGone { .. } => "FLOW010",
+            Self::TooMany { .. } => "FLOW011",
         }
     }
 
@@ -117,6 +124,7 @@ impl FlowError {
                 "remove the append-only declaration from the table"
             }
             Self::KeyTwice { .. } => "remove the key's declaration from the table",
+            Self::TooMany { .. } => "join on more columns, or filter before the join",
         };
         Some(help.to_owned())
     }
@@ -128,6 +136,7 @@ pub(crate) enum OperatorError {
     Evaluate { expression: String, source: DataFusionError },
     Columns(ArrowError),
     KeyTwice,
+    TooMany,
 }
 
 impl From<ArrowError> for OperatorError {
@@ -145,6 +154,7 @@ impl OperatorError {
             }
             Self::Columns(source) => FlowError::Columns { view, source },
             Self::KeyTwice => FlowError::KeyTwice { view },
+            Self::TooMany => FlowError::TooMany { view },
         }
     }
 }

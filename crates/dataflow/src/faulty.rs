@@ -1,58 +1,95 @@
 //! Rows that could not be computed, as text for the person who mends them.
 //!
-//! An expression is evaluated for a whole batch. When that fails, the batch is halved until the rows that are to blame
-//! are found; they become faults, and the others go on. An expression sees nothing but its row, so a row that goes
-//! fails as it did when it came, and takes its fault back.
+//! An expression is evaluated for a whole batch. When that fails, the halves are evaluated, and so on: what can be
+//! computed is, and a row for which it fails alone becomes a fault. (A batch may fail although no row does: whether AND
+//! looks at its right side depends on the whole batch.) A row that goes fails as it did when it came, and takes its
+//! fault back.
 
 use std::sync::Arc;
 
-use arrow::array::{BooleanArray, RecordBatch};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, new_null_array};
+use arrow::compute::concat;
 use arrow::error::ArrowError;
 use arrow::json::writer::{LineDelimited, WriterBuilder};
 use change::ChangeBatch;
+use datafusion::error::DataFusionError;
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::utils::collect_columns;
 
 use crate::error::OperatorError;
 use crate::operator::{Fault, Out};
 
-/// Finds the rows for which all expressions can be computed, and makes faults of the others.
-pub(crate) fn sound_rows(
+/// The values of expressions for the rows of a batch.
+pub(crate) struct Computed {
+    /// One column for each expression; NULL where it failed.
+    pub(crate) columns: Vec<ArrayRef>,
+    /// The rows for which all expressions could be computed; `None` when those are all rows.
+    pub(crate) sound: Option<BooleanArray>,
+}
+
+/// Evaluates expressions for every row, and makes faults of the rows for which one fails.
+pub(crate) fn compute(
     expressions: &[Arc<dyn PhysicalExpr>],
     changes: &ChangeBatch,
     out: &mut Out,
-) -> Result<BooleanArray, OperatorError> {
-    let mut sound = vec![true; changes.len()];
+) -> Result<Computed, OperatorError> {
+    let mut columns = Vec::with_capacity(expressions.len());
+    let mut sound: Option<Vec<bool>> = None;
     for expression in expressions {
-        let mut blamed = Vec::new();
-        blame(expression, changes.rows(), 0, &mut blamed);
-        for (row, message) in blamed {
+        let mut failed = Vec::new();
+        let failure =
+            |source| OperatorError::Evaluate { expression: shown(&expression.to_string()), source };
+        columns.push(evaluate(expression, changes.rows(), 0, &mut failed).map_err(failure)?);
+        if failed.is_empty() {
+            continue;
+        }
+        let sound = sound.get_or_insert_with(|| vec![true; changes.len()]);
+        for (row, message) in failed {
             if std::mem::replace(&mut sound[row], false) {
-                let text = rows_as_json(&changes.rows().slice(row, 1))?.concat();
-                let (expression, diff) = (shown(&expression.to_string()), changes.diffs()[row]);
-                out.faults.push(Fault { expression, row: text, message, diff });
+                out.faults.push(fault(expression, changes, row, message)?);
             }
         }
     }
-    Ok(sound.into())
+    Ok(Computed { columns, sound: sound.map(BooleanArray::from) })
 }
 
-/// Adds the rows, counted from `first`, for which an expression fails, with what it says.
-fn blame(
+/// The fault of a row: only the columns that the expression reads are shown.
+fn fault(
+    expression: &Arc<dyn PhysicalExpr>,
+    changes: &ChangeBatch,
+    row: usize,
+    message: String,
+) -> Result<Fault, ArrowError> {
+    let mut read: Vec<usize> =
+        collect_columns(expression).into_iter().map(|column| column.index()).collect();
+    read.sort_unstable();
+    let text = rows_as_json(&changes.rows().slice(row, 1).project(&read)?)?.concat();
+    let (expression, diff) = (shown(&expression.to_string()), changes.diffs()[row]);
+    Ok(Fault { expression, row: text, message, diff })
+}
+
+/// Evaluates an expression, and adds the rows, counted from `first`, for which it fails, with what it says.
+fn evaluate(
     expression: &Arc<dyn PhysicalExpr>,
     rows: &RecordBatch,
     first: usize,
-    blamed: &mut Vec<(usize, String)>,
-) {
-    let evaluated =
-        expression.evaluate(rows).and_then(|value| value.into_array_of_size(rows.num_rows()));
-    let Err(error) = evaluated else { return };
-    if rows.num_rows() <= 1 {
-        blamed.push((first, error.find_root().strip_backtrace()));
-        return;
+    failed: &mut Vec<(usize, String)>,
+) -> Result<ArrayRef, DataFusionError> {
+    let count = rows.num_rows();
+    match expression.evaluate(rows).and_then(|value| value.into_array_of_size(count)) {
+        Ok(values) => Ok(values),
+        Err(error) if count <= 1 => {
+            failed.push((first, error.find_root().strip_backtrace()));
+            Ok(new_null_array(&expression.data_type(&rows.schema())?, count))
+        }
+        Err(_some_row_fails) => {
+            let half = count / 2;
+            let left = evaluate(expression, &rows.slice(0, half), first, failed)?;
+            let rest = rows.slice(half, count - half);
+            let right = evaluate(expression, &rest, first + half, failed)?;
+            Ok(concat(&[&left, &right])?)
+        }
     }
-    let half = rows.num_rows() / 2;
-    blame(expression, &rows.slice(0, half), first, blamed);
-    blame(expression, &rows.slice(half, rows.num_rows() - half), first + half, blamed);
 }
 
 /// The expression without the places of its columns, which only plans know.

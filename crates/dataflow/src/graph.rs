@@ -8,7 +8,7 @@
 //!
 //! A stage that meets an error stops for good, and with it all that read it; the others go on and stay exact.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use arrow::array::ArrayRef;
@@ -191,10 +191,12 @@ impl Graph {
 
     /// Gives a stage its work back, or stops it.
     fn settle(&mut self, at: usize, work: Work, done: Result<(), OperatorError>) {
-        match done {
-            Ok(()) if !self.stages[at].has_failed => self.stages[at].work = work,
-            Ok(()) => {}
-            Err(error) => self.fail(at, error),
+        let has_failed = self.stages[at].has_failed;
+        self.stages[at].work = work;
+        if has_failed {
+            self.release(at);
+        } else if let Err(error) = done {
+            self.fail(at, error);
         }
     }
 
@@ -339,21 +341,22 @@ impl Graph {
 
     /// The step's faults, once for each view that they concern.
     fn faults_of_views(&mut self) -> Vec<(usize, Fault)> {
-        let mut found = Vec::new();
+        let (mut found, mut below) = (Vec::new(), BTreeMap::new());
         for (at, fault) in std::mem::take(&mut self.faults) {
-            let views = self.below(at);
-            found.extend(views.into_iter().map(|view| (view, fault.clone())));
+            let views: &BTreeSet<usize> = below.entry(at).or_insert_with(|| self.below(at));
+            found.extend(views.iter().map(|&view| (view, fault.clone())));
         }
         found
     }
 
     /// The views that depend on a stage.
     fn below(&self, at: usize) -> BTreeSet<usize> {
-        let (mut views, mut reached) = (BTreeSet::new(), vec![at]);
+        let (mut views, mut seen, mut reached) = (BTreeSet::new(), BTreeSet::new(), vec![at]);
         while let Some(at) = reached.pop() {
             for reader in &self.stages[at].readers {
                 match *reader {
-                    Reader::Stage { stage, .. } => reached.push(stage),
+                    Reader::Stage { stage, .. } if seen.insert(stage) => reached.push(stage),
+                    Reader::Stage { .. } => {}
                     Reader::View(view) => {
                         views.insert(view);
                     }

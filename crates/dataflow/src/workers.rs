@@ -10,6 +10,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
@@ -96,7 +97,13 @@ impl Workers {
                 seats[worker.index()].take()
             };
             let (graph, orders, results) = seat.expect("each worker takes its own seat, once");
-            Seat::new(worker, graph).follow(worker, &orders, &results);
+            let work = AssertUnwindSafe(|| {
+                Seat::new(worker, graph).follow(worker, &orders, &results);
+            });
+            // The others would wait for this one for ever: a broken invariant ends the process, in every profile.
+            if catch_unwind(work).is_err() {
+                std::process::abort();
+            }
         };
         let guards = timely::execute(timely::Config::process(peers), work)
             .expect("threads of this process can be started");

@@ -131,6 +131,10 @@ fn join_keys(left: &Node, right: &Node, kind: JoinKind, on: &[(usize, usize)]) -
     if right_is_whole && left_keys.iter().any(|key| contains(&left_on, key)) {
         result.extend(right_keys.iter().map(shifted));
     }
+    // Of a full join, a row of each side may stand alone with NULLs in both keys.
+    if kind == JoinKind::Full {
+        return Vec::new();
+    }
     for left_key in &left_keys {
         for right_key in &right_keys {
             // A right column that equals a column of the left key says nothing new.

@@ -10,9 +10,9 @@ use change::ChangeBatch;
 use datafusion::physical_expr::PhysicalExpr;
 
 use super::Out;
-use crate::columns::{evaluate_condition, nullable, select};
+use crate::columns::{as_booleans, nullable, select};
 use crate::error::OperatorError;
-use crate::faulty::sound_rows;
+use crate::faulty::compute;
 
 /// Rows for which a predicate is true.
 pub(crate) struct Filter {
@@ -32,13 +32,9 @@ impl Filter {
     }
 
     pub(crate) fn push(&self, changes: &ChangeBatch, out: &mut Out) -> Result<(), OperatorError> {
-        let Ok(keep) = evaluate_condition(&self.predicate, changes.rows()) else {
-            let sound = sound_rows(std::slice::from_ref(&self.predicate), changes, out)?;
-            let changes = changes.filter(&sound)?;
-            let keep = evaluate_condition(&self.predicate, changes.rows())?;
-            return self.keep(&changes, &keep, out);
-        };
-        self.keep(changes, &keep, out)
+        let computed = compute(std::slice::from_ref(&self.predicate), changes, out)?;
+        // Where it failed stands NULL, which is not true.
+        self.keep(changes, &as_booleans(&computed.columns[0]), out)
     }
 
     fn keep(

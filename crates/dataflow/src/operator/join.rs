@@ -27,9 +27,9 @@ use plan::ir::JoinKind;
 
 use super::{EMIT_ROWS, Out};
 use crate::arrangement::{NONE, Rows};
-use crate::columns::{batch, changes as batch_of, evaluate_condition, nullable};
+use crate::columns::{as_booleans, batch, changes as batch_of, nullable};
 use crate::error::OperatorError;
-use crate::faulty::sound_rows;
+use crate::faulty::compute;
 use crate::state::{Arrangement, Delta, State};
 
 /// A column of a pair: of the left or of the right input.
@@ -189,14 +189,14 @@ impl Join {
     }
 
     fn needs_matches(&self, input: Input) -> bool {
-        self.side(input).is_elided || (self.shows_alone(input) && self.options.filter.is_some())
+        self.shows_alone(input) && self.options.filter.is_some()
     }
 
     /// Finds the next pairs.
     fn pairs(&self, state: &State, pending: &mut Pending) -> Pairs {
         let other = pending.input.other();
         let is_idle = !self.shows_pairs() && self.options.filter.is_none();
-        if is_idle && !self.side(pending.input).is_elided {
+        if is_idle {
             pending.row = pending.changes.len();
             return Pairs::default();
         }
@@ -251,7 +251,7 @@ impl Join {
         if !self.shows_pairs() {
             return Ok(());
         }
-        let diffs = pair_diffs(rows, diffs, &pairs);
+        let diffs = pair_diffs(rows, diffs, &pairs)?;
         let columns = self.columns(state, pending, &pairs, &self.options.output)?;
         let joined = batch(&self.options.schema, columns, pairs.rows.len())?;
         out.rows(ChangeBatch::new(joined, diffs));
@@ -277,17 +277,11 @@ impl Join {
         }
         let columns = self.columns(state, pending, &pairs, columns)?;
         let joined = batch(schema, columns, pairs.rows.len())?;
-        let Ok(keep) = evaluate_condition(filter, &joined) else {
-            let other = self.side(pending.input.other()).arrangement;
-            let rows = &state.arrangements[other].rows;
-            let diffs = pair_diffs(rows, pending.changes.diffs(), &pairs);
-            let changes = ChangeBatch::new(joined, diffs);
-            let sound = sound_rows(std::slice::from_ref(filter), &changes, out)?;
-            let pairs = pairs.filtered(&sound);
-            let keep = evaluate_condition(filter, changes.filter(&sound)?.rows())?;
-            return Ok(pairs.filtered(&keep));
-        };
-        Ok(pairs.filtered(&keep))
+        let other = self.side(pending.input.other()).arrangement;
+        let diffs = pair_diffs(&state.arrangements[other].rows, pending.changes.diffs(), &pairs)?;
+        let changes = ChangeBatch::new(joined, diffs);
+        let computed = compute(std::slice::from_ref(filter), &changes, out)?;
+        Ok(pairs.filtered(&as_booleans(&computed.columns[0])))
     }
 
     /// Columns of pairs.
@@ -336,8 +330,11 @@ impl Join {
         }
         let side = self.side(input);
         if side.is_private {
-            let met: Vec<bool> = pending.matches.iter().map(|&matches| matches != 0).collect();
-            let skip = side.is_elided.then_some(&met[..]);
+            let theirs = &state.arrangements[self.side(other).arrangement].rows;
+            let met: Option<Vec<bool>> = side
+                .is_elided
+                .then(|| pending.keys.iter().map(|&key| theirs.total(key) != 0).collect());
+            let skip = met.as_deref();
             let matches = self.needs_moved(input).then_some(&pending.matches[..]);
             state.add(side.arrangement, &pending.changes, &pending.keys, (skip, matches))?;
         }
@@ -512,13 +509,13 @@ fn key_position(arrangement: &Arrangement, column: usize) -> usize {
 }
 
 /// The products of pairs' diffs.
-fn pair_diffs(rows: &Rows, diffs: &[i64], pairs: &Pairs) -> Int64Array {
+fn pair_diffs(rows: &Rows, diffs: &[i64], pairs: &Pairs) -> Result<Int64Array, OperatorError> {
     let mine = pairs.rows.iter().map(|&row| diffs[row as usize]);
-    match rows.all_once() {
-        true => mine.collect::<Vec<i64>>().into(),
-        false => {
-            let theirs = pairs.positions.iter().map(|&position| rows.count(position));
-            mine.zip(theirs).map(|(mine, theirs)| mine * theirs).collect::<Vec<i64>>().into()
-        }
+    if rows.all_once() {
+        return Ok(mine.collect::<Vec<i64>>().into());
     }
+    let theirs = pairs.positions.iter().map(|&position| rows.count(position));
+    let product = |(mine, theirs): (i64, i64)| mine.checked_mul(theirs);
+    let products: Option<Vec<i64>> = mine.zip(theirs).map(product).collect();
+    products.map(Int64Array::from).ok_or(OperatorError::TooMany)
 }

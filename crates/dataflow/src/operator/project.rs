@@ -7,9 +7,9 @@ use change::ChangeBatch;
 use datafusion::physical_expr::PhysicalExpr;
 
 use super::Out;
-use crate::columns::{batch, evaluate, nullable};
+use crate::columns::{batch, nullable};
 use crate::error::OperatorError;
-use crate::faulty::sound_rows;
+use crate::faulty::{Computed, compute};
 
 /// New columns computed from each row.
 pub(crate) struct Project {
@@ -23,20 +23,12 @@ impl Project {
     }
 
     pub(crate) fn push(&self, changes: &ChangeBatch, out: &mut Out) -> Result<(), OperatorError> {
-        let computed = match self.compute(changes) {
-            Err(OperatorError::Evaluate { .. }) => {
-                let sound = sound_rows(&self.expressions, changes, out)?;
-                self.compute(&changes.filter(&sound)?)?
-            }
-            computed => computed?,
-        };
-        out.rows(computed);
+        let Computed { columns, sound } = compute(&self.expressions, changes, out)?;
+        let computed = changes.with_rows(batch(&self.schema, columns, changes.len())?);
+        out.rows(match sound {
+            Some(sound) => computed.filter(&sound)?,
+            None => computed,
+        });
         Ok(())
-    }
-
-    fn compute(&self, changes: &ChangeBatch) -> Result<ChangeBatch, OperatorError> {
-        let column = |expression| evaluate(expression, changes.rows());
-        let columns = self.expressions.iter().map(column).collect::<Result<Vec<_>, _>>()?;
-        Ok(changes.with_rows(batch(&self.schema, columns, changes.len())?))
     }
 }
