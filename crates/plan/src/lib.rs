@@ -26,6 +26,7 @@ mod lower;
 mod name;
 mod nodes;
 pub mod oracle;
+mod overflow;
 mod pipe;
 mod planner;
 mod problem;
