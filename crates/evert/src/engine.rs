@@ -235,7 +235,11 @@ impl Engine {
 }
 
 fn row_error(fault: FaultChange) -> RowError {
+    // The names of DataFusion's own parts say nothing to whoever mends the row.
+    const PARTS: [&str; 3] = ["Arrow error: ", "Execution error: ", "Cast error: "];
     let FaultChange { view, expression, row, message, diff } = fault;
+    let strip = |text: &'_ str, part: &str| text.strip_prefix(part).unwrap_or(text).to_owned();
+    let message = PARTS.iter().fold(message, |message, part| strip(&message, part));
     RowError { view, expression, row, message, diff }
 }
 

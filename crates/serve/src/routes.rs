@@ -17,8 +17,8 @@ use view::search::{Hit, SearchReader};
 use view::{QueryOptions, Snapshot, ViewError, ViewInfo};
 
 use crate::api::{
-    Health, Lacking, Order, QueryRequest, SearchHit, SearchResult, SqlAnswer, Status, Stopping, TIME_HEADER,
-    ViewList, ViewStatus,
+    Health, Lacking, Order, QueryRequest, SearchHit, SearchResult, SqlAnswer, Status, Stopping,
+    TIME_HEADER, ViewList, ViewStatus,
 };
 use crate::changes::{self, Shape, Wanted};
 use crate::columns::columns;

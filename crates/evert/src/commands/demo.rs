@@ -3,8 +3,8 @@
 use crate::cli::DemoArgs;
 use crate::failure::Failure;
 use crate::intent::prepare;
-use crate::output;
 use crate::knowledge::workers_default;
+use crate::output;
 use crate::pipeline::{self, RunOptions};
 use crate::signals::Interrupts;
 

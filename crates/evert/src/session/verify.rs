@@ -23,8 +23,7 @@ const SHOWN_ROWS: usize = 20;
 /// Compares every view with its query, unless one lacks rows or has stopped: then the batch fails on the same row.
 pub(super) async fn verify(opened: &Opened, maintained: &[Maintained]) -> Result<(), Failure> {
     let fails = |one: &Maintained| one.has_stopped() || one.lacking_rows() > 0;
-    if maintained.iter().any(fails) || maintained.iter().all(Maintained::is_table)
-    {
+    if maintained.iter().any(fails) || maintained.iter().all(Maintained::is_table) {
         return Ok(());
     }
     let mut tables = Vec::new();
