@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use log::Log;
-use serve::api::{LogStatus, Phase as ShownPhase, Problem, SinkStatus, SourceStatus, SqlAnswer};
+use serve::api::{
+    Lacking, LogStatus, Phase as ShownPhase, Problem, SinkStatus, SourceStatus, SqlAnswer,
+};
 use serve::{Backend, Limits, RunStatus, Serving, Site};
 use source::Phase;
 use tokio::sync::watch;
@@ -134,13 +136,18 @@ impl Backend for ProcessBackend {
                     Some(session) => session,
                     None => Session::beside(&log, log_id, &views)?,
                 };
-                held.insert(session).execute_whole(&text).await
+                let session = held.insert(session);
+                let outcomes = session.execute_whole(&text).await;
+                let lacking = session.take_lacking();
+                Ok((outcomes?, lacking))
             })
         });
         Box::pin(async move {
-            let outcomes = work.await.unwrap_or(Err(Failure::Ended("a session")));
-            let outcomes = outcomes.map_err(|failure| failure.problem())?;
-            Ok(SqlAnswer { outcomes: outcomes.into_iter().map(Outcome::told).collect() })
+            let done = work.await.unwrap_or(Err(Failure::Ended("a session")));
+            let (outcomes, lacking) = done.map_err(|failure| failure.problem())?;
+            let outcomes = outcomes.into_iter().map(Outcome::told).collect();
+            let lacking = lacking.into_iter().map(Lacking::from).collect();
+            Ok(SqlAnswer { outcomes, lacking })
         })
     }
 

@@ -9,7 +9,7 @@ use arrow::array::{Array, AsArray};
 use change::catalog::{CatalogChange, Kind, catalog_table};
 use change::{TableChanges, TableSchema, Time};
 use log::Log;
-use plan::ir::Program;
+use plan::ir::{Program, SourceSpec};
 use plan::{Catalog, Problems, TableDefinition};
 
 use crate::earlier::Forgotten;
@@ -74,6 +74,15 @@ impl Catalogue {
     /// The tables that were there once, in the order in which they went.
     pub(crate) fn forgotten(&self) -> &[Forgotten] {
         &self.forgotten
+    }
+
+    /// The sources, in the order of their creation.
+    pub(crate) fn sources(&self) -> Result<Vec<SourceSpec>, Problems> {
+        let mut specs = Vec::new();
+        for (_, statement) in self.of(Kind::Source) {
+            specs.extend(plan::parse(statement)?.sources());
+        }
+        Ok(specs)
     }
 
     /// The definition of one thing.

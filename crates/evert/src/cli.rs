@@ -86,6 +86,11 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = "127.0.0.1:7480")]
     pub(crate) http: Option<SocketAddr>,
 
+    /// How many workers share the upkeep of the views; one a core unless told.
+    #[arg(long, value_name = "N", env = "EVERT_WORKERS", hide_env_values = true,
+        value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) workers: Option<u16>,
+
     /// A pipe, or a file of SQL statements (*.sql). Without it, what the directory's log already holds is run.
     #[arg(value_name = "PIPE|FILE.sql")]
     pub(crate) script: Option<String>,

@@ -11,12 +11,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use change::{TableChanges, Time};
-use dataflow::{Dataflow, FlowError};
+use dataflow::{Dataflow, DataflowOptions, FaultChange, FlowError};
 use log::{Chunk, Log, LogReader};
 use plan::ir::ViewPlan;
 use sink::Outbox;
 use tokio::sync::{mpsc, watch};
-use view::Views;
+use view::{RowError, Views};
 
 use crate::earlier::{Earlier, Forgotten};
 use crate::failure::Failure;
@@ -37,6 +37,16 @@ pub(crate) struct Outlet {
     pub(crate) outbox: Arc<Outbox>,
 }
 
+/// What the engine maintains.
+pub(crate) struct Maintenance<'a> {
+    /// The views.
+    pub(crate) plans: &'a [ViewPlan],
+    /// What is known of their tables, and how many workers share the work.
+    pub(crate) options: DataflowOptions,
+    /// The tables that were there once.
+    pub(crate) forgotten: &'a [Forgotten],
+}
+
 /// The engine on its own thread.
 pub(crate) struct EngineThread {
     stop: Arc<AtomicBool>,
@@ -49,15 +59,13 @@ impl EngineThread {
     /// Starts to follow the log from its beginning.
     pub(crate) fn start(
         log: &Arc<Log>,
-        plans: &[ViewPlan],
+        maintenance: &Maintenance<'_>,
         views: &Arc<Views>,
         outlets: Vec<Outlet>,
-        forgotten: &[Forgotten],
     ) -> Result<Self, Failure> {
         let reader = log.reader(Time::ZERO);
-        let engine =
-            Engine::new(reader, Dataflow::new(plans)?, Arc::clone(views), outlets, forgotten);
-        engine.earlier.refuse(plans, &engine.outlets)?;
+        let engine = Engine::new(reader, maintenance, Arc::clone(views), outlets)?;
+        engine.earlier.refuse(maintenance.plans, &engine.outlets)?;
         let stop = Arc::new(AtomicBool::new(false));
         let (sender, failure) = mpsc::channel(1);
         let stopping = Arc::clone(&stop);
@@ -119,16 +127,16 @@ impl Engine {
     /// Joins a reader at the log's beginning with what follows it.
     pub(crate) fn new(
         reader: LogReader,
-        dataflow: Dataflow,
+        maintenance: &Maintenance<'_>,
         views: Arc<Views>,
         outlets: Vec<Outlet>,
-        forgotten: &[Forgotten],
-    ) -> Self {
-        let earlier = Earlier::new(forgotten, &dataflow);
+    ) -> Result<Self, FlowError> {
+        let dataflow = Dataflow::with_options(maintenance.plans, &maintenance.options)?;
+        let earlier = Earlier::new(maintenance.forgotten, &dataflow);
         let boundaries = outlets.iter().map(|outlet| outlet.held).collect();
         let (at, pushed) = (Time::ZERO, Time::ZERO);
         let told = watch::Sender::new(at);
-        Self { reader, dataflow, views, outlets, earlier, boundaries, at, pushed, told }
+        Ok(Self { reader, dataflow, views, outlets, earlier, boundaries, at, pushed, told })
     }
 
     /// Follows the log until told to stop.
@@ -213,7 +221,8 @@ impl Engine {
         }
         let (after, upto) = (self.at, self.pushed);
         let differences = self.dataflow.finish_step()?;
-        self.views.apply(upto, differences.clone())?;
+        let errors = self.dataflow.take_faults().into_iter().map(row_error).collect();
+        self.views.apply_with_errors(upto, differences.clone(), errors)?;
         for outlet in self.outlets.iter().filter(|outlet| outlet.held < upto) {
             assert!(outlet.held <= after, "no step crosses a Time that a sink holds");
             let difference = differences.iter().find(|(view, _)| *view == outlet.view);
@@ -223,6 +232,15 @@ impl Engine {
         self.told.send_replace(upto);
         Ok(())
     }
+}
+
+fn row_error(fault: FaultChange) -> RowError {
+    // The names of DataFusion's own parts say nothing to whoever mends the row.
+    const PARTS: [&str; 3] = ["Arrow error: ", "Execution error: ", "Cast error: "];
+    let FaultChange { view, expression, row, message, diff } = fault;
+    let strip = |text: &'_ str, part: &str| text.strip_prefix(part).unwrap_or(text).to_owned();
+    let message = PARTS.iter().fold(message, |message, part| strip(&message, part));
+    RowError { view, expression, row, message, diff }
 }
 
 fn of_transactions(tables: &[TableChanges], first: usize, last: usize) -> Vec<TableChanges> {

@@ -158,10 +158,7 @@ pub(crate) async fn prepare(root: &Path, text: &str) -> Result<Prepared, Failure
 
 /// The sources to open: those of the catalogue and those of the script.
 fn sources_of(script: &Script, catalogue: &Catalogue) -> Result<Vec<SourceSpec>, Failure> {
-    let mut specs = Vec::new();
-    for (_, statement) in catalogue.of(Kind::Source) {
-        specs.extend(plan::parse(statement)?.sources());
-    }
+    let mut specs = catalogue.sources()?;
     for spec in script.sources() {
         if !specs.iter().any(|known: &SourceSpec| known.name == spec.name) {
             specs.push(spec);

@@ -17,6 +17,7 @@ mod environment;
 mod failure;
 mod intake;
 mod intent;
+mod knowledge;
 mod output;
 mod patience;
 mod pipeline;

@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
 use serde::Serialize;
 use view::text::CellWriter;
-use view::{json, text};
+use view::{Lacking, json, text};
 
 use crate::cli::OutputFormat;
 use crate::failure::Failure;
@@ -65,6 +65,16 @@ pub(crate) fn write(bytes: &[u8]) -> Result<Reader, Failure> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Reader::Gone),
         Err(error) => Err(Failure::io("cannot write to standard output", error)),
     }
+}
+
+/// Tells, beside the rows, which views that were read lack some.
+pub(crate) fn warn(lacking: &[Lacking]) -> Result<(), Failure> {
+    let mut errors = io::stderr().lock();
+    for lacking in lacking {
+        writeln!(errors, "warning: {lacking}")
+            .map_err(|error| Failure::io("cannot write to standard error", error))?;
+    }
+    Ok(())
 }
 
 /// A line under the header, and nothing else but space.

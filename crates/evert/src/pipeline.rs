@@ -24,10 +24,11 @@ use view::{ViewInfo, Views};
 use crate::backend::ProcessBackend;
 use crate::board::Board;
 use crate::delivery::{Delivery, deliver};
-use crate::engine::EngineThread;
+use crate::engine::{EngineThread, Maintenance};
 use crate::failure::Failure;
 use crate::intake::LogIntake;
 use crate::intent::Prepared;
+use crate::knowledge::knowledge;
 use crate::progress;
 use crate::signals::Interrupts;
 use crate::supply::supply;
@@ -42,6 +43,8 @@ pub(crate) struct RunOptions {
     pub(crate) once: bool,
     /// Where to serve HTTP besides the directory's socket.
     pub(crate) http: Option<SocketAddr>,
+    /// How many workers share the engine's work.
+    pub(crate) workers: usize,
 }
 
 /// Runs what was prepared until it is done, interrupted, or fails for good.
@@ -75,8 +78,11 @@ pub(crate) async fn run(
 
     // log ──► dataflow ──► view
     let outlets = deliveries.iter().map(Delivery::outlet).collect();
-    let forgotten = opened.catalogue.forgotten();
-    let engine = EngineThread::start(&log, &program.views, &views, outlets, forgotten)?;
+    let (plans, forgotten) = (&program.views, opened.catalogue.forgotten());
+    let mut known = knowledge(plans, &program.sources, forgotten);
+    known.workers = options.workers;
+    let maintenance = Maintenance { plans, options: known, forgotten };
+    let engine = EngineThread::start(&log, &maintenance, &views, outlets)?;
 
     // view ──► serve
     let backend = ProcessBackend::new(&log, &views, &board, &root, log_id, stop.clone());

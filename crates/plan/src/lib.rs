@@ -26,6 +26,7 @@ mod lower;
 mod name;
 mod nodes;
 pub mod oracle;
+mod overflow;
 mod pipe;
 mod planner;
 mod problem;
@@ -50,7 +51,7 @@ pub use keys::{Key, keys};
 pub use oracle::run_batch;
 pub use planner::plan;
 pub use problem::{Problem, Problems};
-pub use read::{Answer, Read, Relation};
+pub use read::{Answer, Read, Relation, register, relation_name};
 pub use script::{Script, parse, parse_in};
 pub use session::{
     Delete, Dropped, Insert, ROW_NUMBER, SessionStatement, Update, Values, session_statements,

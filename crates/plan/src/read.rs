@@ -7,9 +7,11 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use datafusion::catalog::{MemorySchemaProvider, TableProvider};
 use datafusion::common::{SchemaError, TableReference};
 use datafusion::datasource::MemTable;
 use datafusion::error::DataFusionError;
+use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{self, Query};
 
@@ -18,6 +20,9 @@ use crate::functions::session_context;
 use crate::lex::lex;
 use crate::logical;
 use crate::problem::{Problem, Problems, suggest};
+
+/// Before the names of what Evert itself keeps.
+const OWN_SCHEMA: &str = "evert";
 
 /// A query to run once.
 #[derive(Clone, Debug)]
@@ -60,7 +65,7 @@ impl Read {
         let state = session_context().state();
         let found = state.resolve_table_references(&self.statement());
         let found = found.map_err(|error| self.problems(&error))?;
-        Ok(found.iter().map(|table| table.table().to_owned()).collect())
+        Ok(found.iter().map(relation_name).collect())
     }
 
     /// Whether a name may stand for a function that makes rows, such as `generate_series`.
@@ -91,7 +96,7 @@ impl Read {
         let context = session_context();
         for relation in relations {
             let table = MemTable::try_new(relation.schema, vec![relation.rows])?;
-            context.register_table(TableReference::bare(relation.name), Arc::new(table))?;
+            register(&context, &relation.name, Arc::new(table))?;
         }
         let plan = context.state().statement_to_plan(self.statement()).await?;
         let frame = context.execute_logical_plan(plan).await?;
@@ -113,6 +118,37 @@ impl Read {
         }
         Problems { text: self.text.to_string(), problems: vec![problem] }
     }
+}
+
+/// The name that a reference stands for: without a schema, but for Evert's own.
+#[must_use]
+pub fn relation_name(table: &TableReference) -> String {
+    match table.schema() {
+        Some(OWN_SCHEMA) => format!("{OWN_SCHEMA}.{}", table.table()),
+        _ => table.table().to_owned(),
+    }
+}
+
+/// Lets queries of a session read a table by a name, which may be one of Evert's own.
+///
+/// # Errors
+/// When there is one of that name.
+pub fn register(
+    context: &SessionContext,
+    name: &str,
+    table: Arc<dyn TableProvider>,
+) -> Result<(), DataFusionError> {
+    let own = name.strip_prefix(OWN_SCHEMA).and_then(|rest| rest.strip_prefix('.'));
+    let Some(own) = own else {
+        return context.register_table(TableReference::bare(name), table).map(drop);
+    };
+    let default = context.copied_config().options().catalog.default_catalog.clone();
+    if let Some(catalog) = context.catalog(&default)
+        && catalog.schema(OWN_SCHEMA).is_none()
+    {
+        catalog.register_schema(OWN_SCHEMA, Arc::new(MemorySchemaProvider::new()))?;
+    }
+    context.register_table(TableReference::partial(OWN_SCHEMA, own), table).map(drop)
 }
 
 /// The first place of a name within a statement; all of it, when the name is not written there.

@@ -13,6 +13,10 @@ pub type Row = Map<String, Value>;
 /// The header with the Time that an answer is exact at.
 pub const TIME_HEADER: &str = "evert-time";
 
+/// The header with the views that an answer is read from and that lack rows: a JSON object in ASCII, from each view's
+/// name to how many rows of it could not be computed. Absent when none lacks any.
+pub const LACKING_HEADER: &str = "evert-lacking";
+
 /// `GET /v1/status`: all that runs, and how far it is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
@@ -97,6 +101,9 @@ pub struct ViewStatus {
     pub name: String,
     /// How many rows it has at the status's Time.
     pub row_count: u64,
+    /// How many rows it lacks because they could not be computed; `evert.errors` has them.
+    #[serde(default)]
+    pub lacking_rows: u64,
     /// Its columns.
     pub columns: Vec<Column>,
     /// The columns whose values no two rows share; empty when none are known.
@@ -167,11 +174,35 @@ pub struct Rows {
     pub time: Time,
     /// The columns, in order.
     pub columns: Vec<Column>,
+    /// The views that were read and that lack rows; absent when none does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lacking: Vec<Lacking>,
     /// How many rows the view has in all; absent for a query, whose rows are all here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub row_count: Option<u64>,
     /// The rows.
     pub rows: Vec<Row>,
+}
+
+/// A view that lacks rows because they could not be computed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lacking {
+    /// The view.
+    pub view: String,
+    /// How many of its rows could not be computed.
+    pub rows: u64,
+}
+
+impl From<view::Lacking> for Lacking {
+    fn from(lacking: view::Lacking) -> Self {
+        Self { view: lacking.view, rows: lacking.rows }
+    }
+}
+
+impl From<Lacking> for view::Lacking {
+    fn from(lacking: Lacking) -> Self {
+        Self { view: lacking.view, rows: lacking.rows }
+    }
 }
 
 /// The data of the event `snapshot`: where a subscription begins.
@@ -238,6 +269,9 @@ pub struct Stopping {
 pub struct SqlAnswer {
     /// The outcomes.
     pub outcomes: Vec<SqlOutcome>,
+    /// The views that were read and that lack rows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lacking: Vec<Lacking>,
 }
 
 /// What a statement came to.

@@ -4,6 +4,7 @@
     reason = "the system has many kinds of I/O errors; those that are not named here are treated alike"
 )]
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -22,7 +23,9 @@ use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use crate::api::{Problem, SearchResult, SqlAnswer, Status, Stopping, TIME_HEADER};
+use crate::api::{
+    LACKING_HEADER, Lacking, Problem, SearchResult, SqlAnswer, Status, Stopping, TIME_HEADER,
+};
 use crate::limits::CLIENT_ANSWER_BYTES_MAX;
 
 /// How long the process may take to begin its answer, beyond what it waits for itself.
@@ -43,6 +46,8 @@ pub struct QueryAnswer {
     pub schema: SchemaRef,
     /// The rows.
     pub batches: Vec<RecordBatch>,
+    /// The views that they come from and that lack rows.
+    pub lacking: Vec<Lacking>,
 }
 
 /// Why a call failed.
@@ -140,11 +145,15 @@ impl Client {
         let time =
             parts.headers.get(TIME_HEADER).and_then(|value| value.to_str().ok()?.parse().ok());
         let time = time.ok_or(ClientError::Unreadable { reason: "it has no Time".to_owned() })?;
+        let lacking = parts.headers.get(LACKING_HEADER);
+        let lacking = lacking.and_then(|value| serde_json::from_slice(value.as_bytes()).ok());
+        let lacking: BTreeMap<String, u64> = lacking.unwrap_or_default();
+        let lacking = lacking.into_iter().map(|(view, rows)| Lacking { view, rows }).collect();
         let bytes = body.collect().await.map_err(|error| self.lost(&error))?.to_bytes();
         let reader = StreamReader::try_new(io::Cursor::new(bytes), None)?;
         let schema = reader.schema();
         let batches = reader.collect::<Result<_, _>>()?;
-        Ok(QueryAnswer { time: Time(time), schema, batches })
+        Ok(QueryAnswer { time: Time(time), schema, batches, lacking })
     }
 
     /// Runs statements that may write; returns what each came to.

@@ -1,5 +1,7 @@
 //! Rows in the format that the reader asked for, made a piece at a time while the reader takes them.
 
+use std::collections::BTreeMap;
+
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
@@ -12,7 +14,7 @@ use change::Time;
 use futures::stream;
 use view::{json, text};
 
-use crate::api::TIME_HEADER;
+use crate::api::{LACKING_HEADER, Lacking, TIME_HEADER};
 use crate::columns::{columns, renamed, with_unique_names};
 use crate::error::RequestError;
 use crate::limits::ENCODE_ROWS;
@@ -40,6 +42,8 @@ pub(crate) struct Answer {
     pub(crate) batches: Vec<RecordBatch>,
     /// How many there are in all, when these may be fewer.
     pub(crate) row_count: Option<u64>,
+    /// The views that they come from and that lack rows.
+    pub(crate) lacking: Vec<Lacking>,
 }
 
 impl Format {
@@ -84,6 +88,7 @@ impl Format {
     /// When the columns cannot be written in this format.
     pub(crate) fn respond(self, answer: Answer) -> Result<Response, RequestError> {
         let time = HeaderValue::from(answer.time.0);
+        let lacking = lacking_header(&answer.lacking);
         let schema = with_unique_names(&answer.schema);
         let writer = Writer::new(self, &answer, &schema)?;
         let body = Body::from_stream(pieces(writer, schema, answer.batches));
@@ -91,8 +96,29 @@ impl Format {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.media_type()));
         headers.insert(HeaderName::from_static(TIME_HEADER), time);
+        if let Some(lacking) = lacking {
+            headers.insert(HeaderName::from_static(LACKING_HEADER), lacking);
+        }
         Ok(response)
     }
+}
+
+/// The views that lack rows as a header, which must be ASCII.
+fn lacking_header(lacking: &[Lacking]) -> Option<HeaderValue> {
+    if lacking.is_empty() {
+        return None;
+    }
+    let counts: BTreeMap<&str, u64> =
+        lacking.iter().map(|lacking| (lacking.view.as_str(), lacking.rows)).collect();
+    let json = serde_json::to_string(&counts).expect("texts always serialize");
+    let mut ascii = String::with_capacity(json.len());
+    for unit in json.encode_utf16() {
+        match u8::try_from(unit) {
+            Ok(byte) if byte.is_ascii() && byte != 0x7f => ascii.push(char::from(byte)),
+            _ => ascii.push_str(&format!("\\u{unit:04x}")),
+        }
+    }
+    Some(HeaderValue::from_str(&ascii).expect("JSON escapes control characters"))
 }
 
 fn matches(range: &str, media_type: &str) -> bool {
@@ -193,7 +219,14 @@ impl Writer {
 fn json_head(answer: &Answer, schema: &SchemaRef) -> String {
     let columns = serde_json::to_string(&columns(schema)).expect("texts always serialize");
     let count = answer.row_count.map(|count| format!("\"row_count\":{count},")).unwrap_or_default();
-    format!("{{\"time\":{},\"columns\":{columns},{count}\"rows\":[", answer.time)
+    let lacking = match answer.lacking.as_slice() {
+        [] => String::new(),
+        lacking => {
+            let lacking = serde_json::to_string(lacking).expect("texts always serialize");
+            format!("\"lacking\":{lacking},")
+        }
+    };
+    format!("{{\"time\":{},\"columns\":{columns},{lacking}{count}\"rows\":[", answer.time)
 }
 
 /// Cuts `[offset, offset + limit)` out of rows that come in batches.
@@ -235,6 +268,16 @@ mod tests {
         assert_eq!(accepted("text/html, */*;q=0.1"), Some(Format::Json));
         assert_eq!(accepted("application/json;q=0.5, application/x-ndjson"), Some(Format::Ndjson));
         assert_eq!(accepted("text/csv;q=0, image/png"), None);
+    }
+
+    #[test]
+    fn what_views_lack_is_told_in_ascii() {
+        let lacking = |view: &str| Lacking { view: view.to_owned(), rows: 2 };
+        assert_eq!(lacking_header(&[]), None);
+        let header = lacking_header(&[lacking("größe"), lacking("a\"\n\u{7f}")]).unwrap();
+        assert_eq!(header, r#"{"a\"\n\u007f":2,"gr\u00f6\u00dfe":2}"#);
+        let read: BTreeMap<String, u64> = serde_json::from_slice(header.as_bytes()).unwrap();
+        assert_eq!(read.get("größe"), Some(&2));
     }
 
     #[test]

@@ -17,8 +17,8 @@ use view::search::{Hit, SearchReader};
 use view::{QueryOptions, Snapshot, ViewError, ViewInfo};
 
 use crate::api::{
-    Health, Order, QueryRequest, SearchHit, SearchResult, SqlAnswer, Status, Stopping, TIME_HEADER,
-    ViewList, ViewStatus,
+    Health, Lacking, Order, QueryRequest, SearchHit, SearchResult, SqlAnswer, Status, Stopping,
+    TIME_HEADER, ViewList, ViewStatus,
 };
 use crate::changes::{self, Shape, Wanted};
 use crate::columns::columns;
@@ -70,7 +70,9 @@ impl Shared {
     fn view_status(&self, snapshot: &Snapshot) -> Result<Vec<ViewStatus>, ViewError> {
         let status = |info: &Arc<ViewInfo>| {
             let searchable = self.index(&info.name).is_some();
-            Ok(view_status(info, snapshot.row_count(&info.name)?, searchable))
+            let mut status = view_status(info, snapshot.row_count(&info.name)?, searchable);
+            status.lacking_rows = snapshot.lacking_rows(&info.name)?;
+            Ok(status)
         };
         snapshot.views().map(status).collect()
     }
@@ -150,6 +152,7 @@ async fn view_rows(
             time: snapshot.time,
             schema: Arc::clone(&snapshot.info(&name)?.schema),
             row_count: Some(snapshot.row_count(&name)?),
+            lacking: told(snapshot.lacking([name.as_str()])),
             batches: window(snapshot.first_rows(&name, offset + limit)?, offset, limit),
         };
         Ok::<_, ViewError>(answer)
@@ -228,6 +231,7 @@ async fn query(
         schema: result.schema,
         batches: result.rows,
         row_count: None,
+        lacking: told(result.lacking),
     })
 }
 
@@ -347,6 +351,10 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(read).await.expect("a read does not panic")
 }
 
+fn told(lacking: Vec<view::Lacking>) -> Vec<Lacking> {
+    lacking.into_iter().map(Lacking::from).collect()
+}
+
 fn view_status(info: &ViewInfo, row_count: u64, searchable: bool) -> ViewStatus {
     let name = |column: usize| info.schema.field(column).name().clone();
     let order = info.order.iter().map(|key| Order {
@@ -357,6 +365,7 @@ fn view_status(info: &ViewInfo, row_count: u64, searchable: bool) -> ViewStatus 
     ViewStatus {
         name: info.name.clone(),
         row_count,
+        lacking_rows: 0,
         columns: columns(&info.schema),
         key: info.key.iter().map(|&column| name(column)).collect(),
         order: order.collect(),

@@ -2,12 +2,13 @@
 //!
 //! [`Views`] holds the rows of every view, all at one [`Time`](change::Time). The engine moves it forward; readers take
 //! a [`Snapshot`], which never changes, or [subscribe](Views::subscribe) to what comes. A [`search::SearchIndex`] is a
-//! view's copy on disk that answers words instead of SQL.
+//! view's copy on disk that answers words instead of SQL. Rows that could not be computed are read as [`ERRORS`].
 //!
 //! Invariant: no reader ever sees two views, or two rows, of different Times together.
 
 mod cell;
 pub mod error;
+pub mod errors;
 pub mod json;
 pub mod limits;
 mod page;
@@ -19,6 +20,7 @@ pub mod subscribe;
 pub mod text;
 
 pub use error::ViewError;
+pub use errors::{ERRORS, Lacking, RowError, errors_info};
 pub use query::{QueryOptions, QueryResult};
 pub use snapshot::Snapshot;
 pub use store::{ViewInfo, Views};

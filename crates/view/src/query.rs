@@ -8,6 +8,7 @@
 )]
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +32,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use futures::{StreamExt as _, stream};
 
 use crate::error::{ViewError, which};
+use crate::errors::Lacking;
 use crate::limits::{ORDERED_READ_ROWS_MAX, QUERY_BYTES_MAX, QUERY_TIMEOUT, RESULT_BYTES_MAX};
 use crate::snapshot::{Snapshot, ViewRows};
 
@@ -61,6 +63,8 @@ pub struct QueryResult {
     pub schema: SchemaRef,
     /// The rows.
     pub rows: Vec<RecordBatch>,
+    /// The views that it read and that lack rows.
+    pub lacking: Vec<Lacking>,
 }
 
 impl Snapshot {
@@ -104,8 +108,8 @@ async fn run(
     options: QueryOptions,
 ) -> Result<QueryResult, ViewError> {
     let context = context(snapshot, options).map_err(|error| sql_error(&error))?;
-    let plan = logical_plan(&context, snapshot, sql).await?;
-    let frame = context.execute_logical_plan(plan).await.map_err(|error| sql_error(&error))?;
+    let (planned, read) = logical_plan(&context, snapshot, sql).await?;
+    let frame = context.execute_logical_plan(planned).await.map_err(|error| sql_error(&error))?;
     let mut stream = frame.execute_stream().await.map_err(|error| sql_error(&error))?;
     let (schema, mut rows, mut bytes) = (stream.schema(), Vec::new(), 0);
     while let Some(batch) = stream.next().await {
@@ -120,7 +124,8 @@ async fn run(
             rows.push(batch);
         }
     }
-    Ok(QueryResult { schema, rows })
+    let lacking = snapshot.lacking(read.iter().map(String::as_str));
+    Ok(QueryResult { schema, rows, lacking })
 }
 
 /// A session that knows the snapshot's views and nothing else.
@@ -140,35 +145,35 @@ fn context(snapshot: &Snapshot, options: QueryOptions) -> Result<SessionContext,
     let context = SessionContext::new_with_state(state);
     for view in snapshot.views.iter() {
         let table = Arc::new(ViewTable(Arc::clone(view)));
-        context.register_table(TableReference::bare(view.info.name.as_str()), table)?;
+        plan::register(&context, &view.info.name, table)?;
     }
     Ok(context)
 }
 
-/// Plans the statement, after making sure that it reads only views that there are.
+/// Plans the statement, after making sure that it reads only views that there are; returns their names too.
 async fn logical_plan(
     context: &SessionContext,
     snapshot: &Snapshot,
     sql: &str,
-) -> Result<LogicalPlan, ViewError> {
+) -> Result<(LogicalPlan, BTreeSet<String>), ViewError> {
     let state = context.state();
     let dialect = state.config().options().sql_parser.dialect;
     let statement =
         state.sql_to_statement(&as_sql(sql), &dialect).map_err(|error| sql_error(&error))?;
     let tables = state.resolve_table_references(&statement).map_err(|error| sql_error(&error))?;
     let unknown = tables.iter().find(|table| !known(snapshot, table));
-    let plan = match state.statement_to_plan(statement).await {
-        Ok(plan) => plan,
+    let planned = match state.statement_to_plan(statement).await {
+        Ok(planned) => planned,
         Err(error) => {
             return Err(unknown.map_or_else(|| sql_error(&error), |t| no_view(snapshot, t)));
         }
     };
-    if changes_something(&plan)? {
+    if changes_something(&planned)? {
         let words = sql.split_whitespace();
         let statement = words.take(1).map(str::to_lowercase).collect();
         return Err(ViewError::NotRead { statement });
     }
-    Ok(plan)
+    Ok((planned, tables.iter().map(plan::relation_name).collect()))
 }
 
 /// Lets a pipe be a query: `from people | where id > 1`, with `|` or `|>` between its stages.
@@ -215,7 +220,7 @@ fn changes_something(plan: &LogicalPlan) -> Result<bool, ViewError> {
 
 fn known(snapshot: &Snapshot, table: &TableReference) -> bool {
     table.schema().is_some_and(|schema| schema == "information_schema")
-        || snapshot.view(table.table()).is_ok()
+        || snapshot.view(&plan::relation_name(table)).is_ok()
 }
 
 fn no_view(snapshot: &Snapshot, table: &TableReference) -> ViewError {

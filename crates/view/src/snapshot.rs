@@ -10,6 +10,7 @@ use bytes::Bytes;
 use change::Time;
 
 use crate::error::ViewError;
+use crate::errors::Lacking;
 use crate::limits::BATCH_ROWS;
 use crate::page::Page;
 use crate::store::ViewInfo;
@@ -20,7 +21,10 @@ use crate::{json, text};
 pub struct Snapshot {
     /// The Time that every view is exact at.
     pub time: Time,
+    /// The views, and behind them the rows that they lack.
     pub(crate) views: Arc<[Arc<ViewRows>]>,
+    /// How many rows each view lacks.
+    pub(crate) lacking: Arc<[u64]>,
 }
 
 /// The rows of one view at one Time.
@@ -36,7 +40,26 @@ pub(crate) struct ViewRows {
 impl Snapshot {
     /// The views, in the order of the script.
     pub fn views(&self) -> impl Iterator<Item = &Arc<ViewInfo>> {
-        self.views.iter().map(|rows| &rows.info)
+        self.views.iter().take(self.lacking.len()).map(|rows| &rows.info)
+    }
+
+    /// How many rows the view lacks, because they could not be computed.
+    ///
+    /// # Errors
+    /// When there is no such view.
+    pub fn lacking_rows(&self, view: &str) -> Result<u64, ViewError> {
+        let rows = self.view(view)?;
+        let number = self.views.iter().position(|other| Arc::ptr_eq(rows, other));
+        Ok(number.and_then(|number| self.lacking.get(number)).copied().unwrap_or_default())
+    }
+
+    /// Those of the views named that lack rows.
+    pub fn lacking<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Vec<Lacking> {
+        let lacking = names.into_iter().map(|view| {
+            let rows = self.lacking_rows(view).unwrap_or_default();
+            Lacking { view: view.to_owned(), rows }
+        });
+        lacking.filter(|lacking| lacking.rows > 0).collect()
     }
 
     /// What is known of a view.

@@ -12,6 +12,7 @@ use plan::ir::{OrderKey, ViewPlan};
 use tokio::sync::watch;
 
 use crate::error::ViewError;
+use crate::errors::{Errors, RowError, errors_info};
 use crate::page::Collection;
 use crate::snapshot::{Snapshot, ViewRows};
 use crate::subscribe::{Clock, Rings, Subscription, Update};
@@ -43,8 +44,9 @@ impl From<&ViewPlan> for ViewInfo {
 /// The rows of every view, all at one Time, and the way to hear of changes.
 #[derive(Debug)]
 pub struct Views {
+    /// The views, and behind them the rows that they lack.
     infos: Vec<Arc<ViewInfo>>,
-    writer: Mutex<Vec<Collection>>,
+    writer: Mutex<Writer>,
     published: RwLock<Snapshot>,
     rings: Rings,
     clock: watch::Sender<Clock>,
@@ -52,19 +54,29 @@ pub struct Views {
     passed: (Mutex<Time>, Condvar),
 }
 
+/// What moves.
+#[derive(Debug)]
+struct Writer {
+    collections: Vec<Collection>,
+    errors: Errors,
+}
+
 impl Views {
     /// Makes views without rows, at [`Time::ZERO`].
     #[must_use]
     pub fn new(views: Vec<ViewInfo>) -> Arc<Self> {
-        let infos: Vec<Arc<ViewInfo>> = views.into_iter().map(Arc::new).collect();
+        let all = views.into_iter().chain([errors_info()]);
+        let infos: Vec<Arc<ViewInfo>> = all.map(Arc::new).collect();
         let collections: Vec<Collection> =
             infos.iter().map(|info| Collection::new(Arc::clone(&info.schema))).collect();
         let empty = infos.iter().zip(&collections).map(|(info, rows)| view_rows(info, rows));
-        let snapshot = Snapshot { time: Time::ZERO, views: empty.collect() };
+        let lacking = vec![0; infos.len() - 1].into();
+        let snapshot = Snapshot { time: Time::ZERO, views: empty.collect(), lacking };
+        let writer = Writer { collections, errors: Errors::default() };
         Arc::new(Self {
             rings: Rings::new(infos.len()),
             clock: watch::Sender::new(Clock { time: Time::ZERO, open: true }),
-            writer: Mutex::new(collections),
+            writer: Mutex::new(writer),
             published: RwLock::new(snapshot),
             passed: (Mutex::new(Time::ZERO), Condvar::new()),
             infos,
@@ -79,20 +91,42 @@ impl Views {
     /// # Panics
     /// When `time` does not lie ahead, or a row that is not there is to go: the engine and the views disagree.
     pub fn apply(&self, time: Time, changes: Vec<(usize, ChangeBatch)>) -> Result<(), ViewError> {
+        self.apply_with_errors(time, changes, Vec::new())
+    }
+
+    /// Moves all views, and the rows that they lack, to `time`.
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply).
+    ///
+    /// # Panics
+    /// As [`apply`](Self::apply).
+    pub fn apply_with_errors(
+        &self,
+        time: Time,
+        mut changes: Vec<(usize, ChangeBatch)>,
+        errors: Vec<RowError>,
+    ) -> Result<(), ViewError> {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.snapshot();
         assert!(time > before.time, "time {time} is not after {}", before.time);
         let mut views = before.views.to_vec();
+        let mut lacking = Arc::clone(&before.lacking);
+        if !errors.is_empty() {
+            let mut sums = lacking.to_vec();
+            changes.push((sums.len(), writer.errors.apply(errors, &self.infos, &mut sums)?));
+            lacking = sums.into();
+        }
         let mut updates = Vec::with_capacity(changes.len());
         for (number, changes) in changes {
             if changes.is_empty() {
                 continue;
             }
-            writer[number].apply(&changes)?;
-            views[number] = view_rows(&self.infos[number], &writer[number]);
+            writer.collections[number].apply(&changes)?;
+            views[number] = view_rows(&self.infos[number], &writer.collections[number]);
             updates.push((number, Arc::new(Update::new(before.time, time, changes))));
         }
-        let next = Snapshot { time, views: views.into() };
+        let next = Snapshot { time, views: views.into(), lacking };
         *self.published.write().unwrap_or_else(PoisonError::into_inner) = next;
         self.rings.push(updates);
         *self.passed.0.lock().unwrap_or_else(PoisonError::into_inner) = time;
@@ -116,7 +150,11 @@ impl Views {
     /// The views, in the order of the script.
     #[must_use]
     pub fn infos(&self) -> &[Arc<ViewInfo>] {
-        &self.infos
+        &self.infos[..self.infos.len() - 1]
+    }
+
+    pub(crate) fn info(&self, number: usize) -> &Arc<ViewInfo> {
+        &self.infos[number]
     }
 
     /// Waits until the views include `time`, or are closed; returns their Time.
@@ -173,7 +211,7 @@ impl Views {
     fn number(&self, view: &str) -> Result<usize, ViewError> {
         self.infos.iter().position(|info| info.name == view).ok_or_else(|| ViewError::UnknownView {
             name: view.to_owned(),
-            known: self.infos.iter().map(|info| info.name.clone()).collect(),
+            known: self.infos().iter().map(|info| info.name.clone()).collect(),
         })
     }
 }

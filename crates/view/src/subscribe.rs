@@ -95,7 +95,7 @@ impl Subscription {
     /// The view that is followed.
     #[must_use]
     pub fn info(&self) -> &Arc<ViewInfo> {
-        &self.views.infos()[self.number]
+        self.views.info(self.number)
     }
 
     /// Waits for the next event; `None` when the views were closed. It may be cancelled without losing an event.

@@ -3,20 +3,18 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
-use dataflow::Dataflow;
 use plan::ir::Program;
 use serde_json::{Map, Value};
 use serve::client::{Client, ClientError};
 use view::search::SearchReader;
-use view::{ViewInfo, Views};
+use view::{QueryResult, ViewInfo, Views};
 
 use crate::cli::{OutputFormat, QueryArgs, SearchArgs};
 use crate::directory;
-use crate::engine::Engine;
+use crate::engine::{Engine, Maintenance};
 use crate::failure::Failure;
 use crate::intent::Opened;
+use crate::knowledge::knowledge;
 use crate::output;
 
 /// Prints the rows of a query.
@@ -24,19 +22,22 @@ pub(crate) async fn query(arguments: QueryArgs) -> Result<(), Failure> {
     let root = arguments.dir.path();
     directory::must_exist(&root)?;
     let client = Client::new(&directory::socket(&root));
-    let (schema, rows) = match client.query(&arguments.sql, None).await {
-        Ok(answer) => (answer.schema, answer.batches),
+    let result = match client.query(&arguments.sql, None).await {
+        Ok(answer) => {
+            let lacking = answer.lacking.into_iter().map(view::Lacking::from).collect();
+            QueryResult { schema: answer.schema, rows: answer.batches, lacking }
+        }
         Err(ClientError::NotRunning { .. }) => query_at_rest(&root, &arguments.sql).await?,
         Err(error) => return Err(error.into()),
     };
-    output::print_rows(&schema, &rows, output::chosen(arguments.output))
+    output::print_rows(&result.schema, &result.rows, output::chosen(arguments.output))?;
+    output::warn(&result.lacking)
 }
 
-async fn query_at_rest(root: &Path, sql: &str) -> Result<(SchemaRef, Vec<RecordBatch>), Failure> {
+async fn query_at_rest(root: &Path, sql: &str) -> Result<QueryResult, Failure> {
     let opened = Opened::at_rest(root)?;
     let (_, views) = rebuild(&opened)?;
-    let result = views.snapshot().query(sql).await?;
-    Ok((result.schema, result.rows))
+    Ok(views.snapshot().query(sql).await?)
 }
 
 /// Computes the views of a directory at rest from its log.
@@ -45,9 +46,10 @@ pub(crate) fn rebuild(opened: &Opened) -> Result<(Program, Arc<Views>), Failure>
     let program = opened.catalogue.program(tables)?;
     let views = Views::new(program.views.iter().map(ViewInfo::from).collect());
     let reader = opened.log.reader(change::Time::ZERO);
-    let dataflow = Dataflow::new(&program.views)?;
-    let forgotten = opened.catalogue.forgotten();
-    Engine::new(reader, dataflow, Arc::clone(&views), Vec::new(), forgotten).run_to_end()?;
+    let (plans, forgotten) = (&program.views, opened.catalogue.forgotten());
+    let options = knowledge(plans, &program.sources, forgotten);
+    let maintenance = Maintenance { plans, options, forgotten };
+    Engine::new(reader, &maintenance, Arc::clone(&views), Vec::new())?.run_to_end()?;
     Ok((program, views))
 }
 

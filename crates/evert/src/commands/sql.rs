@@ -17,7 +17,11 @@ pub(crate) async fn sql(arguments: SqlArgs) -> Result<(), Failure> {
     let root = arguments.dir.path();
     let format = output::chosen(arguments.output);
     match Client::new(&directory::socket(&root)).sql(&text).await {
-        Ok(answer) => answer.outcomes.into_iter().try_for_each(|outcome| show(outcome, format)),
+        Ok(answer) => {
+            answer.outcomes.into_iter().try_for_each(|outcome| show(outcome, format))?;
+            let lacking: Vec<_> = answer.lacking.into_iter().map(view::Lacking::from).collect();
+            output::warn(&lacking)
+        }
         Err(ClientError::NotRunning { .. }) => {
             let mut session = Session::open(&root, false)?;
             let outcomes = session.execute_whole(&text).await;
@@ -27,7 +31,7 @@ pub(crate) async fn sql(arguments: SqlArgs) -> Result<(), Failure> {
                     other @ (Outcome::Done(_) | Outcome::Wrote(..)) => show(other.told(), format)?,
                 }
             }
-            Ok(())
+            output::warn(&session.take_lacking())
         }
         Err(error) => Err(error.into()),
     }

@@ -64,6 +64,7 @@ fn at_rest(root: &Path) -> Result<Status, Failure> {
         Ok(ViewStatus {
             name: view.name.clone(),
             row_count,
+            lacking_rows: snapshot.lacking_rows(&view.name)?,
             columns: Vec::new(),
             key: Vec::new(),
             order: Vec::new(),
@@ -129,10 +130,15 @@ fn drawn_sources(status: &Status, running: bool) -> Table {
 }
 
 fn drawn_views(status: &Status) -> Table {
-    let mut table = output::table(&["view", "rows", "searchable"]);
+    let mut table = output::table(&["view", "rows", "lacks", "searchable"]);
     for view in &status.views {
         let searchable = if view.searchable { "yes" } else { "" };
-        table.add_row([view.name.clone(), view.row_count.to_string(), searchable.to_owned()]);
+        let lacks = match view.lacking_rows {
+            0 => String::new(),
+            rows => format!("{rows}: see evert.errors"),
+        };
+        let rows = view.row_count.to_string();
+        table.add_row([view.name.clone(), rows, lacks, searchable.to_owned()]);
     }
     table
 }

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use change::{TableSchema, Time};
-use dataflow::Dataflow;
 use plan::ir::{Node, ViewPlan};
-use view::{ViewInfo, Views};
+use view::{ERRORS, ViewInfo, Views};
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Maintenance};
 use crate::failure::Failure;
 use crate::intent::Opened;
+use crate::knowledge::knowledge;
 use crate::session::SessionError;
 
 /// A table or view whose rows follow the log.
@@ -61,9 +61,10 @@ impl Maintained {
     fn new(plan: &ViewPlan, is_table: bool, opened: &Opened) -> Result<Self, Failure> {
         let views = Views::new(vec![ViewInfo::from(plan)]);
         let reader = opened.log.reader(Time::ZERO);
-        let dataflow = Dataflow::new(std::slice::from_ref(plan))?;
-        let forgotten = opened.catalogue.forgotten();
-        let engine = Engine::new(reader, dataflow, Arc::clone(&views), Vec::new(), forgotten);
+        let (plans, forgotten) = (std::slice::from_ref(plan), opened.catalogue.forgotten());
+        let options = knowledge(plans, &opened.catalogue.sources()?, forgotten);
+        let maintenance = Maintenance { plans, options, forgotten };
+        let engine = Engine::new(reader, &maintenance, Arc::clone(&views), Vec::new())?;
         let (name, schema) = (plan.name.clone(), Arc::clone(&plan.schema));
         let engine = Some(engine);
         let mut this = Self { name, schema, is_table, engine, views, stopped: None };
@@ -86,12 +87,12 @@ impl Maintained {
         self.is_table
     }
 
-    /// Whether it stopped at an error of its query.
+    /// Whether it stopped, because it can be maintained no further.
     pub(crate) fn has_stopped(&self) -> bool {
         self.stopped.is_some()
     }
 
-    /// Moves to the log's end. A view whose query fails on a row stops there; that is no failure of the write.
+    /// Moves to the log's end. A view that can be maintained no further stops there; that is no failure of the write.
     pub(crate) fn catch_up(&mut self) -> Result<(), Failure> {
         let Some(engine) = self.engine.as_mut().filter(|_| self.stopped.is_none()) else {
             return Ok(());
@@ -105,6 +106,16 @@ impl Maintained {
             }
             outcome => outcome,
         }
+    }
+
+    /// How many rows it lacks because they could not be computed.
+    pub(crate) fn lacking_rows(&self) -> u64 {
+        self.views.snapshot().lacking_rows(&self.name).unwrap_or_default()
+    }
+
+    /// The rows that it lacks, as they are read from `evert.errors`.
+    pub(crate) fn errors(&self) -> Result<Vec<RecordBatch>, Failure> {
+        Ok(self.views.snapshot().rows(ERRORS)?)
     }
 
     /// The rows at the log's end.

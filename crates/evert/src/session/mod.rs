@@ -23,7 +23,7 @@ use log::Log;
 use plan::ir::ViewPlan;
 use plan::{Answer, Dropped, Read, Relation, SessionStatement, TableDefinition};
 use serve::api::SqlOutcome;
-use view::Views;
+use view::{ERRORS, Lacking, Views, errors_info};
 
 use crate::catalogue::{Catalogue, own_table_rows};
 use crate::failure::Failure;
@@ -42,6 +42,8 @@ pub(crate) struct Session {
     verifies: bool,
     /// The views of the pipeline that runs beside it.
     running: Option<Arc<Views>>,
+    /// The views that were read and lacked rows, with how many they lacked last.
+    lacking: BTreeMap<String, u64>,
 }
 
 /// What a statement came to.
@@ -113,8 +115,8 @@ impl Session {
         for table in opened.catalogue.tables_of(TABLES_SOURCE)? {
             maintained.push(Maintained::of_table(&table, &opened)?);
         }
-        let (transaction, running) = (None, None);
-        Ok(Self { opened, tables, maintained, transaction, verifies: false, running })
+        let (transaction, running, lacking) = (None, None, BTreeMap::new());
+        Ok(Self { opened, tables, maintained, transaction, verifies: false, running, lacking })
     }
 
     /// Runs the statements of a text; returns what each came to. Those before one that fails have happened.
@@ -319,14 +321,36 @@ impl Session {
         SessionError::Unknown { kind, name, known }.into()
     }
 
+    /// The rows that views lack at the log's end.
+    fn errors(&self) -> Result<Vec<RecordBatch>, Failure> {
+        match &self.running {
+            Some(views) => Ok(views.snapshot().rows(ERRORS)?),
+            None => {
+                let errors = self.maintained.iter().map(Maintained::errors);
+                Ok(errors.collect::<Result<Vec<_>, _>>()?.concat())
+            }
+        }
+    }
+
+    /// The views that were read since this was asked last, and that lacked rows.
+    pub(crate) fn take_lacking(&mut self) -> Vec<Lacking> {
+        let lacking = std::mem::take(&mut self.lacking).into_iter();
+        lacking.map(|(view, rows)| Lacking { view, rows }).collect()
+    }
+
     /// Runs a read; `instead` stands for the relation of its name.
-    async fn read(&self, read: &Read, instead: Option<Relation>) -> Result<Answer, Failure> {
+    async fn read(&mut self, read: &Read, instead: Option<Relation>) -> Result<Answer, Failure> {
         let mut relations = Vec::new();
         for name in read.relations()? {
             if instead.as_ref().is_some_and(|instead| instead.name == name)
                 || relations.iter().any(|before: &Relation| before.name == name)
                 || name == "information_schema"
             {
+                continue;
+            }
+            if name == ERRORS {
+                let schema = Arc::clone(&errors_info().schema);
+                relations.push(Relation { name, schema, rows: self.errors()? });
                 continue;
             }
             let Some(one) = self.find(&name) else {
@@ -337,8 +361,12 @@ impl Session {
                     .unknown(&name, self.maintained.iter().map(Maintained::name))
                     .into());
             };
+            let (lacking_rows, schema) = (one.lacking_rows(), Arc::clone(one.schema()));
             let rows = if one.is_table() { vec![self.rows_of(&name)?] } else { one.rows()? };
-            relations.push(Relation { name, schema: Arc::clone(one.schema()), rows });
+            if lacking_rows > 0 {
+                self.lacking.insert(name.clone(), lacking_rows);
+            }
+            relations.push(Relation { name, schema, rows });
         }
         relations.extend(instead);
         Ok(read.run(relations).await?)

@@ -20,10 +20,10 @@ use crate::session::maintained::Maintained;
 /// How many rows of a difference are shown.
 const SHOWN_ROWS: usize = 20;
 
-/// Compares every view with its query, unless one has stopped: then the batch fails on the same row.
+/// Compares every view with its query, unless one lacks rows or has stopped: then the batch fails on the same row.
 pub(super) async fn verify(opened: &Opened, maintained: &[Maintained]) -> Result<(), Failure> {
-    if maintained.iter().any(Maintained::has_stopped) || maintained.iter().all(Maintained::is_table)
-    {
+    let fails = |one: &Maintained| one.has_stopped() || one.lacking_rows() > 0;
+    if maintained.iter().any(fails) || maintained.iter().all(Maintained::is_table) {
         return Ok(());
     }
     let mut tables = Vec::new();

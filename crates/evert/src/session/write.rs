@@ -66,7 +66,7 @@ impl Session {
 
     /// The values of an insert, as values of their columns, and how many rows they are.
     async fn given(
-        &self,
+        &mut self,
         values: &Values,
         table: &TableDefinition,
     ) -> Result<(Vec<ArrayRef>, usize), Failure> {

@@ -16,6 +16,7 @@ mod cli;
 mod crash;
 mod disk;
 mod documents;
+mod errors;
 mod faults;
 mod load;
 mod outages;

@@ -82,7 +82,7 @@ impl World {
             (self.path(&format!("stdout-{run}")), self.path(&format!("stderr-{run}")));
         let mut command = Command::new(env!("CARGO_BIN_EXE_evert"));
         command.args(arguments).arg("--data").arg(self.data()).current_dir(self.dir.path());
-        for name in ["EVERT_LOG", "EVERT_DATA", "PGPASSWORD", "PGSSLMODE"] {
+        for name in ["EVERT_LOG", "EVERT_DATA", "EVERT_WORKERS", "PGPASSWORD", "PGSSLMODE"] {
             command.env_remove(name);
         }
         command.stdin(Stdio::null());

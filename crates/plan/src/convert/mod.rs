@@ -35,6 +35,7 @@ use crate::ir::{JoinKind, Node, OrderKey};
 use crate::keys::{Key, keys};
 use crate::logical;
 use crate::nodes::{Own, OwnKind};
+use crate::overflow::checked;
 use crate::problem::Problem;
 use crate::tables::PlannedTable;
 
@@ -417,7 +418,8 @@ impl Converter<'_> {
 
     fn physical(&self, expression: &Expr, from: &DFSchema) -> PlanResult<Physical> {
         let context = PhysicalPlanningContext::default();
-        create_physical_expr(expression, from, self.state.execution_props(), &context)
+        let properties = self.state.execution_props();
+        checked(create_physical_expr(expression, from, properties, &context)?)
     }
 
     fn all_physical(&self, expressions: &[Expr], from: &DFSchema) -> PlanResult<Vec<Physical>> {

@@ -77,7 +77,7 @@ impl Backend for Process {
         };
         let done = SqlOutcome::Wrote { how: text.clone(), rows: 1 };
         let answer = if text.starts_with("insert") {
-            Ok(SqlAnswer { outcomes: vec![done] })
+            Ok(SqlAnswer { outcomes: vec![done], lacking: vec![] })
         } else {
             Err(refused)
         };

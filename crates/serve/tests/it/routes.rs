@@ -56,6 +56,40 @@ async fn rows_come_in_the_views_order_within_limit_and_offset() {
 }
 
 #[tokio::test]
+async fn what_a_view_lacks_is_told_with_its_rows() {
+    let rig = Rig::start().await;
+    let error = view::RowError {
+        view: 1,
+        expression: "a / b".to_owned(),
+        row: r#"{"a":1,"b":0}"#.to_owned(),
+        message: "Divide by zero error".to_owned(),
+        diff: 2,
+    };
+    rig.views.apply_with_errors(Time(3), vec![], vec![error]).unwrap();
+    let lacking = json!([{"view": "sums", "rows": 2}]);
+    let answer = rig.get("/v1/views/sums").await;
+    assert_eq!(answer.headers["evert-lacking"], r#"{"sums":2}"#);
+    assert_eq!(answer.json()["lacking"], lacking);
+    let query = "select count(*) as n from sums join orders on true";
+    let answer = rig.send(Method::POST, "/v1/query", &[("accept", "text/csv")], query).await;
+    assert_eq!(answer.headers["evert-lacking"], r#"{"sums":2}"#);
+    let answer = rig.get("/v1/views/orders").await;
+    assert_eq!((answer.headers.get("evert-lacking"), answer.json().get("lacking")), (None, None));
+
+    let status: serve::api::Status =
+        serde_json::from_value(rig.get("/v1/status").await.json()).unwrap();
+    let lacking: Vec<_> =
+        status.views.iter().map(|view| (view.name.as_str(), view.lacking_rows)).collect();
+    assert_eq!(lacking, [("orders", 0), ("sums", 2)], "the errors are no view of the user's");
+    let errors = rig.get("/v1/views/evert.errors").await.json();
+    let error = json!({
+        "view": "sums", "expression": "a / b", "row": r#"{"a":1,"b":0}"#,
+        "message": "Divide by zero error", "count": 2,
+    });
+    assert_eq!((&errors["time"], &errors["rows"]), (&json!(3), &json!([error])));
+}
+
+#[tokio::test]
 async fn numbers_keep_their_digits_and_text_its_marks() {
     let rig = Rig::start().await;
     let answer = rig.get("/v1/views/orders").await;

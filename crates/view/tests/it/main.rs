@@ -7,6 +7,7 @@
 )]
 
 mod cells;
+mod errors;
 mod fixture;
 mod queries;
 mod rows;
