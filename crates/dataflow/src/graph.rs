@@ -310,10 +310,10 @@ impl Graph {
             }
             let mut work = std::mem::replace(&mut stage.work, Work::Idle);
             let mut out = Out::default();
-            let done = match &mut work {
-                Work::Operator(operator) => operator.finish(&mut out),
-                _other => Ok(()),
-            };
+            let mut done = Ok(());
+            if let Work::Operator(operator) = &mut work {
+                done = operator.finish(&mut out);
+            }
             if done.is_ok() {
                 self.give_out(at, &mut out);
             }

@@ -57,6 +57,14 @@ struct Shape {
     stride: usize,
 }
 
+/// What entries have besides their values.
+#[derive(Clone, Copy)]
+struct Parts {
+    has_nulls: bool,
+    has_counts: bool,
+    has_matches: bool,
+}
+
 enum Form {
     /// A row at each key's number.
     Unique,
@@ -102,7 +110,8 @@ fn place_rows(class: u8) -> u32 {
 }
 
 impl Shape {
-    fn new(layout: &Layout, has_nulls: bool, has_counts: bool, has_matches: bool) -> Self {
+    fn new(layout: &Layout, parts: Parts) -> Self {
+        let Parts { has_nulls, has_counts, has_matches } = parts;
         let width = layout.value_words() + if has_nulls { layout.null_words() } else { 0 };
         // A row without words has at least a count.
         let count = (has_counts || width == 0).then_some(width);
@@ -112,13 +121,25 @@ impl Shape {
     }
 }
 
+impl Shape {
+    fn parts(&self) -> Parts {
+        Parts {
+            has_nulls: self.has_nulls,
+            has_counts: self.count.is_some(),
+            has_matches: self.matches.is_some(),
+        }
+    }
+}
+
 impl Rows {
     /// Makes an empty store of rows with columns of the given types.
     pub(crate) fn new(types: &[DataType], options: RowsOptions) -> Result<Self, ArrowError> {
         let layout = Layout::new(types, Floats::Kept)?;
+        let (has_counts, has_matches) = (options.unique, options.has_matches);
+        let parts = Parts { has_nulls: false, has_counts, has_matches };
         let form = if options.unique { Form::Unique } else { Form::Runs(Runs::default()) };
         Ok(Self {
-            shape: Shape::new(&layout, false, options.unique, options.has_matches),
+            shape: Shape::new(&layout, parts),
             layout,
             texts: Texts::default(),
             words: Vec::new(),
@@ -210,7 +231,7 @@ impl Rows {
         let rows = added.keys.len();
         self.layout.encode(&mut self.texts, added.columns, rows, &mut encoded)?;
         if encoded.has_nulls && !self.shape.has_nulls {
-            self.reshape(true, self.shape.count.is_some());
+            self.reshape(Parts { has_nulls: true, ..self.shape.parts() });
         }
         self.make_room(space.upper());
         for (row, (&key, &diff)) in added.keys.iter().zip(added.diffs).enumerate() {
@@ -525,7 +546,7 @@ impl Rows {
     /// From now on rows have counts.
     fn count_rows(&mut self) {
         if self.shape.count.is_none() {
-            self.reshape(self.shape.has_nulls, true);
+            self.reshape(Parts { has_counts: true, ..self.shape.parts() });
         }
         if let Form::Runs(runs) = &mut self.form
             && runs.totals.is_empty()
@@ -535,9 +556,9 @@ impl Rows {
     }
 
     /// Gives the entries another shape, each at the same position.
-    fn reshape(&mut self, has_nulls: bool, has_counts: bool) {
-        let (old, has_matches) = (self.shape, self.shape.matches.is_some());
-        let new = Shape::new(&self.layout, has_nulls, has_counts, has_matches);
+    fn reshape(&mut self, parts: Parts) {
+        let old = self.shape;
+        let new = Shape::new(&self.layout, parts);
         let entries = self.words.len().checked_div(old.stride).unwrap_or(0);
         let mut words = vec![0; entries * new.stride];
         if old.stride > 0 {

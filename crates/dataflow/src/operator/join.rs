@@ -107,6 +107,15 @@ struct Pairs {
     positions: Vec<u32>,
 }
 
+/// Rows that begin or cease to be shown alone.
+#[derive(Default)]
+struct Loners {
+    positions: Vec<u32>,
+    /// The number of each row's key, where columns of the key are not kept beside the row.
+    keys: Vec<u32>,
+    diffs: Vec<i64>,
+}
+
 impl Pairs {
     /// The pairs that are marked.
     fn filtered(&self, keep: &BooleanArray) -> Self {
@@ -403,15 +412,15 @@ impl Join {
         // The first of several moves knows the matches before all of them.
         moved.sort_by_key(|&(position, _)| position);
         moved.dedup_by_key(|(position, _)| *position);
-        let (mut positions, mut diffs) = (Vec::new(), Vec::new());
+        let mut loners = Loners::default();
         for (position, before) in moved {
             let appears = self.appears(before, rows.matches(position));
             if appears != 0 {
-                positions.push(position);
-                diffs.push(appears * rows.count(position));
+                loners.positions.push(position);
+                loners.diffs.push(appears * rows.count(position));
             }
         }
-        self.show(state, input, &positions, &[], &diffs, out)
+        self.show(state, input, &loners, out)
     }
 
     /// 1 when a row is shown alone because its matches moved, −1 when it is not any more, else 0.
@@ -431,53 +440,50 @@ impl Join {
     ) -> Result<(), OperatorError> {
         let theirs = &state.arrangements[self.side(pending.input).arrangement].rows;
         let rows = &state.arrangements[self.side(input).arrangement].rows;
-        let mut sums: BTreeMap<u32, (i64, usize)> = BTreeMap::new();
-        for (row, (&key, &diff)) in pending.keys.iter().zip(pending.changes.diffs()).enumerate() {
+        let mut sums: BTreeMap<u32, i64> = BTreeMap::new();
+        for (&key, &diff) in pending.keys.iter().zip(pending.changes.diffs()) {
             if key != NONE {
-                sums.entry(key).or_insert((0, row)).0 += diff;
+                *sums.entry(key).or_default() += diff;
             }
         }
-        let (mut positions, mut sources, mut diffs) = (Vec::new(), Vec::new(), Vec::new());
-        for (key, (sum, row)) in sums {
+        let mut loners = Loners::default();
+        for (key, sum) in sums {
             let after = theirs.total(key);
             let appears = self.appears(after - sum, after);
-            if appears == 0 {
-                continue;
+            if appears != 0 {
+                let (start, len) = rows.run(key);
+                let positions = start..start + len;
+                loners.diffs.extend(positions.clone().map(|at| appears * rows.count(at)));
+                loners.positions.extend(positions);
+                loners.keys.resize(loners.positions.len(), key);
             }
-            let (start, len) = rows.run(key);
-            positions.extend(start..start + len);
-            sources.resize(positions.len(), (key, row));
-            diffs.extend((start..start + len).map(|position| appears * rows.count(position)));
         }
-        self.show(state, input, &positions, &sources, &diffs, out)
+        self.show(state, input, &loners, out)
     }
 
-    /// Emits rows of an input at positions, alone.
+    /// Emits rows of an input, alone.
     fn show(
         &self,
         state: &State,
         input: Input,
-        positions: &[u32],
-        keys: &[(u32, usize)],
-        diffs: &[i64],
+        loners: &Loners,
         out: &mut Out,
     ) -> Result<(), OperatorError> {
         let arrangement = &state.arrangements[self.side(input).arrangement];
         let space = &state.spaces[arrangement.space];
-        for at in (0..positions.len()).step_by(EMIT_ROWS) {
-            let end = (at + EMIT_ROWS).min(positions.len());
-            let positions = &positions[at..end];
-            let keys = keys.get(at..end).unwrap_or_default();
+        let all = loners.positions.len();
+        for at in (0..all).step_by(EMIT_ROWS) {
+            let end = (at + EMIT_ROWS).min(all);
+            let positions = &loners.positions[at..end];
+            let keys = loners.keys.get(at..end).unwrap_or_default();
             let columns = self.alone(input, positions.len(), |column| {
                 match arrangement.payload.binary_search(&column) {
                     Ok(payload) => arrangement.rows.gather(payload, positions),
-                    Err(_) => {
-                        let keys: Vec<u32> = keys.iter().map(|&(key, _)| key).collect();
-                        space.keys().column(key_position(arrangement, column), &keys)
-                    }
+                    Err(_) => space.keys().column(key_position(arrangement, column), keys),
                 }
             })?;
-            out.rows(batch_of(&self.options.schema, columns, diffs[at..end].to_vec())?);
+            let diffs = loners.diffs[at..end].to_vec();
+            out.rows(batch_of(&self.options.schema, columns, diffs)?);
         }
         Ok(())
     }

@@ -53,7 +53,7 @@ struct Range {
 /// Values with their counts.
 enum Multiset {
     List(Vec<(u64, i64)>),
-    Tree(Box<BTreeMap<u64, i64>>),
+    Tree(BTreeMap<u64, i64>),
 }
 
 impl Default for Multiset {
@@ -199,7 +199,7 @@ impl Multiset {
             Self::List(list) => {
                 let before = add_to_list(list, word, weight);
                 if list.len() > LIST_VALUES_MAX {
-                    *self = Self::Tree(Box::new(std::mem::take(list).into_iter().collect()));
+                    *self = Self::Tree(std::mem::take(list).into_iter().collect());
                 }
                 before
             }

@@ -6,6 +6,9 @@
 //! arranges no column that nobody reads. Joins that arrange the same stage by the same key share the arrangement, and
 //! it keeps the columns that any of them needs.
 
+mod placement;
+mod same;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -28,6 +31,9 @@ use crate::operator::join::{Input, Join, JoinOptions, PairColumn, Side};
 use crate::operator::project::Project;
 use crate::operator::{BuildError, Operator};
 use crate::state::Arrangement;
+
+use self::placement::Placement;
+use self::same::is_same;
 
 type Physical = Arc<dyn PhysicalExpr>;
 type Columns = BTreeSet<usize>;
@@ -113,30 +119,6 @@ struct Wanted {
 struct Built {
     stage: usize,
     columns: Vec<usize>,
-}
-
-/// Where a stage's rows are, when there are several workers.
-#[derive(Clone, Debug, PartialEq)]
-enum Placement {
-    /// Anywhere, or, for each list of columns, where the hash of their values says.
-    Hashed(Vec<Vec<usize>>),
-    /// All at the first worker.
-    First,
-}
-
-impl Placement {
-    const ANYWHERE: Self = Self::Hashed(Vec::new());
-
-    /// The placement seen through columns that are moved: `place` says where a column is now, if it is there.
-    fn moved(&self, place: impl Fn(usize) -> Option<usize>) -> Self {
-        match self {
-            Self::First => Self::First,
-            Self::Hashed(lists) => {
-                let moved = |list: &Vec<usize>| list.iter().map(|&column| place(column)).collect();
-                Self::Hashed(lists.iter().filter_map(moved).collect())
-            }
-        }
-    }
 }
 
 /// Builds stages.
@@ -340,7 +322,7 @@ impl<'a> Builder<'a> {
     }
 
     fn join(&mut self, node: &Node, needed: &Columns) -> Result<Built, BuildError> {
-        let Node::Join { left, right, kind, on, nulls_equal, filter, .. } = node else {
+        let Node::Join { left, right, kind, on, filter, .. } = node else {
             unreachable!("the caller has a join");
         };
         let width = left.schema().fields().len();
@@ -367,11 +349,37 @@ impl<'a> Builder<'a> {
             None => PairColumn::Left(left_built.columns[column]),
             Some(column) => PairColumn::Right(right_built.columns[column]),
         };
+        let sides = self.sides(node, [&left_built, &right_built], [&kept.0, &kept.1])?;
+        let filter = filter.as_ref().map(|filter| {
+            let read: Vec<usize> = columns_of(filter).into_iter().collect();
+            let mut places = vec![usize::MAX; width + right.schema().fields().len()];
+            read.iter().enumerate().for_each(|(at, &column)| places[column] = at);
+            (moved(filter, &places), read.into_iter().map(pair).collect())
+        });
+        let shown: Vec<usize> = needed.iter().copied().collect();
+        let output = shown.iter().map(|&column| pair(column)).collect();
+        let [left, right] = sides;
+        let spec = JoinSpec { kind: *kind, left, right, filter, output };
+        let schema = selected(&node.schema(), &shown);
+        let stage = self.add(Spec::Join(Box::new(spec)), schema);
+        Ok(Built { stage, columns: compact(&shown, node) })
+    }
+
+    /// The sides of a join of built inputs, of which the kept columns are read above.
+    fn sides(
+        &mut self,
+        node: &Node,
+        built: [&Built; 2],
+        kept: [&Columns; 2],
+    ) -> Result<[SideSpec; 2], BuildError> {
+        let Node::Join { left, right, kind, on, nulls_equal, filter, .. } = node else {
+            unreachable!("the caller has a join");
+        };
         let types = key_types(left, right, on)?;
         let nulls = if *nulls_equal { Nulls::Equal } else { Nulls::Nothing };
         let sides = [
-            (Input::Left, &left_built, &kept.0, &**left),
-            (Input::Right, &right_built, &kept.1, &**right),
+            (Input::Left, built[0], kept[0], &**left),
+            (Input::Right, built[1], kept[1], &**right),
         ];
         let mut space = None;
         let mut specs: Vec<SideSpec> = Vec::with_capacity(2);
@@ -403,20 +411,7 @@ impl<'a> Builder<'a> {
             space = Some(self.wanted[wanted].space);
             specs.push(SideSpec { input: built.stage, wanted, is_private, is_elided });
         }
-        let filter = filter.as_ref().map(|filter| {
-            let read: Vec<usize> = columns_of(filter).into_iter().collect();
-            let mut places = vec![usize::MAX; width + right.schema().fields().len()];
-            read.iter().enumerate().for_each(|(at, &column)| places[column] = at);
-            (moved(filter, &places), read.into_iter().map(pair).collect())
-        });
-        let shown: Vec<usize> = needed.iter().copied().collect();
-        let output = shown.iter().map(|&column| pair(column)).collect();
-        let right = specs.pop().expect("a join has two sides");
-        let left = specs.pop().expect("a join has two sides");
-        let spec = JoinSpec { kind: *kind, left, right, filter, output };
-        let schema = selected(&node.schema(), &shown);
-        let stage = self.add(Spec::Join(Box::new(spec)), schema);
-        Ok(Built { stage, columns: compact(&shown, node) })
+        Ok(specs.try_into().unwrap_or_else(|_| unreachable!("a join has two sides")))
     }
 
     /// The columns of a stage that an arrangement keeps: those that are read, but for parts of the key that the other
@@ -484,94 +479,6 @@ impl<'a> Builder<'a> {
         }
         let spec = Spec::Select { input: built.stage, columns };
         self.add(spec, Arc::clone(schema))
-    }
-
-    /// Sees to it that rows with equal values in the columns are at the same worker: at the one that the hash of just
-    /// these columns names when another stage is placed alike (`exactly`).
-    fn together(&mut self, stage: usize, columns: &[usize], exactly: bool) -> usize {
-        if self.options.workers <= 1 {
-            return stage;
-        }
-        let is_there = match &self.placements[stage] {
-            Placement::First => !exactly || columns.is_empty(),
-            Placement::Hashed(lists) => lists.iter().any(|list| match exactly {
-                true => list == columns && !list.is_empty(),
-                false => !list.is_empty() && list.iter().all(|column| columns.contains(column)),
-            }),
-        };
-        if is_there {
-            return stage;
-        }
-        let schema = Arc::clone(&self.schemas[stage]);
-        self.add(Spec::Exchange { input: stage, columns: columns.to_vec() }, schema)
-    }
-
-    /// Where a stage's rows will be.
-    fn placement(&self, spec: &Spec) -> Placement {
-        let of = |stage: usize| &self.placements[stage];
-        let position =
-            |columns: &[usize], column| columns.iter().position(|&other| other == column);
-        match spec {
-            Spec::Table { .. } => Placement::ANYWHERE,
-            Spec::Filter { input, columns, .. } | Spec::Select { input, columns } => {
-                of(*input).moved(|column| position(columns, column))
-            }
-            Spec::Project { input, expressions } => of(*input).moved(|column| {
-                let is_it = |expression: &Physical| {
-                    expression.downcast_ref::<Column>().is_some_and(|at| at.index() == column)
-                };
-                expressions.iter().position(is_it)
-            }),
-            Spec::Union { inputs } => match inputs.iter().all(|&at| *of(at) == Placement::First) {
-                true => Placement::First,
-                false => Placement::ANYWHERE,
-            },
-            Spec::Exchange { columns, .. } if columns.is_empty() => Placement::First,
-            Spec::Exchange { columns, .. } => Placement::Hashed(vec![columns.clone()]),
-            Spec::Arrange { input, .. } => of(*input).clone(),
-            Spec::Join(join) => self.join_placement(join),
-            Spec::Operator { inputs, node, .. } => self.operator_placement(inputs, node),
-        }
-    }
-
-    fn join_placement(&self, join: &JoinSpec) -> Placement {
-        let position = |column: PairColumn| join.output.iter().position(|other| *other == column);
-        let left = self.placements[join.left.input].moved(|at| position(PairColumn::Left(at)));
-        let right = self.placements[join.right.input].moved(|at| position(PairColumn::Right(at)));
-        match (left, right, join.kind) {
-            (Placement::First, ..) | (_, Placement::First, _) => Placement::First,
-            (Placement::Hashed(mut lists), Placement::Hashed(others), JoinKind::Inner) => {
-                lists.extend(others);
-                Placement::Hashed(lists)
-            }
-            // A NULL for a missing row is not where its hash says.
-            (left, _, JoinKind::Left | JoinKind::Semi | JoinKind::Anti) => left,
-            (_, right, JoinKind::Right) => right,
-            (_, _, JoinKind::Full) => Placement::ANYWHERE,
-        }
-    }
-
-    fn operator_placement(&self, inputs: &[usize], node: &Node) -> Placement {
-        let input = || self.placements[inputs[0]].clone();
-        match node {
-            Node::Constant { .. } => Placement::First,
-            Node::Aggregate { group, .. } => {
-                input().moved(|column| group.iter().position(|&other| other == column))
-            }
-            Node::Unnest { lists, .. } => {
-                input().moved(|column| (!lists.contains(&column)).then_some(column))
-            }
-            Node::Distinct { .. }
-            | Node::SetOperation { .. }
-            | Node::TopK { .. }
-            | Node::Window { .. }
-            | Node::Single { .. } => input(),
-            Node::Table { .. }
-            | Node::Filter { .. }
-            | Node::Project { .. }
-            | Node::Join { .. }
-            | Node::Union { .. } => Placement::ANYWHERE,
-        }
     }
 
     /// Adds a stage, unless there is one that computes the same.
@@ -682,92 +589,6 @@ impl<'a> Builder<'a> {
             output: spec.output.clone(),
             schema: Arc::clone(schema),
         })
-    }
-}
-
-/// Whether two stages compute the same.
-fn is_same(one: &Spec, other: &Spec) -> bool {
-    match (one, other) {
-        (Spec::Table { table: a }, Spec::Table { table: b }) => a == b,
-        (
-            Spec::Filter { input: a, predicate: p, columns: c },
-            Spec::Filter { input: b, predicate: q, columns: d },
-        ) => a == b && p == q && c == d,
-        (
-            Spec::Project { input: a, expressions: p },
-            Spec::Project { input: b, expressions: q },
-        ) => a == b && p == q,
-        (Spec::Select { input: a, columns: c }, Spec::Select { input: b, columns: d }) => {
-            a == b && c == d
-        }
-        (Spec::Union { inputs: a }, Spec::Union { inputs: b }) => a == b,
-        (Spec::Exchange { input: a, columns: c }, Spec::Exchange { input: b, columns: d }) => {
-            a == b && c == d
-        }
-        (Spec::Join(a), Spec::Join(b)) => {
-            a.kind == b.kind
-                && a.left == b.left
-                && a.right == b.right
-                && a.output == b.output
-                && a.filter == b.filter
-        }
-        (Spec::Operator { inputs: a, node: m, .. }, Spec::Operator { inputs: b, node: n, .. }) => {
-            a == b && is_same_node(m, n)
-        }
-        (
-            Spec::Table { .. }
-            | Spec::Filter { .. }
-            | Spec::Project { .. }
-            | Spec::Select { .. }
-            | Spec::Union { .. }
-            | Spec::Exchange { .. }
-            | Spec::Arrange { .. }
-            | Spec::Join(_)
-            | Spec::Operator { .. },
-            _,
-        ) => false,
-    }
-}
-
-/// Whether two operators over the same inputs compute the same.
-fn is_same_node(one: &Node, other: &Node) -> bool {
-    match (one, other) {
-        (
-            Node::Aggregate { group: a, aggregates: c, .. },
-            Node::Aggregate { group: b, aggregates: d, .. },
-        ) => a == b && c == d,
-        (Node::Distinct { .. }, Node::Distinct { .. }) => true,
-        (
-            Node::TopK { partition: a, order: o, offset: f, limit: l, .. },
-            Node::TopK { partition: b, order: p, offset: g, limit: m, .. },
-        ) => a == b && o == p && f == g && l == m,
-        (
-            Node::SetOperation { operation: a, all: x, .. },
-            Node::SetOperation { operation: b, all: y, .. },
-        ) => a == b && x == y,
-        (
-            Node::Window { partition: a, order: o, calls: c, .. },
-            Node::Window { partition: b, order: p, calls: d, .. },
-        ) => a == b && o == p && c == d,
-        (Node::Single { key: a, .. }, Node::Single { key: b, .. })
-        | (Node::Unnest { lists: a, .. }, Node::Unnest { lists: b, .. }) => a == b,
-        (Node::Constant { rows: a }, Node::Constant { rows: b }) => a == b,
-        (
-            Node::Table { .. }
-            | Node::Constant { .. }
-            | Node::Filter { .. }
-            | Node::Project { .. }
-            | Node::Unnest { .. }
-            | Node::Join { .. }
-            | Node::Aggregate { .. }
-            | Node::Distinct { .. }
-            | Node::SetOperation { .. }
-            | Node::TopK { .. }
-            | Node::Window { .. }
-            | Node::Single { .. }
-            | Node::Union { .. },
-            _,
-        ) => false,
     }
 }
 
