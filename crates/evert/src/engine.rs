@@ -7,11 +7,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use change::{TableChanges, Time};
-use dataflow::{Dataflow, DataflowOptions, FaultChange, FlowError};
+use dataflow::{Dataflow, DataflowOptions, FaultChange, FlowError, FlowStat};
 use log::{Chunk, Log, LogReader};
 use plan::ir::ViewPlan;
 use sink::Outbox;
@@ -26,6 +27,9 @@ const STEP_ROWS_MAX: usize = 262_144;
 
 /// How long the engine waits for the log before it looks whether to stop.
 const STOP_CHECK: Duration = Duration::from_millis(50);
+
+/// How long who asks the engine waits for its answer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
 /// Where a view's differences go, besides the view store.
 pub(crate) struct Outlet {
@@ -47,8 +51,25 @@ pub(crate) struct Maintenance<'a> {
     pub(crate) forgotten: &'a [Forgotten],
 }
 
+/// A way to ask the engine's thread, which answers between two steps.
+#[derive(Clone, Debug)]
+pub(crate) struct EngineHandle {
+    questions: Sender<SyncSender<FlowStat>>,
+}
+
+impl EngineHandle {
+    /// What the dataflow did and holds.
+    pub(crate) fn stat(&self) -> Result<FlowStat, Failure> {
+        let (answer, answered) = sync_channel(1);
+        let gone = |_| Failure::Ended("the engine");
+        self.questions.send(answer).map_err(gone)?;
+        answered.recv_timeout(ANSWER_LIMIT).map_err(|_late| Failure::Ended("the engine"))
+    }
+}
+
 /// The engine on its own thread.
 pub(crate) struct EngineThread {
+    handle: EngineHandle,
     stop: Arc<AtomicBool>,
     failure: mpsc::Receiver<Failure>,
     at: watch::Receiver<Time>,
@@ -69,17 +90,23 @@ impl EngineThread {
         let stop = Arc::new(AtomicBool::new(false));
         let (sender, failure) = mpsc::channel(1);
         let stopping = Arc::clone(&stop);
+        let (questions, asked) = channel();
         let at = engine.told.subscribe();
         let thread = std::thread::Builder::new()
             .name("engine".to_owned())
             .spawn(move || {
-                if let Err(failure) = engine.run(&stopping) {
+                if let Err(failure) = engine.run(&stopping, &asked) {
                     // The receiver is gone only when the run is over, and then nobody asks why.
                     sender.blocking_send(failure).unwrap_or_default();
                 }
             })
             .map_err(|error| Failure::io("cannot start the engine's thread", error))?;
-        Ok(Self { stop, failure, at, thread: Some(thread) })
+        Ok(Self { handle: EngineHandle { questions }, stop, failure, at, thread: Some(thread) })
+    }
+
+    /// A way to ask the thread.
+    pub(crate) fn handle(&self) -> EngineHandle {
+        self.handle.clone()
     }
 
     /// Waits until the engine fails. It ends by itself for no other reason.
@@ -139,9 +166,22 @@ impl Engine {
         Ok(Self { reader, dataflow, views, outlets, earlier, boundaries, at, pushed, told })
     }
 
-    /// Follows the log until told to stop.
-    pub(crate) fn run(mut self, stop: &AtomicBool) -> Result<(), Failure> {
+    /// What the dataflow did and holds.
+    pub(crate) fn stat(&self) -> FlowStat {
+        self.dataflow.stat()
+    }
+
+    /// Follows the log until told to stop, and answers who asks meanwhile.
+    fn run(
+        mut self,
+        stop: &AtomicBool,
+        asked: &Receiver<SyncSender<FlowStat>>,
+    ) -> Result<(), Failure> {
         while !stop.load(Ordering::Relaxed) {
+            for answer in asked.try_iter() {
+                // Who has given up waiting is not told.
+                answer.send(self.stat()).unwrap_or_default();
+            }
             if let Some(chunk) = self.reader.next_blocking(STOP_CHECK)? {
                 self.step_from(chunk, stop)?;
             }
