@@ -85,7 +85,8 @@ impl EngineThread {
         outlets: Vec<Outlet>,
     ) -> Result<Self, Failure> {
         let reader = log.reader(Time::ZERO);
-        let engine = Engine::new(reader, maintenance, Arc::clone(views), outlets)?;
+        let mut engine = Engine::new(reader, maintenance, Arc::clone(views), outlets)?;
+        engine.warned = Some(BTreeSet::new());
         engine.earlier.refuse(maintenance.plans, &engine.outlets)?;
         let stop = Arc::new(AtomicBool::new(false));
         let (sender, failure) = mpsc::channel(1);
@@ -148,6 +149,8 @@ pub(crate) struct Engine {
     pushed: Time,
     /// Told of `at` when a step is over; views move a little before, and outboxes one by one.
     told: watch::Sender<Time>,
+    /// The views that the log was told to lack rows; `None` when whoever reads them is told.
+    warned: Option<BTreeSet<usize>>,
 }
 
 impl Engine {
@@ -163,7 +166,8 @@ impl Engine {
         let boundaries = outlets.iter().map(|outlet| outlet.held).collect();
         let (at, pushed) = (Time::ZERO, Time::ZERO);
         let told = watch::Sender::new(at);
-        Ok(Self { reader, dataflow, views, outlets, earlier, boundaries, at, pushed, told })
+        let warned = None;
+        Ok(Self { reader, dataflow, views, outlets, earlier, boundaries, at, pushed, told, warned })
     }
 
     /// What the dataflow did and holds.
@@ -261,7 +265,9 @@ impl Engine {
         }
         let (after, upto) = (self.at, self.pushed);
         let differences = self.dataflow.finish_step()?;
-        let errors = self.dataflow.take_faults().into_iter().map(row_error).collect();
+        let faults = self.dataflow.take_faults().into_iter();
+        let errors: Vec<RowError> = faults.map(row_error).collect();
+        self.warn(&errors);
         self.views.apply_with_errors(upto, differences.clone(), errors)?;
         for outlet in self.outlets.iter().filter(|outlet| outlet.held < upto) {
             assert!(outlet.held <= after, "no step crosses a Time that a sink holds");
@@ -271,6 +277,21 @@ impl Engine {
         self.at = upto;
         self.told.send_replace(upto);
         Ok(())
+    }
+
+    /// Tells of the first row that each view lacks: what goes to a sink is read by nobody who could be told.
+    fn warn(&mut self, errors: &[RowError]) {
+        let Some(warned) = &mut self.warned else { return };
+        for error in errors.iter().filter(|error| error.diff > 0) {
+            if warned.insert(error.view) {
+                let view = &self.views.infos()[error.view].name;
+                let RowError { expression, row, message, .. } = error;
+                tracing::warn!(
+                    "view {view} lacks a row that could not be computed, and lacks all others like \
+                     it: {message}, in {expression}, for {row}; see evert.errors"
+                );
+            }
+        }
     }
 }
 
