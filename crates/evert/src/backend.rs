@@ -19,6 +19,7 @@ use view::search::SearchReader;
 
 use crate::board::{Board, SinkEntry, SourceEntry};
 use crate::directory;
+use crate::engine::EngineHandle;
 use crate::failure::Failure;
 use crate::session::{Outcome, Session};
 
@@ -30,6 +31,7 @@ pub(crate) struct ProcessBackend {
     log: Arc<Log>,
     views: Arc<Views>,
     board: Arc<Board>,
+    engine: EngineHandle,
     root: PathBuf,
     log_id: [u8; 16],
     stop: watch::Sender<bool>,
@@ -54,11 +56,8 @@ impl Servers {
 }
 
 impl ProcessBackend {
-    #[expect(clippy::too_many_arguments, reason = "the parts of a process, named in one place")]
     pub(crate) fn new(
-        log: &Arc<Log>,
-        views: &Arc<Views>,
-        board: &Arc<Board>,
+        (log, views, board, engine): (&Arc<Log>, &Arc<Views>, &Arc<Board>, EngineHandle),
         root: &Path,
         log_id: [u8; 16],
         stop: watch::Sender<bool>,
@@ -67,6 +66,7 @@ impl ProcessBackend {
             log: Arc::clone(log),
             views: Arc::clone(views),
             board: Arc::clone(board),
+            engine,
             root: root.to_owned(),
             log_id,
             stop,
@@ -126,7 +126,7 @@ impl Backend for ProcessBackend {
 
     fn sql(&self, text: String) -> Pin<Box<dyn Future<Output = Told> + Send + '_>> {
         let (log, log_id, views) = (Arc::clone(&self.log), self.log_id, Arc::clone(&self.views));
-        let session = Arc::clone(&self.session);
+        let (session, engine) = (Arc::clone(&self.session), self.engine.clone());
         let runtime = tokio::runtime::Handle::current();
         // It reads the log and waits for its disk, which would hold up the sockets.
         let work = tokio::task::spawn_blocking(move || {
@@ -134,7 +134,7 @@ impl Backend for ProcessBackend {
                 let mut held = session.lock().await;
                 let session = match held.take() {
                     Some(session) => session,
-                    None => Session::beside(&log, log_id, &views)?,
+                    None => Session::beside(&log, log_id, &views, engine)?,
                 };
                 let session = held.insert(session);
                 let outcomes = session.execute_whole(&text).await;

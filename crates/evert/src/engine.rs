@@ -7,11 +7,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use change::{TableChanges, Time};
-use dataflow::{Dataflow, DataflowOptions, FaultChange, FlowError};
+use dataflow::{Dataflow, DataflowOptions, FaultChange, FlowError, FlowStat};
 use log::{Chunk, Log, LogReader};
 use plan::ir::ViewPlan;
 use sink::Outbox;
@@ -26,6 +27,9 @@ const STEP_ROWS_MAX: usize = 262_144;
 
 /// How long the engine waits for the log before it looks whether to stop.
 const STOP_CHECK: Duration = Duration::from_millis(50);
+
+/// How long who asks the engine waits for its answer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
 /// Where a view's differences go, besides the view store.
 pub(crate) struct Outlet {
@@ -47,8 +51,25 @@ pub(crate) struct Maintenance<'a> {
     pub(crate) forgotten: &'a [Forgotten],
 }
 
+/// A way to ask the engine's thread, which answers between two steps.
+#[derive(Clone, Debug)]
+pub(crate) struct EngineHandle {
+    questions: Sender<SyncSender<FlowStat>>,
+}
+
+impl EngineHandle {
+    /// What the dataflow did and holds.
+    pub(crate) fn stat(&self) -> Result<FlowStat, Failure> {
+        let (answer, answered) = sync_channel(1);
+        let gone = |_| Failure::Ended("the engine");
+        self.questions.send(answer).map_err(gone)?;
+        answered.recv_timeout(ANSWER_LIMIT).map_err(|_late| Failure::Ended("the engine"))
+    }
+}
+
 /// The engine on its own thread.
 pub(crate) struct EngineThread {
+    handle: EngineHandle,
     stop: Arc<AtomicBool>,
     failure: mpsc::Receiver<Failure>,
     at: watch::Receiver<Time>,
@@ -64,22 +85,29 @@ impl EngineThread {
         outlets: Vec<Outlet>,
     ) -> Result<Self, Failure> {
         let reader = log.reader(Time::ZERO);
-        let engine = Engine::new(reader, maintenance, Arc::clone(views), outlets)?;
+        let mut engine = Engine::new(reader, maintenance, Arc::clone(views), outlets)?;
+        engine.warned = Some(BTreeSet::new());
         engine.earlier.refuse(maintenance.plans, &engine.outlets)?;
         let stop = Arc::new(AtomicBool::new(false));
         let (sender, failure) = mpsc::channel(1);
         let stopping = Arc::clone(&stop);
+        let (questions, asked) = channel();
         let at = engine.told.subscribe();
         let thread = std::thread::Builder::new()
             .name("engine".to_owned())
             .spawn(move || {
-                if let Err(failure) = engine.run(&stopping) {
+                if let Err(failure) = engine.run(&stopping, &asked) {
                     // The receiver is gone only when the run is over, and then nobody asks why.
                     sender.blocking_send(failure).unwrap_or_default();
                 }
             })
             .map_err(|error| Failure::io("cannot start the engine's thread", error))?;
-        Ok(Self { stop, failure, at, thread: Some(thread) })
+        Ok(Self { handle: EngineHandle { questions }, stop, failure, at, thread: Some(thread) })
+    }
+
+    /// A way to ask the thread.
+    pub(crate) fn handle(&self) -> EngineHandle {
+        self.handle.clone()
     }
 
     /// Waits until the engine fails. It ends by itself for no other reason.
@@ -121,6 +149,8 @@ pub(crate) struct Engine {
     pushed: Time,
     /// Told of `at` when a step is over; views move a little before, and outboxes one by one.
     told: watch::Sender<Time>,
+    /// The views that the log was told to lack rows; `None` when whoever reads them is told.
+    warned: Option<BTreeSet<usize>>,
 }
 
 impl Engine {
@@ -136,12 +166,26 @@ impl Engine {
         let boundaries = outlets.iter().map(|outlet| outlet.held).collect();
         let (at, pushed) = (Time::ZERO, Time::ZERO);
         let told = watch::Sender::new(at);
-        Ok(Self { reader, dataflow, views, outlets, earlier, boundaries, at, pushed, told })
+        let warned = None;
+        Ok(Self { reader, dataflow, views, outlets, earlier, boundaries, at, pushed, told, warned })
     }
 
-    /// Follows the log until told to stop.
-    pub(crate) fn run(mut self, stop: &AtomicBool) -> Result<(), Failure> {
+    /// What the dataflow did and holds.
+    pub(crate) fn stat(&self) -> FlowStat {
+        self.dataflow.stat()
+    }
+
+    /// Follows the log until told to stop, and answers who asks meanwhile.
+    fn run(
+        mut self,
+        stop: &AtomicBool,
+        asked: &Receiver<SyncSender<FlowStat>>,
+    ) -> Result<(), Failure> {
         while !stop.load(Ordering::Relaxed) {
+            for answer in asked.try_iter() {
+                // Who has given up waiting is not told.
+                answer.send(self.stat()).unwrap_or_default();
+            }
             if let Some(chunk) = self.reader.next_blocking(STOP_CHECK)? {
                 self.step_from(chunk, stop)?;
             }
@@ -221,7 +265,9 @@ impl Engine {
         }
         let (after, upto) = (self.at, self.pushed);
         let differences = self.dataflow.finish_step()?;
-        let errors = self.dataflow.take_faults().into_iter().map(row_error).collect();
+        let faults = self.dataflow.take_faults().into_iter();
+        let errors: Vec<RowError> = faults.map(row_error).collect();
+        self.warn(&errors);
         self.views.apply_with_errors(upto, differences.clone(), errors)?;
         for outlet in self.outlets.iter().filter(|outlet| outlet.held < upto) {
             assert!(outlet.held <= after, "no step crosses a Time that a sink holds");
@@ -231,6 +277,21 @@ impl Engine {
         self.at = upto;
         self.told.send_replace(upto);
         Ok(())
+    }
+
+    /// Tells of the first row that each view lacks: what goes to a sink is read by nobody who could be told.
+    fn warn(&mut self, errors: &[RowError]) {
+        let Some(warned) = &mut self.warned else { return };
+        for error in errors.iter().filter(|error| error.diff > 0) {
+            if warned.insert(error.view) {
+                let view = &self.views.infos()[error.view].name;
+                let RowError { expression, row, message, .. } = error;
+                tracing::warn!(
+                    "view {view} lacks a row that could not be computed, and lacks all others like \
+                     it: {message}, in {expression}, for {row}; see evert.errors"
+                );
+            }
+        }
     }
 }
 

@@ -85,7 +85,8 @@ pub(crate) async fn run(
     let engine = EngineThread::start(&log, &maintenance, &views, outlets)?;
 
     // view ──► serve
-    let backend = ProcessBackend::new(&log, &views, &board, &root, log_id, stop.clone());
+    let parts = (&log, &views, &board, engine.handle());
+    let backend = ProcessBackend::new(parts, &root, log_id, stop.clone());
     let servers = backend.serve(options.http, stopped.clone()).await?;
 
     let mut ends = JoinSet::new();

@@ -70,6 +70,8 @@ pub enum SessionStatement {
     Flush,
     /// `explain …`, with a statement that creates the view to explain.
     Explain(String),
+    /// `explain analyze VIEW`, with the view's name.
+    Analyze(String),
     /// A query.
     Query(Read),
 }
@@ -222,6 +224,12 @@ fn explain(lexemes: &[Lexeme], place: &Place) -> Result<SessionStatement, Vec<Pr
     let Some(span) = span_of(lexemes) else {
         return Err(vec![unknown("explain", place.span.clone())]);
     };
+    if let [analyze, view] = lexemes
+        && analyze.is_word("analyze")
+        && let Some(name) = view.name()
+    {
+        return Ok(SessionStatement::Analyze(name));
+    }
     let text = &place.text[span];
     let creates = lexemes[0].is_word("create");
     let text = if creates { text.to_owned() } else { format!("create view explained as {text}") };

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use change::{TableSchema, Time};
+use dataflow::FlowStat;
 use plan::ir::{Node, ViewPlan};
 use view::{ERRORS, ViewInfo, Views};
 
@@ -70,6 +71,11 @@ impl Maintained {
         let mut this = Self { name, schema, is_table, engine, views, stopped: None };
         this.catch_up()?;
         Ok(this)
+    }
+
+    /// What its dataflow did and holds; `None` when the running process has it.
+    pub(crate) fn stat(&self) -> Option<FlowStat> {
+        self.engine.as_ref().map(Engine::stat)
     }
 
     /// The name.

@@ -5,6 +5,7 @@
 //! between `begin` and `commit`. Tables that Evert owns are tables of the source `public`; what a statement reads are
 //! their rows and those of the views at the log's end, within a transaction with its own writes in the tables.
 
+mod analyze;
 mod assign;
 mod error;
 mod maintained;
@@ -26,6 +27,7 @@ use serve::api::SqlOutcome;
 use view::{ERRORS, Lacking, Views, errors_info};
 
 use crate::catalogue::{Catalogue, own_table_rows};
+use crate::engine::EngineHandle;
 use crate::failure::Failure;
 use crate::intent::{self, Opened};
 use crate::session::maintained::Maintained;
@@ -40,10 +42,16 @@ pub(crate) struct Session {
     /// What was written since `begin`, by table; `None` outside of a transaction.
     transaction: Option<BTreeMap<String, ChangeBatch>>,
     verifies: bool,
-    /// The views of the pipeline that runs beside it.
-    running: Option<Arc<Views>>,
+    /// The pipeline that runs beside it.
+    running: Option<Running>,
     /// The views that were read and lacked rows, with how many they lacked last.
     lacking: BTreeMap<String, u64>,
+}
+
+/// The pipeline that runs beside a session.
+struct Running {
+    views: Arc<Views>,
+    engine: EngineHandle,
 }
 
 /// What a statement came to.
@@ -90,6 +98,7 @@ impl Session {
         log: &Arc<Log>,
         log_id: [u8; 16],
         views: &Arc<Views>,
+        engine: EngineHandle,
     ) -> Result<Self, Failure> {
         let (log, catalogue) = (Arc::clone(log), Catalogue::read(log)?);
         let positions = BTreeMap::new();
@@ -98,7 +107,7 @@ impl Session {
         let infos = views.snapshot();
         let infos = infos.views().map(|info| Maintained::of_running(info, views));
         this.maintained.extend(infos);
-        this.running = Some(Arc::clone(views));
+        this.running = Some(Running { views: Arc::clone(views), engine });
         Ok(this)
     }
 
@@ -179,6 +188,7 @@ impl Session {
             }
             SessionStatement::Flush => Ok(Outcome::Done("flush")),
             SessionStatement::Explain(text) => self.explain(&text),
+            SessionStatement::Analyze(view) => self.analyze(&view),
             SessionStatement::Query(read) => {
                 let answer = self.read(&read, None).await?;
                 Ok(Outcome::Rows(answer.schema, answer.rows))
@@ -206,9 +216,9 @@ impl Session {
     /// Moves every table and view to the log's end, and waits for those that the running process moves.
     async fn reached(&mut self) -> Result<(), Failure> {
         self.catch_up()?;
-        if let Some(views) = &self.running {
+        if let Some(running) = &self.running {
             let end = Time(self.opened.log.upper().0 - 1);
-            let reached = views.wait_past(end).await;
+            let reached = running.views.wait_past(end).await;
             if reached < end {
                 return Err(Failure::Ended("the running process"));
             }
@@ -324,7 +334,7 @@ impl Session {
     /// The rows that views lack at the log's end.
     fn errors(&self) -> Result<Vec<RecordBatch>, Failure> {
         match &self.running {
-            Some(views) => Ok(views.snapshot().rows(ERRORS)?),
+            Some(running) => Ok(running.views.snapshot().rows(ERRORS)?),
             None => {
                 let errors = self.maintained.iter().map(Maintained::errors);
                 Ok(errors.collect::<Result<Vec<_>, _>>()?.concat())

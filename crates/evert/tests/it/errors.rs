@@ -6,6 +6,7 @@ use std::fs;
 use serde_json::json;
 use servers::free_port;
 
+use crate::user::User;
 use crate::world::{Running, World, block_on, canonical, json_rows};
 
 const SCRIPT: &str = "\
@@ -108,6 +109,21 @@ fn what_is_lacked_is_told_at_rest_and_after_a_restart_too() {
         answer.lacking.iter().map(|lacking| (lacking.view.as_str(), lacking.rows)).collect();
     assert_eq!(lacking, [("ratio", 2)]);
     assert_eq!(world.query("select * from evert.errors").len(), 4);
+}
+
+#[test]
+fn a_pipe_tells_of_the_first_row_that_it_leaves_out() {
+    let user = User::new();
+    let pipe = "stdin (format = csv) | select 10 / n as r | stdout";
+    let ended = user.filter(&["run", "--workers", "1", pipe], "n\n5\n0\n2\n0\n");
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(ended.stdout.contains('2') && ended.stdout.contains('5'), "{}", ended.stdout);
+    assert_eq!(ended.stderr.matches("lacks a row").count(), 1, "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("Divide by zero error, in 10 / n, for {\"n\":0}"),
+        "{}",
+        ended.stderr
+    );
 }
 
 #[test]

@@ -195,6 +195,37 @@ fn a_running_process_takes_writes_and_its_views_follow() {
 }
 
 #[test]
+fn explain_analyze_shows_what_operators_did_and_keep() {
+    let user = User::new();
+    user.ok(&[
+        "sql",
+        "create table t (id int primary key, a int); create table other (id int);
+         create view sums as select a, count(*) as n from t where id > 1 group by a;
+         create view rest as select * from other;
+         insert into t values (1, 1), (2, 1), (3, 2)",
+    ]);
+    let analyze = ["sql", "-o", "csv", "explain analyze sums"];
+    // How many rows an aggregate emits depends on the steps; how many bytes it keeps on the machine.
+    let certain = |text: &str| -> Vec<String> {
+        let cells = text.lines().map(|line| line.split(',').collect::<Vec<_>>());
+        cells.map(|cells| [cells[0], cells[1], cells[3]].join(" ")).collect()
+    };
+    let header = "operator rows_in kept_rows";
+    let at_rest = user.ok(&analyze);
+    let expected = [header, "table public.t 3 0", "filter 3 0", "aggregate 2 2"];
+    assert_eq!(certain(&at_rest), expected);
+    let bytes = at_rest.lines().last().unwrap().rsplit_once(',').unwrap().1;
+    assert!(bytes.parse::<u64>().unwrap() > 0, "{at_rest}");
+
+    let mut job = user.start(&["run", "--workers", "1"]);
+    job.until("it answers", |_| user.dir().join(".evert/evert.sock").exists());
+    user.ok(&["sql", "insert into t values (4, 1)"]);
+    let expected = [header, "table public.t 4 0", "filter 4 0", "aggregate 3 2"];
+    assert_eq!(certain(&user.ok(&analyze)), expected);
+    assert_eq!(job.end_by(Signal::Terminate).code, Some(0));
+}
+
+#[test]
 fn a_script_may_create_tables_for_others_to_fill() {
     let user = User::new();
     user.write(

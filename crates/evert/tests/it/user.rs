@@ -145,8 +145,13 @@ impl Job {
     /// Waits until something is so, as long as the command runs.
     #[track_caller]
     pub(crate) fn until(&mut self, what: &str, mut so: impl FnMut(&Self) -> bool) {
-        let came = wait_until(DEADLINE, || so(self) || self.process.ended().unwrap().is_some());
-        assert!(came && so(self), "never: {what}\n{}\n{}", self.stdout(), self.stderr());
+        // Asked once: what was so a moment ago may be otherwise again.
+        let mut is_so = false;
+        wait_until(DEADLINE, || {
+            is_so = so(self);
+            is_so || self.process.ended().unwrap().is_some()
+        });
+        assert!(is_so, "never: {what}\n{}\n{}", self.stdout(), self.stderr());
     }
 
     /// Sends a signal and waits for the end.

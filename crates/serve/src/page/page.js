@@ -504,6 +504,8 @@
       node.unit.textContent = view.row_count === 1 ? 'row' : 'rows';
       measure(node, views.get(view.name).changed);
       node.rateText.textContent = node.rate < 0.05 ? '' : rate(node.rate).replace('/s', ' changes/s');
+      const lacking = view.lacking_rows ?? 0;
+      note(node, lacking === 0 ? '' : `Lacks ${count(lacking)} ${lacking === 1 ? 'row' : 'rows'}: see evert.errors`);
     }
     for (const sink of status.sinks) {
       const node = nodes.get(`sink/${sink.name}`);
