@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::array::{
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, PrimitiveArray, downcast_primitive_array,
+};
 use arrow::compute::{SortOptions, cast};
 use arrow::datatypes::{DataType, Float32Type, Float64Type};
 use arrow::error::ArrowError;
@@ -84,6 +86,7 @@ impl Codec {
         let rows = rows.into_iter().map(|bytes| self.parser.parse(bytes));
         let columns = self.converter.convert_rows(rows)?;
         let typed = columns.into_iter().zip(&self.types).map(|(column, data_type)| {
+            let column = with_plain_nulls(column);
             if column.data_type() == data_type { Ok(column) } else { cast(&column, data_type) }
         });
         typed.collect()
@@ -95,6 +98,23 @@ impl Encoded {
     pub(crate) fn row(&self, row: usize) -> &[u8] {
         if self.width == 0 { &[] } else { self.rows.row(row).data() }
     }
+}
+
+/// Puts a zero under every NULL. Arrow's rows come back with the smallest number there, and some of DataFusion's
+/// functions compute with what is under a NULL: `date_trunc` overflows.
+fn with_plain_nulls(column: ArrayRef) -> ArrayRef {
+    fn zeroed<T: ArrowPrimitiveType>(values: &PrimitiveArray<T>) -> ArrayRef {
+        let zeroed: PrimitiveArray<T> = values.iter().collect();
+        Arc::new(zeroed.with_data_type(values.data_type().clone()))
+    }
+    if column.null_count() == 0 {
+        return column;
+    }
+    let values = column.as_ref();
+    downcast_primitive_array!(
+        values => zeroed(values),
+        _ => column
+    )
 }
 
 /// Folds the floats of a column that are equal in SQL to one value.
@@ -128,5 +148,27 @@ mod tests {
         assert!(same(Floats::Folded, 0, 1) && same(Floats::Folded, 2, 3));
         assert!(!same(Floats::Kept, 0, 1) && !same(Floats::Kept, 2, 3));
         assert!(!same(Floats::Folded, 0, 4));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use arrow::array::TimestampMicrosecondArray;
+    use arrow::datatypes::{TimeUnit, TimestampMicrosecondType};
+
+    use super::*;
+
+    #[test]
+    fn a_null_comes_back_with_a_zero_under_it() {
+        let kind = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+        let codec = Codec::new([&kind], Floats::Kept).unwrap();
+        let times = TimestampMicrosecondArray::from(vec![Some(7), None]).with_timezone("UTC");
+        let encoded = codec.encode(&[Arc::new(times)]).unwrap();
+        let decoded = codec.decode([encoded.row(0), encoded.row(1)]).unwrap();
+        assert_eq!(decoded[0].data_type(), &kind);
+        assert!(decoded[0].is_null(1));
+        assert_eq!(decoded[0].as_primitive::<TimestampMicrosecondType>().values().as_ref(), &[7, 0]);
     }
 }

@@ -5,7 +5,11 @@
 
 mod build;
 mod cases;
+mod grammar;
+mod postgres;
 mod property;
 mod sql;
+mod texts;
+mod transfers;
 mod windows;
 mod world;

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, Decimal128Array, Float64Array, Int32Array, Int64Array, RecordBatch,
-    StringArray,
+    ArrayRef, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int32Array, Int64Array,
+    RecordBatch, StringArray, TimestampMicrosecondArray,
 };
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use change::{ChangeBatch, ChangeForm, TRUNCATE, TableChanges, TableName, TableSchema, Unchanged};
 
 /// Numbers that look random and are the same for the same seed.
@@ -66,6 +66,14 @@ pub(crate) fn column(data_type: &DataType, cells: &[Cell]) -> ArrayRef {
         DataType::Float64 => Arc::new(cells.iter().map(float).collect::<Float64Array>()),
         DataType::Utf8 => Arc::new(cells.iter().map(text).collect::<StringArray>()),
         DataType::Boolean => Arc::new(cells.iter().map(boolean).collect::<BooleanArray>()),
+        DataType::Date32 => {
+            let days = |cell| int(cell).map(|v| i32::try_from(v).unwrap());
+            Arc::new(cells.iter().map(days).collect::<Date32Array>())
+        }
+        DataType::Timestamp(_, zone) => {
+            let column = cells.iter().map(int).collect::<TimestampMicrosecondArray>();
+            Arc::new(column.with_timezone_opt(zone.clone()))
+        }
         DataType::Decimal128(..) => {
             let column = cells.iter().map(decimal).collect::<Decimal128Array>();
             Arc::new(column.with_data_type(data_type.clone()))
@@ -122,6 +130,8 @@ pub(crate) struct Model {
     /// By key for upserts, by a serial number for exact changes.
     rows: BTreeMap<i64, Vec<Cell>>,
     serial: i64,
+    /// How many keys there are.
+    keys: usize,
 }
 
 /// The changes of a table's part.
@@ -163,8 +173,54 @@ impl World {
                 ("f_word", DataType::Utf8),
             ],
         );
-        let model = |table| Model { table, rows: BTreeMap::new(), serial: 0 };
+        let model = |table| Model { table, rows: BTreeMap::new(), serial: 0, keys: 24 };
         Self { tables: [items, owners, facts].map(model).into() }
+    }
+
+    /// Two to four small tables of random columns, with keys or without.
+    pub(crate) fn any(random: &mut Random) -> Self {
+        let zone = Some(Arc::from("UTC"));
+        let types = [
+            DataType::Int32,
+            DataType::Int64,
+            DataType::Float64,
+            DataType::Decimal128(12, 2),
+            DataType::Utf8,
+            DataType::Boolean,
+            DataType::Date32,
+            DataType::Timestamp(TimeUnit::Microsecond, None),
+            DataType::Timestamp(TimeUnit::Microsecond, zone),
+        ];
+        let model = |at: usize, random: &mut Random| {
+            let form = *random.pick(&[ChangeForm::Upsert, ChangeForm::Exact]);
+            let prefix = char::from(b"abcd"[at]);
+            let more = (0..1 + random.below(5)).map(|_| random.pick(&types).clone());
+            let columns: Vec<(String, DataType)> = [DataType::Int64]
+                .into_iter()
+                .chain(more)
+                .enumerate()
+                .map(|(column, data_type)| (format!("{prefix}{column}"), data_type))
+                .collect();
+            let columns: Vec<(&str, DataType)> =
+                columns.iter().map(|(name, kind)| (name.as_str(), kind.clone())).collect();
+            let table = table(&format!("t{prefix}"), form, &columns);
+            Model { table, rows: BTreeMap::new(), serial: 0, keys: 10 }
+        };
+        let count = 2 + random.below(3);
+        Self { tables: (0..count).map(|at| model(at, random)).collect() }
+    }
+
+    /// Sends a random small part of a transaction.
+    pub(crate) fn small_part(&mut self, random: &mut Random) -> Vec<TableChanges> {
+        let mut parts = Vec::new();
+        for model in &mut self.tables {
+            if random.one_in(4) {
+                continue;
+            }
+            let count = 1 + random.below(4);
+            parts.push(model.part(random, count));
+        }
+        parts
     }
 
     /// Sends a random part of a transaction, and returns it by table.
@@ -186,6 +242,11 @@ impl Model {
     /// The rows that the table holds.
     pub(crate) fn batch(&self) -> RecordBatch {
         rows(&self.table, &self.rows.values().cloned().collect::<Vec<_>>())
+    }
+
+    /// The rows that the table holds, as cells.
+    pub(crate) fn cells(&self) -> Vec<Vec<Cell>> {
+        self.rows.values().cloned().collect()
     }
 
     pub(crate) fn part(&mut self, random: &mut Random, count: usize) -> TableChanges {
@@ -227,7 +288,7 @@ impl Model {
     }
 
     fn upsert(&mut self, random: &mut Random, sent: &mut Sent) {
-        let key = i64::try_from(random.below(24)).unwrap();
+        let key = i64::try_from(random.below(self.keys)).unwrap();
         let mut gone = self.nulls();
         gone[0] = Cell::Int(key);
         match random.below(10) {
@@ -240,7 +301,7 @@ impl Model {
             2 => {
                 let Some(old) = self.rows.remove(&key) else { return };
                 sent.list.push((gone, -1));
-                let to = i64::try_from(random.below(24)).unwrap();
+                let to = i64::try_from(random.below(self.keys)).unwrap();
                 let base = self.rows.get(&to).cloned().unwrap_or(old);
                 self.set(random, to, Some(&base), sent);
             }
@@ -292,6 +353,9 @@ fn cell(random: &mut Random, data_type: &DataType) -> Cell {
             4 if random.one_in(4) => f64::INFINITY,
             _ => f64::from(i32::try_from(small).unwrap()) * 0.25,
         }),
+        // Days around the leap day of 2024, and times of those days.
+        DataType::Date32 => Cell::Int(19_782 + small),
+        DataType::Timestamp(..) => Cell::Int((19_782 * 24 + small * 7) * 3_600_000_000),
         DataType::Decimal128(..) => Cell::Decimal(i128::from(small) * 1_001),
         DataType::Utf8 => Cell::Text((*random.pick(&["", "a", "ab", "b", "ünï", "zebra"])).into()),
         DataType::Boolean => Cell::Bool(random.one_in(2)),
