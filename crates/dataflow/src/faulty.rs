@@ -5,6 +5,7 @@
 //! looks at its right side depends on the whole batch.) A row that goes fails as it did when it came, and takes its
 //! fault back.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, new_null_array};
@@ -53,17 +54,20 @@ pub(crate) fn compute(
     Ok(Computed { columns, sound: sound.map(BooleanArray::from) })
 }
 
-/// The fault of a row: only the columns that the expression reads are shown.
+/// The fault of a row. All columns that reach the expression are shown, so that the row can be found, but for those that
+/// the planner computed for others.
 fn fault(
     expression: &Arc<dyn PhysicalExpr>,
     changes: &ChangeBatch,
     row: usize,
     message: String,
 ) -> Result<Fault, ArrowError> {
-    let mut read: Vec<usize> =
+    let read: BTreeSet<usize> =
         collect_columns(expression).into_iter().map(|column| column.index()).collect();
-    read.sort_unstable();
-    let text = rows_as_json(&changes.rows().slice(row, 1).project(&read)?)?.concat();
+    let schema = changes.schema();
+    let is_shown = |at: &usize| read.contains(at) || !schema.field(*at).name().starts_with('\0');
+    let columns: Vec<usize> = (0..schema.fields().len()).filter(is_shown).collect();
+    let text = rows_as_json(&changes.rows().slice(row, 1).project(&columns)?)?.concat();
     let (expression, diff) = (shown(&expression.to_string()), changes.diffs()[row]);
     Ok(Fault { expression, row: text, message, diff })
 }

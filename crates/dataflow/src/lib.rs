@@ -62,7 +62,7 @@ pub struct FaultChange {
     pub view: usize,
     /// What could not be computed.
     pub expression: String,
-    /// Of which row: the columns that it is computed from, as a JSON object.
+    /// Of which row: the columns that the views read of it, as a JSON object.
     pub row: String,
     /// Why.
     pub message: String,

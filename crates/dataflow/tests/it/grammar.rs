@@ -109,11 +109,7 @@ pub(crate) struct Grammar<'a> {
 }
 
 impl<'a> Grammar<'a> {
-    pub(crate) fn new(
-        random: &'a mut Random,
-        tables: &[&TableSchema],
-        whole_orders: bool,
-    ) -> Self {
+    pub(crate) fn new(random: &'a mut Random, tables: &[&TableSchema], whole_orders: bool) -> Self {
         let relation = |table: &&TableSchema| {
             let columns = table.columns().fields().iter().map(|field| Column {
                 text: field.name().clone(),
@@ -208,8 +204,11 @@ impl<'a> Grammar<'a> {
         let (list, columns) = self.passed(&scope);
         let order = self.order(&scope);
         let limit = self.random.below(6);
-        let offset =
-            if self.random.one_in(3) { format!(" offset {}", self.random.below(3)) } else { String::new() };
+        let offset = if self.random.one_in(3) {
+            format!(" offset {}", self.random.below(3))
+        } else {
+            String::new()
+        };
         let text = format!(
             "select {list} from ({}) as {alias} order by {order} limit {limit}{offset}",
             inner.text
@@ -402,9 +401,7 @@ impl<'a> Grammar<'a> {
             }
             5 => (format!("nth_value({value}, 2) over ({over} {frame})"), kind),
             6 => (format!("count({value}) over ({over} {frame})"), Kind::Int),
-            7 if kind == Kind::Small => {
-                (format!("sum({value}) over ({over} {frame})"), Kind::Int)
-            }
+            7 if kind == Kind::Small => (format!("sum({value}) over ({over} {frame})"), Kind::Int),
             _ if kind == Kind::Bool => (format!("count(*) over ({over})"), Kind::Int),
             _ => {
                 let call = *self.random.pick(&["min", "max"]);
@@ -419,7 +416,10 @@ impl<'a> Grammar<'a> {
         let last = *self.random.pick(&["current row", "1 following", "unbounded following"]);
         match self.random.below(4) {
             0 => String::new(),
-            1 => format!("range between unbounded preceding and {}", *self.random.pick(&["current row", "unbounded following"])),
+            1 => format!(
+                "range between unbounded preceding and {}",
+                *self.random.pick(&["current row", "unbounded following"])
+            ),
             _ => format!("{unit} between {first} and {last}"),
         }
     }
@@ -811,9 +811,7 @@ fn names_of(columns: &[Column]) -> String {
 }
 
 fn qualified(alias: &str, columns: &[Column]) -> Vec<Column> {
-    let qualify = |column: &Column| Column {
-        text: format!("{alias}.{}", column.text),
-        kind: column.kind,
-    };
+    let qualify =
+        |column: &Column| Column { text: format!("{alias}.{}", column.text), kind: column.kind };
     columns.iter().map(qualify).collect()
 }

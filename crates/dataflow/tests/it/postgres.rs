@@ -102,7 +102,11 @@ fn lines(rows: &ChangeBatch) -> Vec<String> {
     for row in 0..rows.num_rows() {
         let cells = texts.iter().zip(columns).map(|(text, column)| {
             let text = text.as_string::<i32>();
-            if text.is_null(row) { "∅".to_owned() } else { alike(text.value(row), column.data_type()) }
+            if text.is_null(row) {
+                "∅".to_owned()
+            } else {
+                alike(text.value(row), column.data_type())
+            }
         });
         let line = cells.collect::<Vec<_>>().join("¦");
         lines.extend((0..diffs.value(row)).map(|_| line.clone()));
@@ -114,8 +118,11 @@ fn lines(rows: &ChangeBatch) -> Vec<String> {
 /// PostgreSQL's rows of a view, in the same form.
 fn answer(server: &Postgres, view: &str, held: &Held) -> Result<Vec<String>, ServerError> {
     let schema = held.rows.schema();
-    let cells: Vec<String> =
-        schema.fields().iter().map(|field| format!("coalesce({}::text, '∅')", field.name())).collect();
+    let cells: Vec<String> = schema
+        .fields()
+        .iter()
+        .map(|field| format!("coalesce({}::text, '∅')", field.name()))
+        .collect();
     // psql would leave an empty line away.
     let text = server.psql(&format!("select '>' || {} from {view}", cells.join(" || '¦' || ")))?;
     let mut lines: Vec<String> = text
@@ -141,9 +148,7 @@ fn run(server: &Postgres, case: &Case, seed: u64) -> (usize, Vec<String>) {
     let mut held: Vec<Held> =
         program.views.iter().map(|view| Held::new(nullable(&view.schema))).collect();
     let tables: String = case.tables.iter().map(|table| create(table)).collect();
-    server
-        .psql(&format!("drop schema public cascade; create schema public;\n{tables}"))
-        .unwrap();
+    server.psql(&format!("drop schema public cascade; create schema public;\n{tables}")).unwrap();
     let mut refused = Vec::new();
     for (name, query) in &case.views {
         if let Err(error) = server.psql(&format!("create view {name} as {query}")) {

@@ -156,10 +156,7 @@ impl Case {
                 let is = comparable(&held.rows, &schema);
                 if is != should {
                     let (is, should) = (show(&is), show(&should));
-                    return Err(format!(
-                        "step {at}, {}\nis\n{is}\nshould be\n{should}",
-                        view.name
-                    ));
+                    return Err(format!("step {at}, {}\nis\n{is}\nshould be\n{should}", view.name));
                 }
             }
         }
