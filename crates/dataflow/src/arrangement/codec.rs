@@ -169,6 +169,9 @@ mod tests {
         let decoded = codec.decode([encoded.row(0), encoded.row(1)]).unwrap();
         assert_eq!(decoded[0].data_type(), &kind);
         assert!(decoded[0].is_null(1));
-        assert_eq!(decoded[0].as_primitive::<TimestampMicrosecondType>().values().as_ref(), &[7, 0]);
+        assert_eq!(
+            decoded[0].as_primitive::<TimestampMicrosecondType>().values().as_ref(),
+            &[7, 0]
+        );
     }
 }

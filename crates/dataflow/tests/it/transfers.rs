@@ -189,7 +189,8 @@ fn run(transfers: usize, workers: usize, step_max: usize) {
                     *held.entry(second(row)).or_default() += column.value(row) * diff;
                 }
             } else if view == entries {
-                counted += difference.diffs().iter().enumerate().map(|(r, d)| second(r) * d).sum::<i64>();
+                counted +=
+                    difference.diffs().iter().enumerate().map(|(r, d)| second(r) * d).sum::<i64>();
             }
         }
     }
