@@ -251,7 +251,9 @@ fn random_texts_equal_their_batches_after_every_step() {
     let mut failures = Vec::new();
     let keep_on = std::env::var_os("EVERT_KEEP_ON").is_some();
     for seed in seeds(80) {
-        let case = Case::draw(seed, false);
+        // Orders are whole: DataFusion takes the columns that break ties out of the sort below a window, as it needs
+        // only the first ones, so the batch's ties are anyone's.
+        let case = Case::draw(seed, true);
         if keep_on {
             println!("seed {seed}");
         }
