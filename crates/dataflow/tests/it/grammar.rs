@@ -26,7 +26,7 @@ pub(crate) enum Kind {
     Date,
     Local,
     Zoned,
-    /// A number whose last bits are not certain: it is shown, and nothing else.
+    /// It is shown, and nothing else: mostly a number whose last bits are not certain.
     Shown,
 }
 
@@ -203,7 +203,8 @@ impl<'a> Grammar<'a> {
         let scope = qualified(&alias, &inner.columns);
         let (list, columns) = self.passed(&scope);
         let order = self.order(&scope);
-        let limit = self.random.below(6);
+        // `limit 0` breaks an assertion of DataFusion (`TopK`, k > 0).
+        let limit = 1 + self.random.below(5);
         let offset = if self.random.one_in(3) {
             format!(" offset {}", self.random.below(3))
         } else {
@@ -313,8 +314,7 @@ impl<'a> Grammar<'a> {
     fn certain_aggregate(&mut self, scope: &[Column]) -> (String, Kind) {
         loop {
             let (call, kind) = self.aggregate_call(scope);
-            // A `string_agg` beside NULL: DataFusion compares its large text with a small one, and fails.
-            if kind != Kind::Shown && kind != Kind::Text {
+            if kind != Kind::Shown {
                 return (call, kind);
             }
         }
@@ -343,7 +343,8 @@ impl<'a> Grammar<'a> {
             }
             8 => {
                 let text = self.scalar(Kind::Text, scope, 1);
-                (format!("string_agg({distinct}{text}, '+' order by {text})"), Kind::Text)
+                // Shown only: `string_agg(…) is distinct from null` compares a large text with a small one, and fails.
+                (format!("string_agg({distinct}{text}, '+' order by {text})"), Kind::Shown)
             }
             _ if kind == Kind::Bool => ("count(*)".to_owned(), Kind::Int),
             _ => {

@@ -18,6 +18,8 @@ use crate::grammar::Grammar;
 use crate::property::{Held, comparable, nullable, seeds, show};
 use crate::world::{Cell, Random, World};
 
+const STEPS: usize = 3;
+
 /// Of a hundred queries that are written, at most so many may be refused by the planner.
 const REFUSED_PERCENT_MAX: usize = 10;
 /// Of a hundred steps, at most so many may be beyond DataFusion's batch.
@@ -68,7 +70,7 @@ impl Case {
         let workers = 1 + random.below(3);
         let mut case = Self { tables, views: Vec::new(), steps: Vec::new(), workers, refused: 0 };
         case.write_views(&mut random, whole_orders);
-        for _ in 0..3 {
+        for _ in 0..STEPS {
             let parts = (0..1 + random.below(3)).map(|_| world.small_part(&mut random)).collect();
             let models = world.tables.iter();
             let rows = models.clone().map(|m| (m.table.name().clone(), vec![m.batch()])).collect();
@@ -85,19 +87,36 @@ impl Case {
             let written = grammar.query();
             let name = format!("v{view}");
             self.views.push((name.clone(), written.text().to_owned()));
-            let planned = plan::parse(&self.script())
-                .and_then(|script| plan::plan(&script, &self.catalog()).map(drop));
-            match planned {
-                Ok(()) => grammar.keep(&name, written),
-                Err(problems) => {
-                    if std::env::var_os("EVERT_REFUSED").is_some() {
-                        println!("refused: {problems}");
-                    }
-                    self.views.pop();
-                    self.refused += 1;
+            grammar.keep(&name, written);
+        }
+        self.leave_refused_out();
+    }
+
+    /// Drops the views that the planner refuses, and those that read them.
+    fn leave_refused_out(&mut self) {
+        // All at once first: planning is what a case costs.
+        if self.plan().is_ok() {
+            return;
+        }
+        for view in std::mem::take(&mut self.views) {
+            let reads_missing = (0..3).any(|other| {
+                let name = format!("v{other}");
+                view.1.contains(&format!("{name} as")) && self.views.iter().all(|v| v.0 != name)
+            });
+            self.views.push(view);
+            if let Err(problems) = self.plan() {
+                if std::env::var_os("EVERT_REFUSED").is_some() {
+                    println!("refused: {problems}");
                 }
+                self.views.pop();
+                self.refused += usize::from(!reads_missing);
             }
         }
+    }
+
+    fn plan(&self) -> Result<(), plan::Problems> {
+        let script = plan::parse(&self.script())?;
+        plan::plan(&script, &self.catalog()).map(drop)
     }
 
     pub(crate) fn catalog(&self) -> Catalog {
@@ -142,8 +161,8 @@ impl Case {
             if !faults.is_empty() {
                 return Err(format!("step {at}: faults {faults:?}"));
             }
-            let batch = plan::run_batch(&script, &catalog, step.rows.clone());
-            let batch: BTreeMap<String, _> = match runtime.block_on(batch) {
+            let batch = runtime.block_on(plan::run_batch(&script, &catalog, step.rows.clone()));
+            let batch: BTreeMap<String, _> = match batch {
                 Ok(batch) => batch.into_iter().collect(),
                 Err(error) if is_batch_limit(&error.to_string()) => continue,
                 Err(error) => return Err(format!("step {at}, batch: {error}")),
@@ -170,9 +189,7 @@ impl Case {
         while smaller {
             smaller = false;
             for next in case.smaller() {
-                let runs = plan::parse(&next.script())
-                    .and_then(|script| plan::plan(&script, &next.catalog()).map(drop));
-                if runs.is_err() {
+                if next.plan().is_err() {
                     continue;
                 }
                 if let Err(text) = next.run() {
@@ -233,8 +250,13 @@ fn random_texts_equal_their_batches_after_every_step() {
     let mut counts = Counts::default();
     let mut failures = Vec::new();
     let keep_on = std::env::var_os("EVERT_KEEP_ON").is_some();
-    for seed in seeds(300) {
-        let case = Case::draw(seed, false);
+    for seed in seeds(80) {
+        // Orders are whole: DataFusion takes the columns that break ties out of the sort below a window, as it needs
+        // only the first ones, so the batch's ties are anyone's.
+        let case = Case::draw(seed, true);
+        if keep_on {
+            println!("seed {seed}");
+        }
         counts.views += case.views.len();
         counts.refused += case.refused;
         counts.steps += case.steps.len();
@@ -251,7 +273,7 @@ fn random_texts_equal_their_batches_after_every_step() {
     }
     println!("{counts:?}");
     assert!(failures.is_empty(), "seeds {failures:?}");
-    if counts.steps > 300 {
+    if counts.steps >= 240 {
         let Counts { views, refused, steps, not_compared } = counts;
         assert!(refused * 100 <= (views + refused) * REFUSED_PERCENT_MAX, "{refused} are refused");
         assert!(not_compared * 100 <= steps * NOT_COMPARED_PERCENT_MAX, "{not_compared} steps");
