@@ -11,6 +11,7 @@ use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::optimizer::eliminate_cross_join::EliminateCrossJoin;
 use datafusion::optimizer::eliminate_duplicated_expr::EliminateDuplicatedExpr;
+use datafusion::optimizer::eliminate_filter::EliminateFilter;
 use datafusion::optimizer::eliminate_outer_join::EliminateOuterJoin;
 use datafusion::optimizer::extract_equijoin_predicate::ExtractEquijoinPredicate;
 use datafusion::optimizer::optimize_projections::OptimizeProjections;
@@ -65,11 +66,14 @@ pub(crate) fn plan(
 
 /// Moves filters and projections down and finds the keys of joins.
 pub(crate) fn optimize(plan: LogicalPlan, state: &SessionState) -> PlanResult<LogicalPlan> {
-    // Rules that invent nodes which cannot be maintained (semi joins, empty relations, limits inside of joins) and
+    // Rules that invent nodes which cannot be maintained (semi joins, limits inside of joins) and
     // rules that are only about batches stay out.
     let rules = Optimizer::with_rules(vec![
         Arc::new(OptimizeUnions::new()),
         Arc::new(SimplifyExpressions::new()),
+        // Before filters are pushed: one that is never true would be pushed below an aggregate, which then counts nothing
+        // instead of being nothing.
+        Arc::new(EliminateFilter::new()),
         Arc::new(ExtractEquijoinPredicate::new()),
         Arc::new(EliminateDuplicatedExpr::new()),
         Arc::new(EliminateCrossJoin::new()),

@@ -132,7 +132,8 @@ pub(crate) fn fold(column: &ArrayRef) -> ArrayRef {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::Float64Array;
+    use arrow::array::{Float64Array, TimestampMicrosecondArray};
+    use arrow::datatypes::{TimeUnit, TimestampMicrosecondType};
 
     use super::*;
 
@@ -149,16 +150,6 @@ mod tests {
         assert!(!same(Floats::Kept, 0, 1) && !same(Floats::Kept, 2, 3));
         assert!(!same(Floats::Folded, 0, 4));
     }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-    use arrow::array::TimestampMicrosecondArray;
-    use arrow::datatypes::{TimeUnit, TimestampMicrosecondType};
-
-    use super::*;
 
     #[test]
     fn a_null_comes_back_with_a_zero_under_it() {

@@ -9,73 +9,10 @@
 //!   NaN or an infinity.
 //! - Means and deviations in conditions, keys and orders: the last bits differ by the order of addition.
 
-use arrow::datatypes::DataType;
 use change::TableSchema;
 
+use crate::kind::Kind;
 use crate::world::Random;
-
-/// What a column holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Small,
-    Int,
-    Float,
-    Decimal,
-    Text,
-    Bool,
-    Date,
-    Local,
-    Zoned,
-    /// It is shown, and nothing else: mostly a number whose last bits are not certain.
-    Shown,
-}
-
-impl Kind {
-    const USED: [Self; 9] = [
-        Self::Small,
-        Self::Int,
-        Self::Float,
-        Self::Decimal,
-        Self::Text,
-        Self::Bool,
-        Self::Date,
-        Self::Local,
-        Self::Zoned,
-    ];
-
-    fn of(data_type: &DataType) -> Self {
-        match data_type {
-            DataType::Int32 => Self::Small,
-            DataType::Int64 => Self::Int,
-            DataType::Float64 => Self::Float,
-            DataType::Decimal128(..) => Self::Decimal,
-            DataType::Utf8 => Self::Text,
-            DataType::Boolean => Self::Bool,
-            DataType::Date32 => Self::Date,
-            DataType::Timestamp(_, None) => Self::Local,
-            DataType::Timestamp(_, Some(_)) => Self::Zoned,
-            other => panic!("no kind for {other}"),
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Small => "int",
-            Self::Int => "bigint",
-            Self::Float | Self::Shown => "double precision",
-            Self::Decimal => "numeric(20, 2)",
-            Self::Text => "text",
-            Self::Bool => "boolean",
-            Self::Date => "date",
-            Self::Local => "timestamp",
-            Self::Zoned => "timestamptz",
-        }
-    }
-
-    fn is_number(self) -> bool {
-        matches!(self, Self::Small | Self::Int | Self::Float | Self::Decimal)
-    }
-}
 
 /// A column that can be named, as it is written.
 #[derive(Clone, Debug)]
@@ -626,7 +563,7 @@ impl<'a> Grammar<'a> {
     }
 
     fn comparison(&mut self) -> &'static str {
-        *self.random.pick(&["=", "<>", "<", "<=", ">", ">=", "is distinct from"])
+        self.random.pick::<&str>(&["=", "<>", "<", "<=", ">", ">=", "is distinct from"])
     }
 
     fn condition(&mut self, scope: &[Column], depth: usize) -> String {

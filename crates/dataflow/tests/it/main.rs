@@ -1,11 +1,13 @@
 //! The engine against its oracle, and case by case.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, reason = "a test that was asked to show what it skips does")]
 #![allow(clippy::wildcard_enum_match_arm, reason = "the tests use few of Arrow's types")]
 
 mod build;
 mod cases;
 mod grammar;
+mod kind;
 mod postgres;
 mod property;
 mod sql;

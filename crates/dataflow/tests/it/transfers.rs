@@ -18,6 +18,9 @@ use crate::world::{Random, table};
 
 const ACCOUNTS: usize = 500;
 
+/// Reads two numbers of a transfer.
+type TwoOf = dyn Fn(&(i64, i64, i64)) -> [i64; 2];
+
 /// The first column of each is money, and comes to zero over all rows.
 const SCRIPT: &str = "
     create view balances as
@@ -121,9 +124,8 @@ impl Bank {
             Arc::new(list.iter().map(of).collect::<Int64Array>())
         };
         let whole = vec![column(&|t| t.0), column(&|t| t.1), column(&|t| t.2)];
-        let two = |of: &dyn Fn(&(i64, i64, i64)) -> [i64; 2]| -> ArrayRef {
-            Arc::new(list.iter().flat_map(of).collect::<Int64Array>())
-        };
+        let two =
+            |of: &TwoOf| -> ArrayRef { Arc::new(list.iter().flat_map(of).collect::<Int64Array>()) };
         let entries = vec![two(&|t| [t.0, t.1]), two(&|t| [-t.2, t.2])];
         let twice = signs.iter().flat_map(|sign| [*sign, *sign]).collect();
         vec![

@@ -5,8 +5,8 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Function, FunctionArgumentClause, FunctionArguments, ObjectName, ObjectNamePart, Query,
-    SelectItem, SetExpr, Spanned, VisitMut, VisitorMut,
+    BinaryOperator, Expr, Function, FunctionArgumentClause, FunctionArguments, ObjectName,
+    ObjectNamePart, Query, SelectItem, SetExpr, Spanned, VisitMut, VisitorMut,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
@@ -186,6 +186,14 @@ impl VisitorMut for Walk<'_, '_> {
         match expr {
             Expr::Identifier(_) | Expr::CompoundIdentifier(_) => self.column(expr),
             Expr::Function(function) => self.resolver.function(function, self.aggregates),
+            // The parser reads `a is distinct from b and c` as a comparison with `b and c`.
+            Expr::IsDistinctFrom(_, right) | Expr::IsNotDistinctFrom(_, right)
+                if is_connective(right) =>
+            {
+                let message = "`is distinct from` needs parentheses beside `and` and `or`";
+                let help = "write `(a is distinct from b) and …`";
+                self.resolver.refuse(codes::CLAUSE, right.span(), message, help);
+            }
             Expr::Subquery(query)
             | Expr::Exists { subquery: query, .. }
             | Expr::InSubquery { subquery: query, .. } => {
@@ -221,6 +229,11 @@ impl VisitorMut for Walk<'_, '_> {
 
 fn is_unnest(function: &Function) -> bool {
     function_name(&function.name) == "unnest"
+}
+
+/// Whether an expression joins two conditions, without parentheses around it.
+fn is_connective(expr: &Expr) -> bool {
+    matches!(expr, Expr::BinaryOp { op: BinaryOperator::And | BinaryOperator::Or, .. })
 }
 
 /// The function's name in lower case, without PostgreSQL's own schema.
