@@ -86,7 +86,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = "127.0.0.1:7480")]
     pub(crate) http: Option<SocketAddr>,
 
-    /// How many workers share the upkeep of the views; one a core unless told.
+    /// How many workers share the upkeep of the views; one unless told.
     #[arg(long, value_name = "N", env = "EVERT_WORKERS", hide_env_values = true,
         value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) workers: Option<u16>,

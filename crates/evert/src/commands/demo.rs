@@ -3,7 +3,7 @@
 use crate::cli::DemoArgs;
 use crate::failure::Failure;
 use crate::intent::prepare;
-use crate::knowledge::workers_default;
+use crate::knowledge::WORKERS_DEFAULT;
 use crate::output;
 use crate::pipeline::{self, RunOptions};
 use crate::signals::Interrupts;
@@ -14,7 +14,7 @@ pub(crate) async fn demo(arguments: DemoArgs) -> Result<(), Failure> {
     let root = arguments.dir.data.clone().unwrap_or_else(|| ".evert/demo".into());
     let prepared = prepare(&root, &script).await?;
     output::print(welcome(&arguments, &root.display().to_string()).as_bytes())?;
-    let (once, http, workers) = (false, Some(arguments.http), workers_default());
+    let (once, http, workers) = (false, Some(arguments.http), WORKERS_DEFAULT);
     let options = RunOptions { once, http, workers };
     pipeline::run(prepared, options, Interrupts::new()?).await
 }

@@ -6,7 +6,7 @@ use crate::cli::RunArgs;
 use crate::commands::script_text;
 use crate::failure::Failure;
 use crate::intent::{is_stream, prepare};
-use crate::knowledge::workers_default;
+use crate::knowledge::WORKERS_DEFAULT;
 use crate::pipeline::{self, RunOptions};
 use crate::signals::Interrupts;
 
@@ -19,7 +19,7 @@ pub(crate) async fn run(arguments: RunArgs) -> Result<(), Failure> {
 
 async fn run_text(arguments: &RunArgs, text: &str) -> Result<(), Failure> {
     let passing = arguments.dir.data.is_none() && only_passes_through(text)?;
-    let workers = arguments.workers.map_or_else(workers_default, usize::from);
+    let workers = arguments.workers.map_or(WORKERS_DEFAULT, usize::from);
     let mut options = RunOptions { once: arguments.once, http: arguments.http, workers };
     if !passing {
         return start(&arguments.dir.path(), text, options).await;
