@@ -36,7 +36,7 @@ pub(crate) use heap::{Heap, Place};
 pub(crate) use keys::{Keys, Nulls};
 pub(crate) use ordered::Ordered;
 pub(crate) use ranked::{Entry, Measure, Nothing, Rank, Ranked};
-pub(crate) use rows::{Added, Rows, RowsOptions};
+pub(crate) use rows::{Added, Rows, RowsOptions, TOUCHED_ROWS};
 pub(crate) use shown::Shown;
 pub(crate) use slots::Slots;
 pub(crate) use space::Space;

@@ -26,7 +26,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use plan::ir::JoinKind;
 
 use super::{EMIT_ROWS, Out};
-use crate::arrangement::{NONE, Rows};
+use crate::arrangement::{NONE, Rows, TOUCHED_ROWS};
 use crate::columns::{as_booleans, batch, changes as batch_of, nullable};
 use crate::error::OperatorError;
 use crate::faulty::compute;
@@ -215,6 +215,10 @@ impl Join {
             positions: Vec::with_capacity(pending.keys.len()),
         };
         while pending.row < pending.keys.len() && pairs.rows.len() < EMIT_ROWS {
+            if pending.row.is_multiple_of(TOUCHED_ROWS) {
+                let end = pending.keys.len().min(pending.row + TOUCHED_ROWS);
+                rows.touch(&pending.keys[pending.row..end]);
+            }
             let (start, len) = rows.run(pending.keys[pending.row]);
             let row = crate::arrangement::number(pending.row);
             let room = crate::arrangement::number(EMIT_ROWS - pairs.rows.len());

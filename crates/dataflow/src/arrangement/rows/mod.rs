@@ -24,6 +24,9 @@ use super::{Floats, NONE, Space, StateSize, Texts, number};
 /// Runs with room for so many rows have a hash table.
 const INDEXED_ROWS: u32 = 64;
 
+/// The rows whose places are brought into the cache together.
+pub(crate) const TOUCHED_ROWS: usize = 64;
+
 /// What a store of rows knows of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RowsOptions {
@@ -235,6 +238,9 @@ impl Rows {
         }
         self.make_room(space.upper());
         for (row, (&key, &diff)) in added.keys.iter().zip(added.diffs).enumerate() {
+            if row % TOUCHED_ROWS == 0 {
+                self.touch(&added.keys[row..added.keys.len().min(row + TOUCHED_ROWS)]);
+            }
             if key == NONE || diff == 0 || added.skip.is_some_and(|skip| skip[row]) {
                 continue;
             }
@@ -287,6 +293,21 @@ impl Rows {
         if let Form::Runs(runs) = &mut self.form {
             *runs = Runs::default();
         }
+    }
+
+    /// Brings what some keys' runs begin and end with into the processor's cache. The loads do not wait for each other,
+    /// as they would one row after the other.
+    pub(crate) fn touch(&self, keys: &[u32]) {
+        let mut seen = 0;
+        for &key in keys {
+            let (start, len) = self.run(key);
+            if len > 0 {
+                let first = start as usize * self.shape.stride;
+                seen ^=
+                    self.words[first] ^ self.words[first + len as usize * self.shape.stride - 1];
+            }
+        }
+        std::hint::black_box(seen);
     }
 
     /// Ends the step.
@@ -425,14 +446,21 @@ impl Rows {
 
     fn find(&self, key: u32, run: Run, row: &[u64]) -> Option<u32> {
         let Shape { width, stride, .. } = self.shape;
+        if !run.is_indexed() {
+            let first = run.start as usize * stride;
+            let entries = &self.words[first..first + run.len as usize * stride];
+            // Rows are short and mostly differ in the first word: no call that compares memory.
+            let is_row = |entry: &[u64]| entry.iter().zip(row).all(|(one, other)| one == other);
+            let at = match width {
+                0 => Some(0).filter(|_| run.len > 0),
+                _ => entries.chunks_exact(stride).position(is_row),
+            };
+            return at.map(|at| run.start + number(at));
+        }
         let is_row = |position: u32| {
             let start = position as usize * stride;
-            // Rows are short: comparing words in place is faster than a call that compares memory.
-            self.words[start..start + width].iter().zip(row).all(|(one, other)| one == other)
+            self.words[start..start + width] == *row
         };
-        if !run.is_indexed() {
-            return (run.start..run.start + run.len).find(|&position| is_row(position));
-        }
         let Form::Runs(runs) = &self.form else { return None };
         let hash = hash_words(u64::from(key), row);
         let within = run.start..run.start + run.len;
