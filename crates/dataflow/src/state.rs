@@ -1,5 +1,7 @@
 //! The arrangements of all views, and the keys that they share.
 
+use std::sync::Arc;
+
 use arrow::array::ArrayRef;
 use arrow::error::ArrowError;
 use change::ChangeBatch;
@@ -30,7 +32,7 @@ pub(crate) struct Arrangement {
 pub(crate) struct Delta {
     pub(crate) changes: ChangeBatch,
     /// The number of each row's key in the space of the arrangement that it comes from.
-    pub(crate) keys: Option<std::sync::Arc<Vec<u32>>>,
+    pub(crate) keys: Option<Arc<Vec<u32>>>,
 }
 
 impl Delta {

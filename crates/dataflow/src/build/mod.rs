@@ -27,7 +27,7 @@ use crate::error::FlowError;
 use crate::exchange::Peer;
 use crate::graph::{Graph, Reader, Stage, Work};
 use crate::operator::filter::Filter;
-use crate::operator::join::{Input, Join, JoinOptions, PairColumn, Side};
+use crate::operator::join::{Input, Join, JoinOptions, PairColumn, Side, shows_alone};
 use crate::operator::project::Project;
 use crate::operator::{BuildError, Operator};
 use crate::state::Arrangement;
@@ -647,15 +647,6 @@ fn key_types(
         types.push(data_type.clone());
     }
     Ok(types)
-}
-
-fn shows_alone(kind: JoinKind, input: Input) -> bool {
-    match kind {
-        JoinKind::Inner => false,
-        JoinKind::Full => true,
-        JoinKind::Left | JoinKind::Semi | JoinKind::Anti => input == Input::Left,
-        JoinKind::Right => input == Input::Right,
-    }
 }
 
 fn has_floats(data_type: &DataType) -> bool {

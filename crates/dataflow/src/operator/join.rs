@@ -146,7 +146,7 @@ impl Join {
             Some(keys) => keys,
             None => Arc::new(state.resolve(arrangement, &changes)?),
         };
-        let counts = self.needs_matches(input);
+        let counts = self.keeps_matches(input);
         let matches = vec![0; if counts { changes.len() } else { 0 }];
         let moved = Vec::new();
         self.pending = Some(Pending { input, changes, keys, row: 0, done: 0, matches, moved });
@@ -183,22 +183,13 @@ impl Join {
         }
     }
 
-    /// Whether rows of the input are shown alone: when they have no match, or, of a semi join, when they have one.
+    /// Whether rows of the input are shown alone.
     fn shows_alone(&self, input: Input) -> bool {
-        match (self.options.kind, input) {
-            (JoinKind::Inner, _) => false,
-            (JoinKind::Full, _) => true,
-            (JoinKind::Left | JoinKind::Semi | JoinKind::Anti, input) => input == Input::Left,
-            (JoinKind::Right, input) => input == Input::Right,
-        }
+        shows_alone(self.options.kind, input)
     }
 
     fn shows_pairs(&self) -> bool {
         !matches!(self.options.kind, JoinKind::Semi | JoinKind::Anti)
-    }
-
-    fn needs_matches(&self, input: Input) -> bool {
-        self.shows_alone(input) && self.options.filter.is_some()
     }
 
     /// Finds the next pairs.
@@ -249,7 +240,7 @@ impl Join {
         }
         let other = pending.input.other();
         let rows = &mut state.arrangements[self.side(other).arrangement].rows;
-        let (moves, diffs) = (self.needs_moved(other), pending.changes.diffs());
+        let (moves, diffs) = (self.keeps_matches(other), pending.changes.diffs());
         if moves || !pending.matches.is_empty() {
             for (&row, &position) in pairs.rows.iter().zip(&pairs.positions) {
                 if let Some(matches) = pending.matches.get_mut(row as usize) {
@@ -272,7 +263,7 @@ impl Join {
     }
 
     /// Whether matches are kept for the rows of an input.
-    fn needs_moved(&self, input: Input) -> bool {
+    fn keeps_matches(&self, input: Input) -> bool {
         self.shows_alone(input) && self.options.filter.is_some()
     }
 
@@ -348,7 +339,7 @@ impl Join {
                 .is_elided
                 .then(|| pending.keys.iter().map(|&key| theirs.total(key) != 0).collect());
             let skip = met.as_deref();
-            let matches = self.needs_moved(input).then_some(&pending.matches[..]);
+            let matches = self.keeps_matches(input).then_some(&pending.matches[..]);
             state.add(side.arrangement, &pending.changes, &pending.keys, (skip, matches))?;
         }
         if self.side(other).is_elided {
@@ -509,6 +500,16 @@ impl Join {
             }
         };
         Ok(self.options.output.iter().map(column).collect::<Result<_, _>>()?)
+    }
+}
+
+/// Whether a join shows rows of an input alone: when they have no match, or, of a semi join, when they have one.
+pub(crate) fn shows_alone(kind: JoinKind, input: Input) -> bool {
+    match kind {
+        JoinKind::Inner => false,
+        JoinKind::Full => true,
+        JoinKind::Left | JoinKind::Semi | JoinKind::Anti => input == Input::Left,
+        JoinKind::Right => input == Input::Right,
     }
 }
 

@@ -1,13 +1,13 @@
 //! Operators: each turns the changes of its inputs into the changes of its output.
 //!
 //! For a query Q, the operator's output over a step is Q(after) − Q(before), as rows with diffs. Linear operators
-//! (filter, project, union) owe nothing to earlier rows: Q(A + Δ) − Q(A) = Q(Δ). Bilinear ones (join) answer each
-//! change at once from the other side's arrangement. The others (aggregate, distinct, top-k, the unmatched rows of a
-//! left join) take changes in as they come, and emit at the step's end, once for each key that was touched.
+//! (filter, project, unnest) owe nothing to earlier rows: Q(A + Δ) − Q(A) = Q(Δ). Joins of every kind answer each change
+//! at once from the other side's arrangement. The others (aggregate, set, top-k, window, single) take changes in as they
+//! come, and emit at the step's end, once for each key that was touched: those are the [`Operator`]s that the graph
+//! asks; filters, projections and joins it drives itself.
 
 mod aggregate;
 mod constant;
-mod distinct;
 pub(crate) mod filter;
 pub(crate) mod join;
 mod partitioned;
@@ -29,8 +29,7 @@ use crate::error::OperatorError;
 
 use aggregate::Aggregate;
 use constant::Constant;
-use distinct::Distinct;
-use set::Set;
+use set::{Rule, Set};
 use single::Single;
 use topk::TopK;
 use unnest::Unnest;
@@ -89,7 +88,6 @@ pub(crate) enum Operator {
     Constant(Constant),
     Unnest(Unnest),
     Aggregate(Box<Aggregate>),
-    Distinct(Distinct),
     Set(Set),
     TopK(TopK),
     Window(Box<Window>),
@@ -103,9 +101,10 @@ impl Operator {
             Node::Aggregate { input, group, aggregates, schema } => Self::Aggregate(Box::new(
                 Aggregate::new(&input.schema(), group, aggregates, schema, only_grows)?,
             )),
-            Node::Distinct { input } => Self::Distinct(Distinct::new(&input.schema())?),
+            Node::Distinct { input } => Self::Set(Set::new(&input.schema(), Rule::Distinct)?),
             Node::SetOperation { operation, all, schema, .. } => {
-                Self::Set(Set::new(schema, *operation, *all)?)
+                let (operation, all) = (*operation, *all);
+                Self::Set(Set::new(schema, Rule::Operation { operation, all })?)
             }
             Node::TopK { input, partition, order, offset, limit } => {
                 Self::TopK(TopK::new(&input.schema(), partition, order, (*offset, *limit))?)
@@ -137,7 +136,6 @@ impl Operator {
             Self::Constant(_) => out.rows(changes.clone()),
             Self::Unnest(unnest) => unnest.push(changes, out)?,
             Self::Aggregate(aggregate) => aggregate.push(changes)?,
-            Self::Distinct(distinct) => distinct.push(changes)?,
             Self::TopK(topk) => topk.push(changes)?.into_iter().for_each(|rows| out.rows(rows)),
             Self::Set(set) => set.push(input, changes)?,
             Self::Window(window) => window.push(changes)?,
@@ -155,7 +153,6 @@ impl Operator {
             Self::Window(window) => window.finish(out),
             Self::Single(single) => single.finish(out),
             Self::Aggregate(aggregate) => aggregate.finish(out),
-            Self::Distinct(distinct) => distinct.finish(out),
             Self::TopK(topk) => topk.finish(out),
         }
     }
@@ -168,7 +165,6 @@ impl Operator {
             Self::Window(window) => window.size(),
             Self::Single(single) => single.size(),
             Self::Aggregate(aggregate) => aggregate.size(),
-            Self::Distinct(distinct) => distinct.size(),
             Self::TopK(topk) => topk.size(),
         }
     }
@@ -179,9 +175,8 @@ impl Operator {
             Self::Constant(_) => "constant",
             Self::Unnest(_) => "unnest",
             Self::Aggregate(_) => "aggregate",
-            Self::Distinct(_) => "distinct",
             Self::TopK(_) => "topk",
-            Self::Set(_) => "set",
+            Self::Set(set) => set.name(),
             Self::Window(_) => "window",
             Self::Single(_) => "single",
         }

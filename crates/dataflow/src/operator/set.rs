@@ -1,9 +1,10 @@
-//! Set operations: rows of both sides, or of one without the other.
+//! Rows by their counts: each row once, rows of both sides, or of one without the other.
 //!
 //! With l and r how often a row is on the left and on the right, the result has it f(l, r) times:
 //!
 //! ```text
 //!                 distinct              all
+//! one side        1 if l > 0
 //! intersect       1 if l > 0 < r        min(l, r)
 //! except          1 if l > 0 = r        max(l − r, 0)
 //! ```
@@ -27,29 +28,32 @@ const SHOWN: usize = 2;
 /// The word that is 1 when the row was touched in this step.
 const TOUCHED: usize = 3;
 
-/// The rows of both sides, or of the left without the right.
+/// Rows as often as a function of their counts says.
 pub(crate) struct Set {
     schema: SchemaRef,
-    operation: SetOperation,
-    all: bool,
+    rule: Rule,
     rows: Keys,
     totals: Totals,
     touched: Vec<u32>,
     numbers: Vec<u32>,
 }
 
+/// How often the result has a row.
+#[derive(Clone, Copy)]
+pub(super) enum Rule {
+    /// Once, when the only side has it.
+    Distinct,
+    /// As the operation on two sides says.
+    Operation { operation: SetOperation, all: bool },
+}
+
 impl Set {
-    pub(super) fn new(
-        schema: &SchemaRef,
-        operation: SetOperation,
-        all: bool,
-    ) -> Result<Self, BuildError> {
+    pub(super) fn new(schema: &SchemaRef, rule: Rule) -> Result<Self, BuildError> {
         let types: Vec<DataType> =
             schema.fields().iter().map(|field| field.data_type().clone()).collect();
         Ok(Self {
             schema: nullable(schema),
-            operation,
-            all,
+            rule,
             rows: Keys::new(&types, Nulls::Equal, Floats::Folded)?,
             totals: Totals::new(TOUCHED + 1),
             touched: Vec::new(),
@@ -102,11 +106,24 @@ impl Set {
     /// How often the result has a row.
     fn count(&self, left: i64, right: i64) -> i64 {
         let (left, right) = (left.max(0), right.max(0));
-        match (self.operation, self.all) {
-            (SetOperation::Intersect, true) => left.min(right),
-            (SetOperation::Intersect, false) => i64::from(left > 0 && right > 0),
-            (SetOperation::Except, true) => (left - right).max(0),
-            (SetOperation::Except, false) => i64::from(left > 0 && right == 0),
+        match self.rule {
+            Rule::Distinct => i64::from(left > 0),
+            Rule::Operation { operation: SetOperation::Intersect, all: true } => left.min(right),
+            Rule::Operation { operation: SetOperation::Intersect, all: false } => {
+                i64::from(left > 0 && right > 0)
+            }
+            Rule::Operation { operation: SetOperation::Except, all: true } => (left - right).max(0),
+            Rule::Operation { operation: SetOperation::Except, all: false } => {
+                i64::from(left > 0 && right == 0)
+            }
+        }
+    }
+
+    /// The operator's name.
+    pub(super) fn name(&self) -> &'static str {
+        match self.rule {
+            Rule::Distinct => "distinct",
+            Rule::Operation { .. } => "set",
         }
     }
 
