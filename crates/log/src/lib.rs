@@ -40,6 +40,7 @@ mod tests;
 mod walk;
 mod writer;
 
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -53,6 +54,7 @@ pub use error::{LogError, Lost};
 pub use queue::Done;
 pub use reader::{Chunk, LogReader, RawFrame, RawFrames};
 pub use recovery::Recovery;
+pub use writer::Progress;
 
 use queue::{Item, Queue};
 use recovery::Recovered;
@@ -113,8 +115,28 @@ struct Writing {
     queue: Arc<Queue>,
     registry: Registry,
     compression: Compression,
-    /// The writer's; `None` once the log is closed.
+    /// The writer's; `None` once the log is closed, or when it has none.
     thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// The writer of a log that has no thread for it: it writes when it is told to.
+///
+/// A simulator drives a log this way, so that the same seed gives the same run. Dropping it is what a crash of the
+/// process does to the writer: nobody is told anything.
+pub struct LogWriter {
+    /// `None` once it has ended: it never writes again then.
+    writer: Option<Writer>,
+}
+
+impl LogWriter {
+    /// Makes one write with one sync of what is queued, and tells those who wait; closes the log when it is to.
+    pub fn step(&mut self) -> Progress {
+        let progress = self.writer.as_mut().map_or(Progress::Ended, Writer::step);
+        if progress == Progress::Ended {
+            self.writer = None;
+        }
+        progress
+    }
 }
 
 impl Log {
@@ -130,41 +152,27 @@ impl Log {
         disk: Arc<dyn Disk>,
         now_us: fn() -> i64,
     ) -> Result<(Self, Recovery), LogError> {
-        disk.create_dir(dir).map_err(|error| LogError::io("create", dir, error))?;
-        let recovered = match recovery::recover(&*disk, dir)? {
-            Some(recovered) => recovered,
-            None => {
-                let log_id = options.log_id.unwrap_or_else(|| uuid::Uuid::new_v4().into_bytes());
-                recovery::create(&disk, dir, log_id, now_us())?;
-                let none = || LogError::NoLog { dir: dir.to_owned() };
-                recovery::recover(&*disk, dir)?.ok_or_else(none)?
-            }
-        };
-        let tail = recovery::resume(&*disk, dir, &recovered)?;
-        let registry = Registry::default();
-        let mut present = Vec::new();
-        for found in &recovered.schemas {
-            let slot = registry.restore(found)?;
-            present.resize(present.len().max(slot + 1), false);
-            present[slot] = true;
-        }
-        let report = recovered.report(dir);
-        let shared = Arc::new(Shared::new(dir.to_owned(), disk, state(&recovered, None)));
-        let queue = Arc::new(Queue::new(options.queue_bytes_max));
-        let writer = Writer {
-            shared: Arc::clone(&shared),
-            queue: Arc::clone(&queue),
-            segment_bytes_max: options.segment_bytes_max,
-            now_us,
-            closed: recovered.closed || recovered.fresh && recovered.segments.len() == 1,
-            preamble: recovered.preamble,
-            tail,
-            present,
-        };
+        let (writer, writing, shared, report) = open(dir, options, disk, now_us)?;
         let thread = start(writer).map_err(|error| LogError::io("write", dir, error))?;
-        let thread = Mutex::new(Some(thread));
-        let writing = Writing { queue, registry, compression: options.compression, thread };
+        let writing = Writing { thread: Mutex::new(Some(thread)), ..writing };
         Ok((Self { shared, writing: Some(writing) }, report))
+    }
+
+    /// Opens a log as [`open`](Self::open) does, but without a thread: nothing is written but by the writer's steps.
+    ///
+    /// Then [`append`](Self::append) must not meet a full queue, where it would wait for ever.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_stepped(
+        dir: &Path,
+        options: LogOptions,
+        disk: Arc<dyn Disk>,
+        now_us: fn() -> i64,
+    ) -> Result<(Self, LogWriter, Recovery), LogError> {
+        let (writer, writing, shared, report) = open(dir, options, disk, now_us)?;
+        let writer = LogWriter { writer: Some(writer) };
+        Ok((Self { shared, writing: Some(writing) }, writer, report))
     }
 
     /// Opens the log in a directory for reading. Nothing is cut or written.
@@ -266,6 +274,50 @@ impl Drop for Log {
     fn drop(&mut self) {
         self.close();
     }
+}
+
+/// Opens a log for writing.
+fn open(
+    dir: &Path,
+    options: LogOptions,
+    disk: Arc<dyn Disk>,
+    now_us: fn() -> i64,
+) -> Result<(Writer, Writing, Arc<Shared>, Recovery), LogError> {
+    disk.create_dir(dir).map_err(|error| LogError::io("create", dir, error))?;
+    let recovered = match recovery::recover(&*disk, dir)? {
+        Some(recovered) => recovered,
+        None => {
+            let log_id = options.log_id.unwrap_or_else(|| uuid::Uuid::new_v4().into_bytes());
+            recovery::create(&disk, dir, log_id, now_us())?;
+            let none = || LogError::NoLog { dir: dir.to_owned() };
+            recovery::recover(&*disk, dir)?.ok_or_else(none)?
+        }
+    };
+    let tail = recovery::resume(&*disk, dir, &recovered)?;
+    let registry = Registry::default();
+    let mut present = Vec::new();
+    for found in &recovered.schemas {
+        let slot = registry.restore(found)?;
+        present.resize(present.len().max(slot + 1), false);
+        present[slot] = true;
+    }
+    let report = recovered.report(dir);
+    let shared = Arc::new(Shared::new(dir.to_owned(), disk, state(&recovered, None)));
+    let queue = Arc::new(Queue::new(options.queue_bytes_max));
+    let writer = Writer {
+        shared: Arc::clone(&shared),
+        queue: Arc::clone(&queue),
+        items: VecDeque::new(),
+        segment_bytes_max: options.segment_bytes_max,
+        now_us,
+        closed: recovered.closed || recovered.fresh && recovered.segments.len() == 1,
+        preamble: recovered.preamble,
+        tail,
+        present,
+    };
+    let (compression, thread) = (options.compression, Mutex::new(None));
+    let writing = Writing { queue, registry, compression, thread };
+    Ok((writer, writing, shared, report))
 }
 
 fn state(recovered: &Recovered, failure: Option<LogError>) -> State {

@@ -63,13 +63,18 @@ impl Queue {
         Ok(())
     }
 
-    /// Waits for groups and takes all of them; `false` when the queue is stopped and empty.
-    pub(crate) fn take(&self, items: &mut VecDeque<Item>) -> bool {
+    /// Waits until there are groups, or the queue is stopped.
+    pub(crate) fn wait(&self) {
         let idle = |inner: &mut Inner| inner.items.is_empty() && inner.stopped.is_none();
-        let inner = self.filled.wait_while(self.inner(), idle);
-        let mut inner = inner.unwrap_or_else(PoisonError::into_inner);
+        let waited = self.filled.wait_while(self.inner(), idle);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Takes all groups, without waiting; returns whether the queue is stopped, so that no more will come.
+    pub(crate) fn take(&self, items: &mut VecDeque<Item>) -> bool {
+        let mut inner = self.inner();
         items.append(&mut inner.items);
-        !items.is_empty()
+        inner.stopped.is_some()
     }
 
     /// Makes room for as many bytes.

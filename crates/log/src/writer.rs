@@ -1,4 +1,4 @@
-//! The one thread that writes.
+//! The one who writes: a thread of its own, or step by step whoever simulates one.
 //!
 //! Group commit: everything that was queued while the last sync ran is written with one call and made durable with one
 //! sync. Then readers see it, then those who wait are told.
@@ -27,6 +27,8 @@ use crate::shared::{Growth, Index, Shared};
 pub(crate) struct Writer {
     pub(crate) shared: Arc<Shared>,
     pub(crate) queue: Arc<Queue>,
+    /// What was taken from the queue and is not written yet.
+    pub(crate) items: VecDeque<Item>,
     pub(crate) segment_bytes_max: u64,
     pub(crate) now_us: fn() -> i64,
     /// What the next segment's preamble will say.
@@ -45,23 +47,52 @@ struct Waiter {
     bytes: u64,
 }
 
+/// What a step of the writer came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Something was written. There may be more.
+    Wrote,
+    /// Nothing is queued.
+    Idle,
+    /// The log is closed, or failed: there is nothing to do any more.
+    Ended,
+}
+
 impl Writer {
     /// Writes what is queued until the queue is stopped and empty.
     pub(crate) fn run(mut self) {
-        let mut items = VecDeque::new();
-        while self.queue.take(&mut items) {
-            while !items.is_empty() {
-                let mut waiters = Vec::new();
-                if let Err(error) = self.write(&mut items, &mut waiters) {
-                    return self.fail(error, waiters, items);
-                }
-                self.queue.release(waiters.iter().map(|waiter| waiter.bytes).sum());
-                for Waiter { done, result, .. } in waiters {
-                    done(result);
-                }
+        loop {
+            match self.step() {
+                Progress::Wrote => {}
+                Progress::Idle => self.queue.wait(),
+                Progress::Ended => return,
             }
         }
-        self.close();
+    }
+
+    /// Makes one write with one sync of what is queued, and tells those who wait; closes the log when it is to.
+    pub(crate) fn step(&mut self) -> Progress {
+        if self.items.is_empty() {
+            let stopped = self.queue.take(&mut self.items);
+            if self.items.is_empty() {
+                if stopped {
+                    self.close();
+                }
+                return if stopped { Progress::Ended } else { Progress::Idle };
+            }
+        }
+        let (mut items, mut waiters) = (std::mem::take(&mut self.items), Vec::new());
+        let written = self.write(&mut items, &mut waiters);
+        if let Err(error) = written {
+            self.fail(&error, waiters, items);
+            return Progress::Ended;
+        }
+        self.items = items;
+        self.queue.release(waiters.iter().map(|waiter| waiter.bytes).sum());
+        for Waiter { done, result, .. } in waiters {
+            done(result);
+        }
+        Progress::Wrote
     }
 
     /// Writes as many groups as fit the segment, with one call and one sync.
@@ -205,7 +236,7 @@ impl Writer {
     }
 
     /// Says durably that all before is durable, and gives back the room that was allocated ahead.
-    fn close(mut self) {
+    fn close(&mut self) {
         if !self.closed {
             let Tail { number, end, .. } = self.tail;
             let place = Place { segment: number, offset: end };
@@ -230,7 +261,7 @@ impl Writer {
     }
 
     /// Stops for good and tells everyone why.
-    fn fail(self, error: LogError, waiters: Vec<Waiter>, items: VecDeque<Item>) {
+    fn fail(&self, error: &LogError, waiters: Vec<Waiter>, items: VecDeque<Item>) {
         tracing::error!(%error, "the log stops");
         // In this order, so that whoever is refused finds the reason.
         self.shared.fail(error.clone());
