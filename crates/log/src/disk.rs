@@ -14,7 +14,7 @@ const PIECES_PER_CALL: usize = 1024;
 
 /// A disk, as far as the log uses one.
 pub trait Disk: Send + Sync {
-    /// Makes a directory and those above it, if they are missing.
+    /// Makes a directory and those above it, if they are missing. Their names are durable when those above are synced.
     ///
     /// # Errors
     /// What the system says.
@@ -133,6 +133,8 @@ impl Disk for RealDisk {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        // Above a path of one name is the working directory.
+        let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
         OpenOptions::new().read(true).open(dir)?.sync_all()
     }
 }

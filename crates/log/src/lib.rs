@@ -288,6 +288,7 @@ fn open(
         Some(recovered) => recovered,
         None => {
             let log_id = options.log_id.unwrap_or_else(|| uuid::Uuid::new_v4().into_bytes());
+            recovery::sync_names_above(&*disk, dir)?;
             recovery::create(&disk, dir, log_id, now_us())?;
             let none = || LogError::NoLog { dir: dir.to_owned() };
             recovery::recover(&*disk, dir)?.ok_or_else(none)?

@@ -146,6 +146,8 @@ pub(crate) fn resume(disk: &dyn Disk, dir: &Path, recovered: &Recovered) -> Resu
     if disk.list(dir).map_err(failed)?.iter().any(|name| name == UNBORN) {
         disk.remove(&dir.join(UNBORN)).map_err(failed)?;
     }
+    // Whoever gave the segment its name may have been stopped before that was durable.
+    disk.sync_dir(dir).map_err(failed)?;
     let fresh = recovered.fresh;
     Ok(Tail { file, path: path.clone(), number, end, allocated: end, fresh })
 }
@@ -239,6 +241,20 @@ fn read_frame(
     let header = frames.header(offset, length)?;
     let (_leaves, stored) = frames.stored(&header)?;
     Ok((header, stored))
+}
+
+/// Makes the directory's own name durable, and those above it: the log would be lost with any of them.
+///
+/// It is not known which of them are new, but the log is: later openings need not ask again.
+pub(crate) fn sync_names_above(disk: &dyn Disk, dir: &Path) -> Result<(), LogError> {
+    for above in dir.ancestors().skip(1) {
+        match disk.sync_dir(above) {
+            // What may be neither read nor written here was not made here.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
+            synced => synced.map_err(|error| LogError::io("create", dir, error))?,
+        }
+    }
+    Ok(())
 }
 
 /// Creates a log.
