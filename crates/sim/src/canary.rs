@@ -1,0 +1,60 @@
+//! Bugs to order: each must be caught, which proves that the checkers see.
+//!
+//! Nothing in the product can be switched to be wrong. A canary sits at a border of what is simulated and makes it look
+//! as if the code behind had the bug: a log that does not sync is a log whose disk does not when it is asked to.
+
+/// A bug.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Canary {
+    /// The log acknowledges what it has not synced.
+    NoSync,
+    /// The log does not sync directories.
+    NoDirectorySync,
+    /// Recovery cuts more than the torn end.
+    CutTooMuch,
+    /// A checksum is ignored: changed bytes are read as if they were right.
+    IgnoredChecksum,
+    /// Damage is read as the end of the log.
+    DamageIsTheEnd,
+    /// A source's transactions are appended in another order than its own.
+    Reordered,
+    /// After a restart a source goes on one transaction too late.
+    Skipped,
+    /// After a restart a source sends a transaction again that the log has.
+    Repeated,
+    /// A view never hears of a row that went.
+    Resurrected,
+    /// A step ends amid a transaction.
+    HalfTransaction,
+    /// A step crosses the Time that a sink holds.
+    CrossedTime,
+    /// A sink writes a step again without asking whether the target holds it.
+    AppliedTwice,
+    /// A sink's rows and its Time are written one after the other.
+    TimeApart,
+}
+
+impl Canary {
+    /// All of them.
+    pub const ALL: [Self; 13] = [
+        Self::NoSync,
+        Self::NoDirectorySync,
+        Self::CutTooMuch,
+        Self::IgnoredChecksum,
+        Self::DamageIsTheEnd,
+        Self::Reordered,
+        Self::Skipped,
+        Self::Repeated,
+        Self::Resurrected,
+        Self::HalfTransaction,
+        Self::CrossedTime,
+        Self::AppliedTwice,
+        Self::TimeApart,
+    ];
+
+    /// The name by which it is ordered.
+    #[must_use]
+    pub fn name(self) -> String {
+        format!("{self:?}").to_lowercase()
+    }
+}

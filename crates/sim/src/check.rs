@@ -1,0 +1,231 @@
+//! The checkers: what a run must be, asked of each part from outside.
+//!
+//! They share no code with what they check. The expected log is the list of what was appended, the expected view comes
+//! from [`crate::model`], and what a fault may explain is known from the disk, which keeps what it promised beside what
+//! it did.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use change::{ChangeBatch, SourcePosition, Time};
+use log::{Chunk, Log, LogError, Recovery};
+use view::Views;
+
+use crate::canary::Canary;
+use crate::model::{Rows, Tables, VIEWS};
+use crate::source::{OWN, SOURCES, head};
+use crate::tables::{Transaction, lines, lines_of};
+use crate::target::{Target, rows_of};
+use crate::violation::{Violation, violation};
+
+/// A transaction of the log as it is expected: of which source, and which of its transactions.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) source: usize,
+    pub(crate) number: usize,
+    pub(crate) transaction: Arc<Transaction>,
+}
+
+/// Reads the whole log and compares it with what was appended; returns why reading ended before the durable end.
+pub(crate) fn log_is(
+    log: &Log,
+    expected: &[Entry],
+    canary: Option<Canary>,
+) -> Result<Option<LogError>, Violation> {
+    let mut reader = log.reader(Time::ZERO);
+    let mut reading = Reading { expected, next: 1, open: Vec::new(), positions: BTreeMap::new() };
+    loop {
+        match reader.next() {
+            Ok(Some(chunk)) => reading.take(&chunk)?,
+            Ok(None) => break,
+            Err(_) if canary == Some(Canary::DamageIsTheEnd) => break,
+            Err(error) => return Ok(Some(error)),
+        }
+    }
+    if !reading.open.is_empty() {
+        return Err(violation("order: the log ends amid a transaction"));
+    }
+    if Time(reading.next) != log.upper() {
+        let upper = log.upper();
+        return Err(violation(format!("order: read up to {}, but upper is {upper}", reading.next)));
+    }
+    Ok(None)
+}
+
+/// The log as it is read, beside what is expected.
+struct Reading<'a> {
+    expected: &'a [Entry],
+    /// The next Time.
+    next: u64,
+    /// The lines of a transaction in parts so far.
+    open: Vec<String>,
+    /// The position that each source has reached.
+    positions: BTreeMap<Arc<str>, u64>,
+}
+
+impl Reading<'_> {
+    fn take(&mut self, chunk: &Chunk) -> Result<(), Violation> {
+        let count = chunk.heads.len() as u64;
+        let dense = chunk.first == Time(self.next) && chunk.last.0 + 1 == self.next + count;
+        if !dense || (!chunk.complete && count != 1) {
+            let Chunk { first, last, .. } = chunk;
+            return Err(violation(format!(
+                "order: Times {first} to {last} of {count} transactions where {} is next",
+                self.next
+            )));
+        }
+        for at in 0..chunk.heads.len() {
+            chunk.tables.iter().for_each(|table| lines_of(table, at, &mut self.open));
+            if !chunk.complete {
+                return Ok(());
+            }
+            let lines = std::mem::take(&mut self.open);
+            self.compare(chunk, at, lines)?;
+            self.next += 1;
+        }
+        Ok(())
+    }
+
+    fn compare(&mut self, chunk: &Chunk, at: usize, found: Vec<String>) -> Result<(), Violation> {
+        let (time, read) = (self.next, &chunk.heads[at]);
+        if let Some(SourcePosition::Step(step)) = read.position {
+            let reached = self.positions.entry(Arc::clone(&chunk.source)).or_default();
+            if step != *reached + 1 {
+                let source = &chunk.source;
+                let what = format!("order: {source} is at step {step} behind {reached}, Time {time}");
+                return Err(violation(what));
+            }
+            *reached = step;
+        }
+        let index = usize::try_from(time - 1).expect("in memory");
+        let Some(entry) = self.expected.get(index) else {
+            return Err(violation(format!("durability: nobody appended Time {time}: {found:?}")));
+        };
+        let Entry { source, number, transaction } = entry;
+        let name = SOURCES[*source];
+        if *chunk.source != *name || *read != head(*source, *number) {
+            let what = format!("order: Time {time} is {read:?} of {}", chunk.source);
+            return Err(violation(format!("{what}, not the {number}th of {name}")));
+        }
+        let (expected, found) = (by_table(lines(transaction)), by_table(found));
+        if expected != found {
+            let what = format!("durability: Time {time}, {name} {number}, is not what was appended");
+            return Err(violation(format!("{what}:\n{found:#?}\nwas appended as\n{expected:#?}")));
+        }
+        Ok(())
+    }
+}
+
+/// A transaction's tables may come one after the other; the order of a table's rows is the transaction's.
+fn by_table(mut lines: Vec<String>) -> Vec<String> {
+    lines.sort_by(|a, b| a.split(' ').next().cmp(&b.split(' ').next()));
+    lines
+}
+
+/// Where each source must go on, by what is in the log.
+pub(crate) fn positions(entries: &[Entry]) -> BTreeMap<String, SourcePosition> {
+    let mut positions = BTreeMap::new();
+    for Entry { source, number, .. } in entries.iter().filter(|entry| entry.source != OWN) {
+        let step = SourcePosition::Step(*number as u64 + 1);
+        positions.insert(SOURCES[*source].to_owned(), step);
+    }
+    positions
+}
+
+/// Whether a recovery says what is there.
+pub(crate) fn recovery_is(recovery: &Recovery, entries: &[Entry]) -> Result<(), Violation> {
+    let (expected, found) = (positions(entries), &recovery.positions);
+    if expected != *found {
+        let what = "order: sources are to go on at";
+        return Err(violation(format!("{what} {found:?}, but the log holds {expected:?}")));
+    }
+    Ok(())
+}
+
+/// The tables at a Time; it remembers the last one that was asked for.
+#[derive(Default)]
+pub(crate) struct States {
+    at: usize,
+    tables: Tables,
+}
+
+impl States {
+    /// Forgets: the log may be another one.
+    pub(crate) fn reset(&mut self) {
+        *self = Self::default();
+    }
+
+    /// What the tables held at a Time.
+    pub(crate) fn at(&mut self, time: Time, entries: &[Entry]) -> Result<&Tables, Violation> {
+        let time_index = usize::try_from(time.0).expect("in memory");
+        if time_index < self.at {
+            self.reset();
+        }
+        let Some(more) = entries.get(self.at..time_index) else {
+            return Err(violation(format!("order: there is no Time {time} in the log")));
+        };
+        more.iter().for_each(|entry| self.tables.apply(&entry.transaction));
+        self.at = time_index;
+        Ok(&self.tables)
+    }
+}
+
+/// Whether all views are what a batch over the log's prefix gives.
+pub(crate) fn views_are(
+    views: &Views,
+    entries: &[Entry],
+    states: &mut States,
+) -> Result<(), Violation> {
+    let snapshot = views.snapshot();
+    if snapshot.time == Time::ZERO {
+        return Ok(());
+    }
+    let tables = states.at(snapshot.time, entries)?;
+    for name in VIEWS {
+        let batches = snapshot.rows(name).map_err(|error| violation(error.to_string()))?;
+        let mut found = Rows::new();
+        for batch in batches {
+            for (row, diff) in rows_of(&ChangeBatch::inserts(batch)) {
+                *found.entry(row).or_default() += diff;
+            }
+        }
+        same("view", name, snapshot.time, (&tables.view(name), &found))?;
+    }
+    Ok(())
+}
+
+/// Whether each target holds its view at the Time that it says, which is durable.
+pub(crate) fn targets_are(
+    targets: &[Target],
+    entries: &[Entry],
+    acknowledged: u64,
+    states: &mut States,
+) -> Result<(), Violation> {
+    for (name, target) in VIEWS.into_iter().zip(targets) {
+        if let Some(broken) = target.broken() {
+            return Err(violation(format!("sink: {name}: {broken}")));
+        }
+        let (held, found) = target.held();
+        if held.0 > acknowledged {
+            let what = format!("sink: {name} is at {held}, and only {acknowledged} is durable");
+            return Err(violation(what));
+        }
+        let expected = match held {
+            Time::ZERO => Rows::new(),
+            held => states.at(held, entries)?.view(name),
+        };
+        same("sink", name, held, (&expected, &found))?;
+    }
+    Ok(())
+}
+
+fn same(what: &str, name: &str, time: Time, rows: (&Rows, &Rows)) -> Result<(), Violation> {
+    let (expected, found) = rows;
+    if expected == found {
+        return Ok(());
+    }
+    let missing: Vec<_> = expected.iter().filter(|(row, n)| found.get(*row) != Some(n)).collect();
+    let wrong: Vec<_> = found.iter().filter(|(row, n)| expected.get(*row) != Some(n)).collect();
+    let place = format!("{what}: {name} at {time} is not the batch's result");
+    Err(violation(format!("{place}: missing {missing:?}, wrong {wrong:?}")))
+}

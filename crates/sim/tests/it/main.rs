@@ -1,0 +1,7 @@
+//! The simulator's runs: many seeds, every step as the last one, and bugs that must be caught.
+
+#![allow(clippy::unwrap_used, reason = "tests: a panic is a failure")]
+
+mod canaries;
+mod seeds;
+mod stops;

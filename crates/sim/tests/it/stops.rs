@@ -1,0 +1,50 @@
+//! The machine stops at every step of a small run, in turn, and once more at each of the steps by which it recovers.
+
+use sim::disk::Stop;
+use sim::{Outcome, Setup};
+
+/// A run whose small segments are rolled a few times.
+const SEED: u64 = 6;
+
+/// How often each loss of power is played, each time with another chance of what is lost.
+const CHANCES: u64 = 2;
+
+fn run(stops: &[(u64, Stop)], disk_stream: u64) -> u64 {
+    let setup = Setup::stopped(SEED, stops.to_vec(), disk_stream);
+    let report = sim::run(&setup).unwrap_or_else(|violation| panic!("{stops:?}: {violation}\n{setup:#?}"));
+    assert_eq!(report.outcome, Outcome::Equal, "{stops:?}");
+    report.steps
+}
+
+/// The steps of the first process when nothing stops it.
+fn steps_of_a_life() -> u64 {
+    let never = u64::from(u32::MAX);
+    run(&[(never, Stop::Process)], 2)
+}
+
+#[test]
+fn a_process_may_be_killed_at_every_step() {
+    for step in 1..=steps_of_a_life() {
+        run(&[(step, Stop::Process)], 2);
+    }
+}
+
+#[test]
+fn power_may_fail_at_every_step() {
+    for step in 1..=steps_of_a_life() {
+        for chance in 0..CHANCES {
+            run(&[(step, Stop::Power)], 10 + chance);
+        }
+    }
+}
+
+#[test]
+fn the_recovery_from_each_may_be_stopped_too() {
+    let kinds = [Stop::Process, Stop::Power];
+    for step in (1..=steps_of_a_life()).step_by(3) {
+        for again in 1..=8 {
+            let (first, second) = (kinds[(step % 2) as usize], kinds[(again / 2 % 2) as usize]);
+            run(&[(step, first), (again, second)], step + again);
+        }
+    }
+}
