@@ -24,8 +24,8 @@ use change::{SourcePosition, Time};
 use crate::decode;
 use crate::disk::{Access, Disk};
 use crate::error::LogError;
-use crate::format::{FormatError, FrameKind, Header};
-use crate::limits::in_memory;
+use crate::format::{FormatError, FrameKind, HEADER_BYTES, Header, Place};
+use crate::limits::{in_memory, on_disk};
 use crate::preamble::Preamble;
 use crate::schema::FoundSchema;
 use crate::segment::{self, Frames, ReadError, Tail, UNBORN};
@@ -139,6 +139,11 @@ pub(crate) fn resume(disk: &dyn Disk, dir: &Path, recovered: &Recovered) -> Resu
         // What was not read must not be written over with zeros.
         return Err(failed(ErrorKind::UnexpectedEof.into()));
     }
+    if !are_frames(&last, Place { segment: number, offset: recovered.last_write }) {
+        // After a failed sync the system may drop from memory what is not on the disk, between two looks at it.
+        let what = "its last write reads otherwise than a moment ago";
+        return Err(failed(std::io::Error::new(ErrorKind::InvalidData, what)));
+    }
     // What lies behind the end must never be taken for a frame, so it goes even when it is only zeros.
     file.truncate(end).map_err(failed)?;
     file.write_at(&[&last], recovered.last_write).map_err(failed)?;
@@ -150,6 +155,23 @@ pub(crate) fn resume(disk: &dyn Disk, dir: &Path, recovered: &Recovered) -> Resu
     disk.sync_dir(dir).map_err(failed)?;
     let fresh = recovered.fresh;
     Ok(Tail { file, path: path.clone(), number, end, allocated: end, fresh })
+}
+
+/// Whether bytes are whole frames that belong where they are.
+fn are_frames(bytes: &[u8], place: Place) -> bool {
+    let mut at = 0;
+    while at < bytes.len() {
+        let (rest, offset) = (&bytes[at..], place.offset + on_disk(at));
+        let Ok(header) = Header::from_bytes(rest, Place { offset, ..place }) else { return false };
+        let leaves = HEADER_BYTES..HEADER_BYTES + in_memory(header.leaves_bytes());
+        let payload = leaves.end..leaves.end + header.payload_length as usize;
+        let crc = |range| rest.get(range).map(crc32c::crc32c);
+        if (crc(leaves), crc(payload)) != (Some(header.leaves_crc), Some(header.payload_crc)) {
+            return false;
+        }
+        at += in_memory(header.end() - offset);
+    }
+    at == bytes.len()
 }
 
 fn read_preamble(frames: &mut Frames) -> Result<Preamble, LogError> {

@@ -92,7 +92,8 @@ impl Reading<'_> {
             let reached = self.positions.entry(Arc::clone(&chunk.source)).or_default();
             if step != *reached + 1 {
                 let source = &chunk.source;
-                let what = format!("order: {source} is at step {step} behind {reached}, Time {time}");
+                let what =
+                    format!("order: {source} is at step {step} behind {reached}, Time {time}");
                 return Err(violation(what));
             }
             *reached = step;
@@ -109,7 +110,8 @@ impl Reading<'_> {
         }
         let (expected, found) = (by_table(lines(transaction)), by_table(found));
         if expected != found {
-            let what = format!("durability: Time {time}, {name} {number}, is not what was appended");
+            let what =
+                format!("durability: Time {time}, {name} {number}, is not what was appended");
             return Err(violation(format!("{what}:\n{found:#?}\nwas appended as\n{expected:#?}")));
         }
         Ok(())

@@ -74,7 +74,8 @@ impl Follower {
     ) -> Result<Self, Violation> {
         let options = DataflowOptions { workers, ..DataflowOptions::default() };
         let dataflow = Dataflow::with_options(&PROGRAM.views, &options);
-        let dataflow = dataflow.map_err(|error| violation(format!("the views cannot be built: {error}")))?;
+        let dataflow =
+            dataflow.map_err(|error| violation(format!("the views cannot be built: {error}")))?;
         let views = Views::new(PROGRAM.views.iter().map(ViewInfo::from).collect());
         let delivery = |(plan, target): (&plan::ir::ViewPlan, &Target)| {
             let sink = target.open();
@@ -202,7 +203,9 @@ impl Delivery {
         let taken = match self.outbox.take(Duration::ZERO).now_or_never() {
             None | Some(Ok(None)) => return Ok(false),
             Some(Ok(Some(taken))) => taken,
-            Some(Err(error)) => return Err(violation(format!("an outbox cannot be taken from: {error}"))),
+            Some(Err(error)) => {
+                return Err(violation(format!("an outbox cannot be taken from: {error}")));
+            }
         };
         let (after, upto, changes) = taken;
         let step = Step { after, upto, changes: &changes };
@@ -217,7 +220,11 @@ impl Delivery {
                 _ if canary == Some(Canary::AppliedTwice) => {}
                 held if held == upto => return Ok(true),
                 held if held == after => {}
-                held => return Err(violation(format!("a target at {held} was to go from {after} to {upto}"))),
+                held => {
+                    return Err(violation(format!(
+                        "a target at {held} was to go from {after} to {upto}"
+                    )));
+                }
             }
         }
         Err(violation("a target goes away for ever"))

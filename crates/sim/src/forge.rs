@@ -23,7 +23,9 @@ pub(crate) fn forge(disk: &SimDisk, random: &mut Random) {
         for mut header in frames {
             let start = usize::try_from(header.place.offset).expect("in memory") + HEADER_BYTES;
             let payload = &mut bytes[start..start + header.payload_length as usize];
-            let Some(at) = payload.windows(5).position(|window| window == b"note ") else { continue };
+            let Some(at) = payload.windows(5).position(|window| window == b"note ") else {
+                continue;
+            };
             if random.one_in(2) {
                 continue;
             }

@@ -26,7 +26,7 @@ mod violation;
 mod world;
 
 pub use canary::Canary;
-pub use setup::{Mix, Setup};
+pub use setup::{Listener, Mix, Setup};
 pub use violation::Violation;
 pub use world::{Outcome, Report};
 

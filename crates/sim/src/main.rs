@@ -1,4 +1,5 @@
-//! Replays a seed, or runs many: `cargo run -p sim -- --seed 7`, `cargo run -p sim -- --seeds 0..1000`.
+//! Replays a seed and tells what happens in it, or runs many: `cargo run -p sim -- --seed 7`,
+//! `cargo run -p sim -- --seeds 0..1000`.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool")]
 
 use std::collections::BTreeMap;
@@ -19,9 +20,10 @@ fn main() -> ExitCode {
     let (mut outcomes, mut failed) = (BTreeMap::new(), 0_u64);
     let single = seeds.end - seeds.start == 1;
     for seed in seeds {
-        let setup = Setup::new(seed, canary);
+        let mut setup = Setup::new(seed, canary);
         if single {
             println!("{setup:#?}");
+            setup.listener = Some(|what| println!("{what}"));
         }
         match sim::run(&setup) {
             Ok(report) => {

@@ -21,8 +21,11 @@ pub enum Mix {
     All,
 }
 
+/// Hears what happens in a run, line by line.
+pub type Listener = fn(&str);
+
 /// A run.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Setup {
     /// The seed.
     pub seed: u64,
@@ -50,6 +53,8 @@ pub struct Setup {
     pub stops: Vec<(u64, Stop)>,
     /// Chance of the disk: the same steps with other numbers here are lost otherwise.
     pub disk_stream: u64,
+    /// Who is told what happens.
+    pub listener: Option<Listener>,
 }
 
 impl Setup {
@@ -84,6 +89,7 @@ impl Setup {
             actions: random.between(10, 80),
             stops: Vec::new(),
             disk_stream: 2,
+            listener: None,
         }
     }
 

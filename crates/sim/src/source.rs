@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use change::{
-    Part, RequestId, SourcePosition, TRUNCATE, Time, TransactionGroup, TransactionHead,
-};
+use change::{Part, RequestId, SourcePosition, TRUNCATE, Time, TransactionGroup, TransactionHead};
 
 use crate::model::Tables;
 use crate::random::Random;
@@ -87,7 +85,13 @@ impl Source {
         if first && upto == changes.len() {
             return Some(self.whole(1));
         }
-        let part = if first { Part::First } else if last { Part::Last } else { Part::Middle };
+        let part = if first {
+            Part::First
+        } else if last {
+            Part::Last
+        } else {
+            Part::Middle
+        };
         let head = self.head(self.next);
         let tables = encode(&[&changes[from..upto]]);
         let group = TransactionGroup::new(self.name().into(), part, vec![head], tables);
@@ -102,8 +106,7 @@ impl Source {
         let transactions = &self.committed[numbers.clone()];
         let changes: Vec<&[Change]> = transactions.iter().map(|one| &one.changes[..]).collect();
         let heads = numbers.clone().map(|number| self.head(number)).collect();
-        let group =
-            TransactionGroup::new(self.name().into(), Part::Whole, heads, encode(&changes));
+        let group = TransactionGroup::new(self.name().into(), Part::Whole, heads, encode(&changes));
         let visible = numbers.zip(transactions.iter().cloned()).collect();
         self.next += count;
         Sending { group, visible }

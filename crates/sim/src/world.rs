@@ -94,6 +94,8 @@ pub(crate) struct World {
     /// How many of the entries are known to be durable.
     acknowledged: u64,
     written: Vec<Written>,
+    /// What was harmed when some process opened the log, which may have cut it off since.
+    harmed: Vec<Extent>,
     states: States,
     harms_left: u64,
     /// Whether the disk may fail now, so that a refusal needs no other reason.
@@ -106,6 +108,7 @@ impl World {
     pub(crate) fn new(setup: &Setup) -> Self {
         clock::set(1_700_000_000_000_000);
         let disk = SimDisk::new(setup.disk, Random::new(setup.seed, setup.disk_stream));
+        disk.tell(setup.listener);
         Self {
             setup: setup.clone(),
             random: Random::new(setup.seed, 3),
@@ -115,6 +118,7 @@ impl World {
             entries: Vec::new(),
             acknowledged: 0,
             written: Vec::new(),
+            harmed: Vec::new(),
             states: States::default(),
             harms_left: setup.harms,
             is_faulty: false,
@@ -250,12 +254,17 @@ impl World {
     /// Opens the log, and looks whether everything is there.
     fn start(&mut self) -> Result<Result<Process, End>, Violation> {
         let (before, harm) = (self.disk.contents(), self.disk.harm());
+        self.harmed.extend(harm.iter().cloned());
         let opened = self.open();
         let was_closed = std::mem::take(&mut self.was_closed);
         let (log, writer, recovery) = match opened {
             Ok(opened) => opened,
-            Err(error) => return self.refused(&error, &before).map(Err),
+            Err(error) => {
+                self.disk.say(|| format!("refused: {}", told(&error)));
+                return self.refused(&error, &before).map(Err);
+            }
         };
+        self.disk.say(|| format!("opened: {recovery:?}"));
         if let Some(outcome) = self.reconcile(&recovery, &harm, was_closed)? {
             return Ok(Err(End::Over(outcome)));
         }
@@ -272,7 +281,10 @@ impl World {
         }
         let stat = log.stat();
         if (stat.transactions, stat.upper) != (self.acknowledged, recovery.upper) {
-            return Err(violation(format!("order: {stat:?} of {} transactions", self.acknowledged)));
+            return Err(violation(format!(
+                "order: {stat:?} of {} transactions",
+                self.acknowledged
+            )));
         }
         let (workers, canary) = (self.setup.workers, self.setup.canary);
         let follower = Follower::new(&log, &self.targets, workers, canary)?;
@@ -315,9 +327,13 @@ impl World {
         match error {
             LogError::Damaged { .. } | LogError::Missing { .. } | LogError::Version { .. } => {
                 if !harmed {
-                    return Err(violation(format!("durability: without any harm: {}", told(error))));
+                    return Err(violation(format!(
+                        "durability: without any harm: {}",
+                        told(error)
+                    )));
                 }
-                if self.disk.contents() != *before {
+                // With faults, what is read may change by itself.
+                if self.disk.contents() != *before && !self.is_faulty {
                     return Err(violation("recovery: damage was reported, and touched"));
                 }
                 Ok(End::Over(Outcome::Reported(error.code())))
@@ -346,14 +362,15 @@ impl World {
         }
         let end_lost = upto < self.acknowledged;
         if end_lost {
-            let lost = format!("durability: {} were acknowledged, {upto} are there", self.acknowledged);
+            let lost =
+                format!("durability: {} were acknowledged, {upto} are there", self.acknowledged);
             let lost_writes = self.written.iter().filter(|written| written.upto > upto);
             for Written { place, .. } in lost_writes {
-                if !harm.iter().any(|harm| harm.meets(place)) {
+                if !self.harmed.iter().any(|harm| harm.meets(place)) {
                     return Err(violation(format!("{lost}; and {place:?} was not harmed")));
                 }
             }
-            if harm.is_empty() {
+            if self.harmed.is_empty() {
                 return Err(violation(lost));
             }
         }
@@ -486,9 +503,12 @@ impl World {
         if self.acknowledged > before
             && let Some(place) = self.disk.latest_write()
         {
+            self.disk.say(|| format!("acknowledged up to {}", self.acknowledged));
+            self.harmed.retain(|harm| !harm.meets(&place));
             self.written.push(Written { place, upto: self.acknowledged });
         }
         if let Some(error) = &failure {
+            self.disk.say(|| format!("the log stops: {}", told(error)));
             self.failed(process, error)?;
         }
         if progress == Progress::Ended && failure.is_none() && process.log.failure().is_none() {
@@ -554,9 +574,13 @@ impl World {
         }
         let error = match opened {
             Ok((log, _)) => {
-                if log.upper().0 - 1 < self.acknowledged && self.disk.harm().is_empty() && !self.is_faulty {
+                if log.upper().0 - 1 < self.acknowledged
+                    && self.disk.harm().is_empty()
+                    && !self.is_faulty
+                {
                     let upper = log.upper();
-                    let what = format!("durability: a reader finds {upper} after {}", self.acknowledged);
+                    let what =
+                        format!("durability: a reader finds {upper} after {}", self.acknowledged);
                     return Err(violation(what));
                 }
                 check::log_is(&log, &self.entries, self.setup.canary)?

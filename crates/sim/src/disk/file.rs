@@ -5,8 +5,9 @@
 //! are lost, torn and reordered. A failed sync leaves sectors that memory believes to be clean although they are not on
 //! the platter: the next sync passes them by.
 //!
-//! Beside the platter stands what it would hold had the disk kept its word. The two differ where a bit rotted, a write
-//! was lost or went elsewhere: that is *harm*, and whoever judges a run knows exactly where it is.
+//! Beside what programs see and what the platter holds stands what either would be had the disk kept its word. They
+//! differ where a bit rotted, a write was lost or went elsewhere: that is *harm*, and whoever judges a run knows exactly
+//! where it is.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -34,6 +35,8 @@ pub(crate) enum Misfortune {
 pub(crate) struct File {
     sector_bytes: usize,
     seen: Vec<u8>,
+    /// What programs would see had the disk kept its word. As long as what they see.
+    wanted: Vec<u8>,
     platter: Vec<u8>,
     /// What the platter would hold had the disk kept its word. As long as the platter.
     promised: Vec<u8>,
@@ -47,6 +50,7 @@ impl File {
         Self {
             sector_bytes,
             seen: Vec::new(),
+            wanted: Vec::new(),
             platter: Vec::new(),
             promised: Vec::new(),
             ops: Vec::new(),
@@ -85,10 +89,10 @@ impl File {
         }
         let range = offset..offset + bytes.len();
         if self.seen.len() < range.end {
-            self.seen.resize(range.end, 0);
-            self.ops.push(Op::Length(range.end));
+            self.set_length(range.end);
         }
         self.seen[range.clone()].copy_from_slice(bytes);
+        self.wanted[range.clone()].copy_from_slice(bytes);
         self.ops.push(Op::Write { offset, bytes: bytes.to_vec() });
         for sector in self.sectors(range.clone()) {
             self.unreadable.remove(&sector);
@@ -98,6 +102,7 @@ impl File {
     pub(crate) fn set_length(&mut self, length: usize) {
         if length != self.seen.len() {
             self.seen.resize(length, 0);
+            self.wanted.resize(length, 0);
             self.ops.push(Op::Length(length));
         }
     }
@@ -114,7 +119,7 @@ impl File {
         let mut elsewhere = None;
         for (at, &sector) in dirty.iter().enumerate() {
             let range = self.range(sector, self.seen.len());
-            self.promised[range.clone()].copy_from_slice(&self.seen[range.clone()]);
+            self.promised[range.clone()].copy_from_slice(&self.wanted[range.clone()]);
             if unlucky == Some(at) {
                 let misdirected = misfortune == Some(Misfortune::Misdirected);
                 elsewhere = misdirected.then(|| self.seen[range].to_vec());
@@ -134,7 +139,7 @@ impl File {
             if random.one_in(2) {
                 let range = self.range(sector, self.seen.len());
                 self.platter[range.clone()].copy_from_slice(&self.seen[range.clone()]);
-                self.promised[range.clone()].copy_from_slice(&self.seen[range]);
+                self.promised[range.clone()].copy_from_slice(&self.wanted[range]);
             }
         }
         self.ops.clear();
@@ -146,7 +151,8 @@ impl File {
         for sector in 0..self.seen.len().div_ceil(self.sector_bytes) {
             let range = self.range(sector, self.seen.len().min(self.platter.len()));
             if !dirty.contains(&sector) {
-                self.seen[range.clone()].copy_from_slice(&self.platter[range]);
+                self.seen[range.clone()].copy_from_slice(&self.platter[range.clone()]);
+                self.wanted[range.clone()].copy_from_slice(&self.promised[range]);
             }
         }
     }
@@ -178,6 +184,7 @@ impl File {
             }
         }
         self.seen.clone_from(&self.platter);
+        self.wanted.clone_from(&self.promised);
     }
 
     /// Turns a bit of the platter over; programs see it unless they have the sector in memory.
@@ -207,7 +214,7 @@ impl File {
 
     /// Changes bytes everywhere, as if they had been written so: for canaries.
     pub(crate) fn forge(&mut self, offset: usize, bytes: &[u8]) {
-        for all in [&mut self.seen, &mut self.platter, &mut self.promised] {
+        for all in [&mut self.seen, &mut self.wanted, &mut self.platter, &mut self.promised] {
             if let Some(room) = all.get_mut(offset..offset + bytes.len()) {
                 room.copy_from_slice(bytes);
             }
@@ -216,19 +223,24 @@ impl File {
 
     /// Cuts the file everywhere: for canaries.
     pub(crate) fn cut(&mut self, length: usize) {
-        for all in [&mut self.seen, &mut self.platter, &mut self.promised] {
+        for all in [&mut self.seen, &mut self.wanted, &mut self.platter, &mut self.promised] {
             all.truncate(length);
         }
     }
 
-    /// The bytes of the platter that are not what the disk promised, or cannot be read.
+    /// The bytes that are not what the disk promised, or cannot be read.
     pub(crate) fn harm(&self) -> Vec<Range<usize>> {
-        let length = self.platter.len();
-        let sectors = (0..length.div_ceil(self.sector_bytes)).map(|sector| (sector, self.range(sector, length)));
+        let length = self.platter.len().max(self.seen.len());
+        let sectors = (0..length.div_ceil(self.sector_bytes))
+            .map(|sector| (sector, self.range(sector, length)));
         sectors
             .filter(|(sector, range)| {
+                let within = |all: &[u8]| range.start.min(all.len())..range.end.min(all.len());
+                let seen = within(&self.seen);
+                let platter = within(&self.platter);
                 self.unreadable.contains(sector)
-                    || self.platter[range.clone()] != self.promised[range.clone()]
+                    || self.seen[seen.clone()] != self.wanted[seen]
+                    || self.platter[platter.clone()] != self.promised[platter]
             })
             .map(|(_, range)| range)
             .collect()
@@ -240,7 +252,8 @@ impl File {
             Op::Write { offset, bytes } => Some(*offset..offset + bytes.len()),
             Op::Length(_) => None,
         });
-        let within = written.map(|range| range.start.min(self.seen.len())..range.end.min(self.seen.len()));
+        let within =
+            written.map(|range| range.start.min(self.seen.len())..range.end.min(self.seen.len()));
         within.flat_map(|range| self.sectors(range)).collect()
     }
 
@@ -369,6 +382,18 @@ mod tests {
             file.seen == b"aaaa"
         });
         assert!((10..40).contains(&lost.count()));
+    }
+
+    #[test]
+    fn a_rotten_sector_that_is_written_in_part_stays_harmed() {
+        let mut rotten = file(b"aaaabbbb");
+        rotten.rot(5, 0, false);
+        rotten.write(6, b"cc");
+        rotten.sync(None, &mut Random::new(1, 1));
+        assert_eq!((rotten.platter.as_slice(), rotten.harm()), (&b"aaaabccc"[..], vec![4..8]));
+        rotten.write(4, b"dd");
+        rotten.sync(None, &mut Random::new(1, 1));
+        assert!(rotten.harm().is_empty());
     }
 
     #[test]

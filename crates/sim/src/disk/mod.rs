@@ -21,6 +21,7 @@ pub use faults::{Faults, Omissions, Stop};
 
 use crate::clock;
 use crate::random::Random;
+use crate::setup::Listener;
 use file::{File, Misfortune};
 use names::{Directory, Node};
 
@@ -74,6 +75,7 @@ struct State {
     /// A hash of all that was done and answered.
     trace: u64,
     latest_write: Option<(Node, Range<usize>)>,
+    listener: Option<Listener>,
 }
 
 enum Item {
@@ -107,8 +109,19 @@ impl SimDisk {
             life: 0,
             trace: 0xcbf2_9ce4_8422_2325,
             latest_write: None,
+            listener: None,
         };
         Self { state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// Tells somebody what happens from now on.
+    pub(crate) fn tell(&self, listener: Option<Listener>) {
+        self.state().listener = listener;
+    }
+
+    /// Says something to whoever listens.
+    pub(crate) fn say(&self, what: impl FnOnce() -> String) {
+        self.state().say(what);
     }
 
     /// Sets how often faults come.
@@ -148,6 +161,7 @@ impl SimDisk {
     /// Stops the machine, if it has not stopped, and starts it again.
     pub fn restart(&self, stop: Stop) {
         let mut state = self.state();
+        state.say(|| format!("stopped: {stop:?}"));
         if stop == Stop::Power {
             state.crash();
         }
@@ -164,7 +178,7 @@ impl SimDisk {
             return;
         }
         let node = files[state.random.index(files.len())];
-        let State { nodes, random, options, .. } = &mut *state;
+        let State { nodes, random, options, listener, .. } = &mut *state;
         let Item::File(file) = &mut nodes[node] else { return };
         // Most of a file is room for what is yet to come: the bytes in use are more worth hitting.
         let used = file.seen().iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
@@ -173,6 +187,9 @@ impl SimDisk {
             return;
         }
         let byte = random.index(length);
+        if let Some(listener) = listener {
+            listener(&format!("byte {byte} of file {node} goes bad"));
+        }
         if is_unreadable {
             file.spoil(byte / options.sector_bytes);
         } else {
@@ -248,8 +265,10 @@ impl State {
         self.look(what)?;
         self.note(path.as_os_str().as_encoded_bytes());
         self.steps += 1;
+        self.say(|| format!("{}: {what} {}", self.steps, path.display()));
         if self.stop_at == Some(self.steps) {
             self.down = true;
+            self.say(|| "the machine stops".to_owned());
             return Ok(Fate::Stopping);
         }
         Ok(Fate::Done)
@@ -265,6 +284,7 @@ impl State {
         let took_us = self.random.signed(1, if slow { 5_000_000 } else { 500 });
         clock::advance(took_us);
         if self.random.one_in(self.faults.eviction) {
+            self.say(|| "memory is short".to_owned());
             for item in &mut self.nodes {
                 match item {
                     Item::File(file) => file.evict(),
@@ -273,6 +293,12 @@ impl State {
             }
         }
         Ok(())
+    }
+
+    fn say(&self, what: impl FnOnce() -> String) {
+        if let Some(listener) = self.listener {
+            listener(&what());
+        }
     }
 
     fn note(&mut self, bytes: &[u8]) {
@@ -338,7 +364,9 @@ impl State {
             match &self.nodes[node] {
                 Item::File(_) => found.push((path, node)),
                 Item::Directory(directory) => {
-                    open.extend(directory.entries().iter().map(|(name, &node)| (path.join(name), node)));
+                    open.extend(
+                        directory.entries().iter().map(|(name, &node)| (path.join(name), node)),
+                    );
                 }
             }
         }
@@ -521,6 +549,7 @@ impl DiskFile for SimFile {
         let length = state.file(self.node)?.length();
         let room = state.room(length, offset + wanted).max(offset);
         let written = wanted.min(room - offset);
+        state.say(|| format!("  {written} of {} bytes at {offset}", bytes.len()));
         state.file(self.node)?.write(offset, &bytes[..written]);
         state.latest_write = Some((self.node, offset..offset + written));
         fate.answer()?;
@@ -544,6 +573,7 @@ impl DiskFile for SimFile {
 
     fn truncate(&self, length: u64) -> io::Result<()> {
         let (mut state, fate) = self.step("truncate")?;
+        state.say(|| format!("  to {length}"));
         if fate == Fate::Done || state.random.one_in(2) {
             state.file(self.node)?.set_length(to_index(length));
         }
@@ -563,6 +593,7 @@ impl DiskFile for SimFile {
         let Item::File(file) = &mut nodes[self.node] else { return Err(Errno::ISDIR.into()) };
         if let Some(error) = failed {
             file.fail_sync(random);
+            state.say(|| format!("  fails: {error}"));
             return Err(error.into());
         }
         if options.omissions.file_sync || (fate == Fate::Stopping && random.one_in(2)) {
@@ -573,7 +604,11 @@ impl DiskFile for SimFile {
             () if random.one_in(misdirected_write) => Some(Misfortune::Misdirected),
             () => None,
         };
-        if let Some(bytes) = file.sync(misfortune, random) {
+        let elsewhere = file.sync(misfortune, random);
+        if let Some(misfortune) = misfortune {
+            state.say(|| format!("  a sector is {misfortune:?}"));
+        }
+        if let Some(bytes) = elsewhere {
             state.misdirect(&bytes);
         }
         fate.answer()
@@ -632,7 +667,11 @@ mod tests {
                 disk.contents().get(&dir.join("a")).is_some_and(|bytes| bytes == b"hello world")
             });
             let survived = survived.count();
-            assert_eq!(survived == 40, sync_file && sync_dirs == 3, "{sync_file} {sync_dirs}: {survived}");
+            assert_eq!(
+                survived == 40,
+                sync_file && sync_dirs == 3,
+                "{sync_file} {sync_dirs}: {survived}"
+            );
         }
     }
 

@@ -20,7 +20,8 @@ fn every_canary_is_caught() {
 #[test]
 fn the_seeds_of_the_canaries_are_well_without_them() {
     for seed in 0..10 {
-        let setup = Setup { canary: None, mix: Mix::Crashes, ..Setup::new(seed, Some(Canary::Skipped)) };
+        let setup =
+            Setup { canary: None, mix: Mix::Crashes, ..Setup::new(seed, Some(Canary::Skipped)) };
         sim::run(&setup).unwrap_or_else(|violation| panic!("seed {seed}: {violation}"));
     }
 }

@@ -11,7 +11,8 @@ const CHANCES: u64 = 2;
 
 fn run(stops: &[(u64, Stop)], disk_stream: u64) -> u64 {
     let setup = Setup::stopped(SEED, stops.to_vec(), disk_stream);
-    let report = sim::run(&setup).unwrap_or_else(|violation| panic!("{stops:?}: {violation}\n{setup:#?}"));
+    let report =
+        sim::run(&setup).unwrap_or_else(|violation| panic!("{stops:?}: {violation}\n{setup:#?}"));
     assert_eq!(report.outcome, Outcome::Equal, "{stops:?}");
     report.steps
 }
