@@ -17,4 +17,5 @@ mod meddled;
 mod parts;
 mod property;
 mod read;
+mod real;
 mod world;
