@@ -106,9 +106,10 @@ fn encode_table(table: Table, transactions: &[&[Change]]) -> Option<TableChanges
     let schema = table.schema();
     let column = |(at, field): (usize, &Arc<Field>)| -> ArrayRef {
         let cells = changes.iter().map(|change| &change.cells[at]);
-        match field.data_type() {
-            DataType::Int64 => Arc::new(cells.map(Cell::int).collect::<Int64Array>()),
-            _ => Arc::new(cells.map(Cell::text).collect::<StringArray>()),
+        if field.data_type() == &DataType::Int64 {
+            Arc::new(cells.map(Cell::int).collect::<Int64Array>())
+        } else {
+            Arc::new(cells.map(Cell::text).collect::<StringArray>())
         }
     };
     let columns = schema.columns().fields().iter().enumerate().map(column).collect();
@@ -178,15 +179,16 @@ pub(crate) fn cell(column: &ArrayRef, row: usize) -> Cell {
     if column.is_null(row) {
         return Cell::Null;
     }
-    match column.data_type() {
-        DataType::Int64 => Cell::Int(column.as_primitive::<Int64Type>().value(row)),
-        DataType::Utf8 => Cell::Text(column.as_string::<i32>().value(row).to_owned()),
-        _ => {
-            let shown = arrow::util::display::array_value_to_string(column, row);
-            let shown = shown.expect("a number can be shown");
-            shown.parse().map_or(Cell::Text(shown), Cell::Int)
-        }
+    if let Some(numbers) = column.as_primitive_opt::<Int64Type>() {
+        return Cell::Int(numbers.value(row));
     }
+    if let Some(texts) = column.as_string_opt::<i32>() {
+        return Cell::Text(texts.value(row).to_owned());
+    }
+    // A sum has a wider type.
+    let shown = arrow::util::display::array_value_to_string(column, row);
+    let shown = shown.expect("a number can be shown");
+    shown.parse().map_or(Cell::Text(shown), Cell::Int)
 }
 
 fn number(count: usize) -> u32 {

@@ -8,6 +8,7 @@
 //! After everything that happens, the checkers look. In the end the disk is well, everything is brought to its end, and
 //! all must be equal; or the disk was harmed in a way that one copy cannot survive, and that must have been said.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -316,37 +317,18 @@ impl World {
     fn refused(
         &mut self,
         error: &LogError,
-        before: &std::collections::BTreeMap<PathBuf, Vec<u8>>,
+        before: &BTreeMap<PathBuf, Vec<u8>>,
     ) -> Result<End, Violation> {
         if self.disk.is_down() {
             let stop = self.stop_kind();
             self.stop(stop);
             return Ok(End::Ended);
         }
-        let harmed = !self.disk.harm().is_empty();
-        match error {
-            LogError::Damaged { .. } | LogError::Missing { .. } | LogError::Version { .. } => {
-                if !harmed {
-                    return Err(violation(format!(
-                        "durability: without any harm: {}",
-                        told(error)
-                    )));
-                }
-                // With faults, what is read may change by itself.
-                if self.disk.contents() != *before && !self.is_faulty {
-                    return Err(violation("recovery: damage was reported, and touched"));
-                }
-                Ok(End::Over(Outcome::Reported(error.code())))
-            }
-            _ if self.is_faulty => {
-                let stop = self.stop_kind();
-                self.stop(stop);
-                Ok(End::Ended)
-            }
-            // A sector that cannot be read.
-            _ if harmed => Ok(End::Over(Outcome::Reported(error.code()))),
-            _ => Err(violation(format!("availability: without any fault: {}", told(error)))),
+        // With faults, what is read may change by itself.
+        if is_damage(error) && self.disk.contents() != *before && !self.is_faulty {
+            return Err(violation("recovery: damage was reported, and touched"));
         }
+        self.unreadable(error)
     }
 
     /// Compares what was recovered with what must be there, and makes the sources go on from it.
@@ -407,21 +389,19 @@ impl World {
     /// Judges that the log could not be read.
     fn unreadable(&mut self, error: &LogError) -> Result<End, Violation> {
         let harmed = !self.disk.harm().is_empty();
-        match error {
-            LogError::Damaged { .. } | LogError::Missing { .. } | LogError::Version { .. } => {
-                if harmed {
-                    return Ok(End::Over(Outcome::Reported(error.code())));
-                }
-                Err(violation(format!("durability: without any harm: {}", told(error))))
-            }
-            _ if self.is_faulty || self.disk.is_down() => {
-                let stop = self.stop_kind();
-                self.stop(stop);
-                Ok(End::Ended)
-            }
-            _ if harmed => Ok(End::Over(Outcome::Reported(error.code()))),
-            _ => Err(violation(format!("availability: without any fault: {}", told(error)))),
+        if is_damage(error) && !harmed {
+            return Err(violation(format!("durability: without any harm: {}", told(error))));
         }
+        if !is_damage(error) && (self.is_faulty || self.disk.is_down()) {
+            let stop = self.stop_kind();
+            self.stop(stop);
+            return Ok(End::Ended);
+        }
+        if harmed {
+            // Damage, or a sector that cannot be read.
+            return Ok(End::Over(Outcome::Reported(error.code())));
+        }
+        Err(violation(format!("availability: without any fault: {}", told(error))))
     }
 
     /// Something happens.
@@ -598,8 +578,8 @@ impl World {
     }
 
     fn unreadable_outside(&self, error: &LogError) -> bool {
-        let damaged = matches!(error.code(), "LOG004" | "LOG005");
-        !self.disk.harm().is_empty() || (!damaged && (self.is_faulty || self.disk.is_down()))
+        !self.disk.harm().is_empty()
+            || (!is_damage(error) && (self.is_faulty || self.disk.is_down()))
     }
 
     /// A process ends in order.
@@ -687,6 +667,11 @@ impl World {
     fn forge(&mut self) {
         crate::forge::forge(&self.disk, &mut self.random);
     }
+}
+
+/// Whether an error says that what was durable once is not there.
+fn is_damage(error: &LogError) -> bool {
+    matches!(error.code(), "LOG004" | "LOG005")
 }
 
 /// An error with all that is behind it.

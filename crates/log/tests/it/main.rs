@@ -5,7 +5,8 @@
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,
     clippy::disallowed_methods,
-    reason = "tests: a panic is a failure, numbers are small, and waiting has a deadline"
+    clippy::print_stderr,
+    reason = "tests: a panic is a failure, numbers are small, waiting has a deadline, and what is skipped is said"
 )]
 
 mod append;

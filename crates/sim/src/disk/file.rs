@@ -94,7 +94,7 @@ impl File {
         self.seen[range.clone()].copy_from_slice(bytes);
         self.wanted[range.clone()].copy_from_slice(bytes);
         self.ops.push(Op::Write { offset, bytes: bytes.to_vec() });
-        for sector in self.sectors(range.clone()) {
+        for sector in self.sectors(range) {
             self.unreadable.remove(&sector);
         }
     }
@@ -161,8 +161,8 @@ impl File {
     pub(crate) fn crash(&mut self, random: &mut Random) {
         let (before, promised) = (self.platter.clone(), self.promised.clone());
         let persisted = random.index(self.ops.len() + 1);
-        let lengths = self.ops[..persisted].iter().filter_map(Op::length);
-        let length = lengths.last().unwrap_or(before.len());
+        let mut lengths = self.ops[..persisted].iter().filter_map(Op::length);
+        let length = lengths.next_back().unwrap_or(before.len());
         // A shorter length takes what was behind it with it, whatever became of the writes before.
         let mut known = before.len();
         let mut floor = 0;
@@ -322,6 +322,10 @@ mod tests {
         file
     }
 
+    fn harm(file: &File) -> Vec<(usize, usize)> {
+        file.harm().into_iter().map(|range| (range.start, range.end)).collect()
+    }
+
     /// All that a crash can make of a file.
     fn crashes(file: &File) -> BTreeSet<Vec<u8>> {
         let crash = |seed| {
@@ -390,7 +394,7 @@ mod tests {
         rotten.rot(5, 0, false);
         rotten.write(6, b"cc");
         rotten.sync(None, &mut Random::new(1, 1));
-        assert_eq!((rotten.platter.as_slice(), rotten.harm()), (&b"aaaabccc"[..], vec![4..8]));
+        assert_eq!((rotten.platter.as_slice(), harm(&rotten)), (&b"aaaabccc"[..], vec![(4, 8)]));
         rotten.write(4, b"dd");
         rotten.sync(None, &mut Random::new(1, 1));
         assert!(rotten.harm().is_empty());
@@ -402,7 +406,7 @@ mod tests {
         let mut lost = file(b"aaaabbbb");
         lost.write(4, b"cccc");
         assert_eq!(lost.sync(Some(Misfortune::Lost), &mut random), None);
-        assert_eq!(lost.harm(), [4..8]);
+        assert_eq!(harm(&lost), [(4, 8)]);
         lost.write(4, b"dddd");
         lost.sync(None, &mut random);
         assert!(lost.harm().is_empty(), "written anew");
@@ -410,12 +414,15 @@ mod tests {
         lost.write(0, b"eeee");
         let elsewhere = lost.sync(Some(Misfortune::Misdirected), &mut random).unwrap();
         lost.overwrite(1, &elsewhere);
-        assert_eq!((lost.platter.as_slice(), lost.harm()), (&b"aaaaeeee"[..], vec![0..4, 4..8]));
+        assert_eq!(
+            (lost.platter.as_slice(), harm(&lost)),
+            (&b"aaaaeeee"[..], vec![(0, 4), (4, 8)])
+        );
         assert_eq!(lost.seen, b"eeeedddd", "memory knows nothing of it");
 
         let mut rotten = file(b"aaaabbbb");
         rotten.rot(5, 0, false);
-        assert_eq!((rotten.seen.as_slice(), rotten.harm()), (&b"aaaabcbb"[..], vec![4..8]));
+        assert_eq!((rotten.seen.as_slice(), harm(&rotten)), (&b"aaaabcbb"[..], vec![(4, 8)]));
         let mut spoilt = file(b"aaaabbbb");
         spoilt.spoil(1);
         assert_eq!((spoilt.read(&mut [0; 4], 0), spoilt.read(&mut [0; 4], 3)), (Some(4), None));

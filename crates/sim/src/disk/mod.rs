@@ -193,7 +193,7 @@ impl SimDisk {
         if is_unreadable {
             file.spoil(byte / options.sector_bytes);
         } else {
-            let bit = u32::try_from(random.below(8)).expect("eight bits");
+            let bit = random.pick(&[0, 1, 2, 3, 4, 5, 6, 7]);
             file.rot(byte, bit, random.one_in(2));
         }
     }
