@@ -1,9 +1,10 @@
 //! The file operations that the log needs, so that tests can make them fail.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::FallocateFlags;
@@ -11,6 +12,9 @@ use rustix::io::Errno;
 
 /// How many pieces one system call may write.
 const PIECES_PER_CALL: usize = 1024;
+
+/// How many files are synced one by one before it pays to sync all that there are.
+const FILES_SYNCED_EACH: usize = 32;
 
 /// A disk, as far as the log uses one.
 pub trait Disk: Send + Sync {
@@ -49,6 +53,34 @@ pub trait Disk: Send + Sync {
     /// # Errors
     /// What the system says.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Removes a directory that is empty. One that stays behind does no harm.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn remove_dir(&self, _dir: &Path) -> io::Result<()> {
+        Ok(())
+    }
+    /// Makes many files and the names in their directories durable. A disk that can do it at once may.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn sync_all(&self, files: &[PathBuf]) -> io::Result<()> {
+        sync_each(|path| self.open(path, Access::Write)?.sync(), |dir| self.sync_dir(dir), files)
+    }
+}
+
+/// Syncs files one by one, then the directories that they are in.
+fn sync_each(
+    sync: impl Fn(&Path) -> io::Result<()>,
+    sync_dir: impl Fn(&Path) -> io::Result<()>,
+    files: &[PathBuf],
+) -> io::Result<()> {
+    let mut dirs = BTreeSet::new();
+    for path in files {
+        sync(path)?;
+        dirs.extend(path.parent());
+    }
+    dirs.into_iter().try_for_each(sync_dir)
 }
 
 /// What a file is opened for.
@@ -134,6 +166,23 @@ impl Disk for RealDisk {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         OpenOptions::new().read(true).open(dir)?.sync_all()
+    }
+
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        fs::remove_dir(dir)
+    }
+
+    fn sync_all(&self, files: &[PathBuf]) -> io::Result<()> {
+        match files {
+            // One call for the whole file system costs less than many for its files.
+            [first, ..] if files.len() > FILES_SYNCED_EACH => {
+                Ok(rustix::fs::syncfs(OpenOptions::new().read(true).open(first)?)?)
+            }
+            _ => {
+                let sync = |path: &Path| self.open(path, Access::Write)?.sync();
+                sync_each(sync, |dir| self.sync_dir(dir), files)
+            }
+        }
     }
 }
 

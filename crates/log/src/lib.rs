@@ -16,11 +16,13 @@
 //! - **Equal input, equal bytes.** Time, place and clock are in the frames' headers; payloads depend on the
 //!   transactions only (`encode`).
 //! - **No bytes make it panic.** Lengths are checked before they are used (`decode`).
+//! - **The log is provable**, when it has a notary: it follows as a reader does, and nobody waits for it (`notary`).
 //!
 //! Segments are files of frames; `docs/format.md` describes every byte. Opening a log reads the last segment only,
 //! because each begins with what is known of those before it (`preamble`). The directory is not locked here: the
 //! program that owns it does that.
 
+mod audit;
 mod decode;
 mod disk;
 mod encode;
@@ -28,6 +30,7 @@ mod error;
 pub mod faults;
 pub mod format;
 pub mod limits;
+pub mod notary;
 mod preamble;
 mod queue;
 mod reader;
@@ -47,13 +50,16 @@ use std::time::Duration;
 
 use change::{Time, TransactionGroup};
 
+pub use audit::{Audit, WrongTile};
 pub use disk::{Access, Disk, DiskFile, RealDisk};
 pub use encode::Compression;
 pub use error::{LogError, Lost};
 pub use queue::Done;
 pub use reader::{Chunk, LogReader, RawFrame, RawFrames};
+pub use notary::{Notary, NotaryOptions, Published};
 pub use recovery::Recovery;
 
+use notary::Desk;
 use queue::{Item, Queue};
 use recovery::Recovered;
 use schema::Registry;
@@ -106,6 +112,8 @@ pub struct LogStat {
 /// A log. Dropping it closes it.
 pub struct Log {
     shared: Arc<Shared>,
+    /// Where the notary is asked, when there is one.
+    desk: Arc<Desk>,
     writing: Option<Writing>,
 }
 
@@ -115,6 +123,9 @@ struct Writing {
     compression: Compression,
     /// The writer's; `None` once the log is closed.
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// The notary's; `None` when there is none, or once the log is closed.
+    notary: Mutex<Option<JoinHandle<()>>>,
+    now_us: fn() -> i64,
 }
 
 impl Log {
@@ -163,8 +174,9 @@ impl Log {
         };
         let thread = start(writer).map_err(|error| LogError::io("write", dir, error))?;
         let thread = Mutex::new(Some(thread));
-        let writing = Writing { queue, registry, compression: options.compression, thread };
-        Ok((Self { shared, writing: Some(writing) }, report))
+        let (compression, notary) = (options.compression, Mutex::default());
+        let writing = Writing { queue, registry, compression, thread, notary, now_us };
+        Ok((Self { shared, desk: Arc::default(), writing: Some(writing) }, report))
     }
 
     /// Opens the log in a directory for reading. Nothing is cut or written.
@@ -185,7 +197,7 @@ impl Log {
         let report = Recovery { cut_bytes: 0, cut_segment: None, ..recovered.report(dir) };
         let state = state(&recovered, Some(LogError::ReadOnly));
         let shared = Arc::new(Shared::new(dir.to_owned(), disk, state));
-        Ok((Self { shared, writing: None }, report))
+        Ok((Self { shared, desk: Arc::default(), writing: None }, report))
     }
 
     /// Appends a group; waits while too much is queued.
@@ -213,6 +225,7 @@ impl Log {
         if thread.take().is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the log's writer panicked");
         }
+        notary::join(&writing.notary);
     }
 
     /// Returns a reader of what is durable, from the first transaction after `after`.

@@ -14,6 +14,7 @@ mod damage;
 mod faults;
 mod format;
 mod meddled;
+mod notary;
 mod parts;
 mod property;
 mod read;
