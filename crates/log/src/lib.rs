@@ -16,6 +16,7 @@
 //! - **Equal input, equal bytes.** Time, place and clock are in the frames' headers; payloads depend on the
 //!   transactions only (`encode`).
 //! - **No bytes make it panic.** Lengths are checked before they are used (`decode`).
+//! - **What is derived can be made again**: indexes of segments (`index`), the tree (`notary`).
 //! - **The log is provable**, when it has a notary: it follows as a reader does, and nobody waits for it (`notary`).
 //!
 //! Segments are files of frames; `docs/format.md` describes every byte. Opening a log reads the last segment only,
@@ -27,14 +28,18 @@ mod decode;
 mod disk;
 mod encode;
 mod error;
+#[doc(hidden)]
+pub mod exercise;
 pub mod faults;
 pub mod format;
+mod index;
 pub mod limits;
 pub mod notary;
 mod preamble;
 mod queue;
 mod reader;
 mod recovery;
+mod refresh;
 mod schema;
 mod segment;
 mod shared;
@@ -48,7 +53,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use change::{Time, TransactionGroup};
+use change::{RequestId, Time, TransactionGroup};
 
 pub use audit::{Audit, WrongTile};
 pub use disk::{Access, Disk, DiskFile, RealDisk};
@@ -56,6 +61,7 @@ pub use encode::Compression;
 pub use error::{LogError, Lost};
 pub use queue::Done;
 pub use reader::{Chunk, LogReader, RawFrame, RawFrames};
+pub use index::Filter;
 pub use notary::{Notary, NotaryOptions, Published};
 pub use recovery::Recovery;
 
@@ -232,6 +238,16 @@ impl Log {
     #[must_use]
     pub fn reader(&self, after: Time) -> LogReader {
         LogReader::new(Arc::clone(&self.shared), after)
+    }
+
+    /// Returns the Times of the transactions that a request asked for, ascending.
+    ///
+    /// It reads indexes and a few frames; of the segment that still grows, all.
+    ///
+    /// # Errors
+    /// When a segment is damaged, or cannot be read.
+    pub fn find_request(&self, request: &RequestId) -> Result<Vec<Time>, LogError> {
+        self.shared.find_request(request)
     }
 
     /// Returns the frames of transactions as they lie in the log.

@@ -74,12 +74,12 @@ impl Log {
         let (interval, now_us) = (options.interval, writing.now_us);
         let body = move || {
             let told = Arc::clone(&desk);
-            let follower = Follower { shared, desk: told, notary, interval, now_us, shown: 0 };
-            let ended = follower.run();
+            let (shown, indexed) = (0, 0);
+            let ended = Follower { shared, desk, notary, interval, now_us, shown, indexed }.run();
             if let Err(error) = &ended {
                 tracing::error!(%error, help = error.help(), "the log is not signed any more");
             }
-            desk.end(ended.err());
+            told.end(ended.err());
         };
         let thread = std::thread::Builder::new().name("log notary".to_owned()).spawn(body);
         let thread = thread.map_err(|error| LogError::io("sign", &self.shared.dir, error))?;
@@ -114,6 +114,8 @@ struct Follower {
     now_us: fn() -> i64,
     /// The size of what the desk shows.
     shown: u64,
+    /// The last segment whose index is known to be there.
+    indexed: u64,
 }
 
 impl Follower {
@@ -132,6 +134,7 @@ impl Follower {
                 self.publish()?;
                 published_us = now_us;
             }
+            self.keep_indexes()?;
             if self.notary.unsettled() > NOTARY_UNSETTLED_MAX {
                 self.retried(Notary::settle)?;
             }
@@ -139,6 +142,19 @@ impl Follower {
                 return self.finish();
             }
         }
+    }
+
+    /// Writes the indexes of segments that are full. It is done here because this thread makes nobody wait.
+    fn keep_indexes(&mut self) -> Result<(), LogError> {
+        let numbers = self.shared.full_segments();
+        let Some(number) = numbers.into_iter().find(|number| *number > self.indexed) else {
+            return Ok(());
+        };
+        let shared = Arc::clone(&self.shared);
+        if self.retried(|_| shared.keep_index(number))?.is_some() {
+            self.indexed = number;
+        }
+        Ok(())
     }
 
     /// Waits for more in the log; returns whether something came.
