@@ -284,6 +284,14 @@ pub(crate) struct ProveArgs {
     #[arg(long, value_name = "ID", group = "which")]
     pub(crate) request: Option<String>,
 
+    /// The last transaction that changed the row with this key (its columns' values with commas between).
+    #[arg(long, value_name = "KEY", group = "which", requires = "table")]
+    pub(crate) key: Option<String>,
+
+    /// The table of that row.
+    #[arg(long, value_name = "TABLE", requires = "key")]
+    pub(crate) table: Option<String>,
+
     /// Where to write it; TIME.tlog-proof unless named, - for standard output.
     #[arg(short = 'o', long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,

@@ -346,7 +346,8 @@ impl<'a> Payload<'a> {
         for _ in 0..tables {
             read_with.extend_from_slice(schemas.get(&(source.to_vec(), number(plain, at)?))?);
             starts.push(at);
-            at = at.checked_add(number(plain, at + 24)? as usize)?.next_multiple_of(16);
+            let bytes = number(plain, at + 24).filter(|bytes| *bytes >= 32)?;
+            at = at.checked_add(bytes as usize)?.next_multiple_of(16);
         }
         starts.push(plain.len());
         let mut pieces = Vec::new();

@@ -2,8 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
-use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +13,7 @@ use log::{Chunk, Filter, Log, LogReader, RealDisk};
 use rustix::fs::inotify;
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::io::unix::AsyncFd;
+use tokio::net::unix::pipe;
 use view::json::RowWriter;
 
 use crate::cli::{LineFormat, LogCatArgs, LogFilter, LogStatArgs, LogTailArgs, SummaryFormat};
@@ -229,7 +227,7 @@ pub(crate) async fn tail(arguments: LogTailArgs) -> Result<(), Failure> {
 }
 
 /// Tells when something is written in a directory.
-struct Watch(AsyncFd<OwnedFd>);
+struct Watch(pipe::Receiver);
 
 impl Watch {
     fn new(dir: &Path) -> Result<Self, Failure> {
@@ -239,21 +237,25 @@ impl Watch {
             inotify::add_watch(&fd, dir, wanted)?;
             Ok(fd)
         });
-        let watching = watching.map_err(std::io::Error::from).and_then(AsyncFd::register);
+        // It is read as a pipe is.
+        let watching = watching.map_err(std::io::Error::from);
+        let watching = watching.and_then(pipe::Receiver::from_owned_fd_unchecked);
         let failed = |error| Failure::io(format!("cannot watch {}", dir.display()), error);
         watching.map(Self).map_err(failed)
     }
 
-    /// Waits until something was written since the last time.
+    /// Waits until something was written since the last time. What does not matter, only that it was.
     async fn changed(&self) -> Result<(), Failure> {
         let failed = |error| Failure::io("cannot watch the log", error);
-        let mut guard = self.0.readable().await.map_err(failed)?;
-        let mut buffer = [MaybeUninit::uninit(); 4096];
-        let mut events = inotify::Reader::new(guard.get_inner(), &mut buffer);
-        // What is said does not matter, only that it was: all of it is taken.
-        while events.next().is_ok() {}
-        guard.clear_ready();
-        Ok(())
+        let mut events = [0; 4096];
+        loop {
+            self.0.readable().await.map_err(failed)?;
+            match self.0.try_read(&mut events) {
+                Ok(_bytes) => return Ok(()),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
     }
 }
 

@@ -10,6 +10,8 @@ use log::{Log, RealDisk};
 use proof::{Checkpoint, DirectoryTiles, Note, Prover, Receipt, verify_inclusion};
 
 use crate::cli::ProveArgs;
+use crate::commands::log::named;
+use crate::commands::trace::times_of_row;
 use crate::failure::Failure;
 use crate::{directory, output};
 
@@ -40,6 +42,13 @@ pub(crate) async fn prove(arguments: ProveArgs) -> Result<(), Failure> {
 
 /// The Time of the transaction that is asked for.
 fn wanted(log: &Log, arguments: &ProveArgs) -> Result<Time, Failure> {
+    if let (Some(table), Some(key)) = (&arguments.table, &arguments.key) {
+        let times = times_of_row(log, named(log, table)?, key)?;
+        return times.last().copied().ok_or_else(|| Failure::Usage {
+            what: format!("no transaction in the log changed a row {key} of {table}"),
+            help: format!("`evert log cat --table {table}` shows which it changed"),
+        });
+    }
     let Some(request) = &arguments.request else {
         let time = Time(arguments.time.unwrap_or_default());
         return if time > Time::ZERO && time < log.upper() { Ok(time) } else { Err(none(log, time)) };

@@ -143,7 +143,9 @@ fn find(log: &Log, arguments: &LogTraceArgs) -> Result<Vec<Traced>, Failure> {
         Some(name) => named(log, name)?,
         None => BTreeSet::new(),
     };
-    of_row(log, tables, what)
+    let times = times_of_row(log, tables, what)?;
+    let traced = times.into_iter().map(|time| at(log, time, Some(what)));
+    Ok(traced.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
 }
 
 /// The transaction at a Time, with the changes of rows that have the key.
@@ -159,22 +161,25 @@ fn at(log: &Log, time: Time, key: Option<&str>) -> Result<Option<Traced>, Failur
     Ok(None)
 }
 
-/// The last transactions that changed a row with this key.
-fn of_row(log: &Log, tables: BTreeSet<TableName>, key: &str) -> Result<Vec<Traced>, Failure> {
+/// The Times of the last transactions that changed a row with this key, in one of the tables, or in any.
+pub(crate) fn times_of_row(
+    log: &Log,
+    tables: BTreeSet<TableName>,
+    key: &str,
+) -> Result<Vec<Time>, Failure> {
     let mut reader = log.reader(Time::ZERO).filtered(Filter { tables, source: None });
     let mut found: Vec<Time> = Vec::new();
     while let Some(chunk) = reader.next()? {
-        let mut times = BTreeSet::new();
+        let mut indexes = BTreeSet::new();
         for changes in &chunk.tables {
             let at = |row: usize| changes.ends().partition_point(|end| *end as usize <= row);
-            times.extend(with_key(changes, key).into_iter().map(at));
+            indexes.extend(with_key(changes, key).into_iter().map(at));
         }
-        found.extend(times.into_iter().map(|index| Time(chunk.first.0 + index as u64)));
+        found.extend(indexes.into_iter().map(|index| Time(chunk.first.0 + index as u64)));
         found.dedup();
         found.drain(..found.len().saturating_sub(TRANSACTIONS_MAX));
     }
-    let traced = found.into_iter().map(|time| at(log, time, Some(key)));
-    Ok(traced.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+    Ok(found)
 }
 
 /// The rows with this key: the values of its key's columns, with commas between.

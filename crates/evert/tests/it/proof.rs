@@ -77,6 +77,10 @@ fn a_receipt_is_verified_far_from_the_log() {
     elsewhere.write("receipt", &user.read(&file));
     let ended = elsewhere.evert(&["verify", "--proof", "receipt", "--key", other.trim()]);
     assert_eq!(ended.code, Some(8));
+    let receipt = user.ok(&["prove", "--table", "orders", "--key", "20", "-o", "-"]);
+    elsewhere.write("receipt", &receipt);
+    assert_eq!(with(&["--source", "shop"]).code, Some(0));
+    assert_eq!(user.evert(&["prove", "--table", "orders", "--key", "21"]).code, Some(2));
     let none = user.evert(&["prove", "--time", "999"]);
     assert_eq!(none.code, Some(2));
     assert!(none.stderr.contains("the log holds the Times 1 to"), "{}", none.stderr);
@@ -99,9 +103,8 @@ fn a_copied_log_verifies_and_an_altered_one_does_not() {
     assert_eq!(report["verified"], true);
     // Whoever alters the log makes its checksums right again; he cannot make the signature right.
     let mut bytes = fs::read(segment(&copied)).unwrap();
-    let at = bytes.windows(7).position(|bytes| bytes == b"order 7");
-    let at = at.expect("a small payload is not compressed");
-    bytes[at + 6] = b'8';
+    let at = in_schema(&bytes, b"note");
+    bytes[at + 3] = b'a';
     fs::write(segment(&copied), &bytes).unwrap();
     let ended = user.evert(&["verify", "--log", "copy"]);
     assert_eq!(ended.code, Some(5), "the checksum says it first");
@@ -120,9 +123,25 @@ fn a_copied_log_verifies_and_an_altered_one_does_not() {
     assert!(ended.stdout.contains("some are lost"), "{}", ended.stdout);
 }
 
+fn number(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap())
+}
+
+/// Where a word is in a frame of a schema, which is never compressed.
+fn in_schema(bytes: &[u8], word: &[u8]) -> usize {
+    let mut start = 0;
+    loop {
+        let end = start + 128 + number(bytes, start + 12) as usize;
+        let found = bytes[start..end].windows(word.len()).position(|bytes| bytes == word);
+        if let Some(at) = found.filter(|_| bytes[start + 6] == 2) {
+            return start + at;
+        }
+        start = end.next_multiple_of(64);
+    }
+}
+
 /// Makes the checksums of the frame right that a byte is in.
 fn mend(bytes: &mut [u8], at: usize) {
-    let number = |bytes: &[u8], at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
     let start = (0..=at / 64).rev().map(|block| block * 64);
     let start = { start }.find(|&start| bytes[start..].starts_with(b"EVRT")).unwrap();
     let payload = start + 128;
@@ -234,7 +253,8 @@ fn the_logs_changes_are_printed_one_a_line() {
     assert_eq!((&first["table"], &first["diff"]), (&"shop.orders".into(), &1.into()));
     assert_eq!(first["row"]["note"], "order 1");
     let array = json_of(&user.ok(&["log", "cat", "--source", "shop", "-o", "json"]));
-    assert_eq!(array.as_array().unwrap().len(), 20);
+    assert!(array.as_array().unwrap().iter().all(|change| change["source"] == "shop"));
+    assert!(array.as_array().unwrap().len() >= 20);
     assert_eq!(user.ok(&["log", "cat", "--source", "nobody", "-o", "json"]), "[]\n");
     let time = first["time"].as_u64().unwrap();
     let (before, at) = ((time - 1).to_string(), time.to_string());

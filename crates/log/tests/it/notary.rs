@@ -31,7 +31,7 @@ fn start(log: &Log) {
 }
 
 /// Brings a notary of its own, without a thread, to the durable end.
-fn notarize(log: &Log) -> Result<Notary, LogError> {
+pub(crate) fn notarize(log: &Log) -> Result<Notary, LogError> {
     let mut notary = Notary::open(log, signer())?;
     while notary.step()?.is_some() {}
     notary.publish()?;
