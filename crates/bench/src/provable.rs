@@ -188,5 +188,10 @@ fn small(transactions: usize) -> TransactionGroup {
     let ends = (1..=count).collect();
     let changes = TableChanges::new(table, ChangeBatch::inserts(batch), ends, Vec::new());
     let head = |step: u32| TransactionHead::at(SourcePosition::Step(step.into()), None);
-    TransactionGroup::new("bench".into(), Part::Whole, (0..count).map(head).collect(), vec![changes])
+    TransactionGroup::new(
+        "bench".into(),
+        Part::Whole,
+        (0..count).map(head).collect(),
+        vec![changes],
+    )
 }

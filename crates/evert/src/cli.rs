@@ -384,6 +384,10 @@ pub(crate) struct LogTailArgs {
     /// Go on with new transactions until interrupted.
     #[arg(short, long)]
     pub(crate) follow: bool,
+
+    /// The form of the result; an array has an end, so not with --follow.
+    #[arg(short, long, value_enum, default_value = "ndjson")]
+    pub(crate) output: LineFormat,
 }
 
 /// `evert log stat`.

@@ -138,7 +138,8 @@ impl Asked {
         let (status, body) = answer.map_err(|error| error.to_string())?;
         match status {
             200 => {
-                let cosigned = published.note.with_signatures(&body, &[self.key.clone()]);
+                let cosigned =
+                    published.note.with_signatures(&body, std::slice::from_ref(&self.key));
                 self.remember(dir, &cosigned.map_err(|error| error.to_string())?, size)?;
                 Ok(None)
             }
@@ -156,7 +157,7 @@ impl Asked {
         let note = match read_note(&path) {
             Some((before, _)) if before.text() == note.text() => {
                 let lines: String = note.signatures().iter().map(|s| format!("{s}\n")).collect();
-                before.with_signatures(&lines, &[self.key.clone()]).unwrap_or(before)
+                before.with_signatures(&lines, std::slice::from_ref(&self.key)).unwrap_or(before)
             }
             Some(_) | None => note.clone(),
         };
@@ -168,4 +169,3 @@ impl Asked {
         Ok(())
     }
 }
-

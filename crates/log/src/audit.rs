@@ -328,10 +328,7 @@ struct Payload<'a> {
 }
 
 impl<'a> Payload<'a> {
-    fn read(
-        plain: &'a [u8],
-        schemas: &BTreeMap<(Vec<u8>, u32), [u8; 32]>,
-    ) -> Option<Self> {
+    fn read(plain: &'a [u8], schemas: &BTreeMap<(Vec<u8>, u32), [u8; 32]>) -> Option<Self> {
         let (transactions, tables) = (number(plain, 0)?, number(plain, 4)?);
         let (heads_bytes, source_bytes) = (number(plain, 8)? as usize, number(plain, 12)? as usize);
         let source = plain.get(16..16 + source_bytes)?;

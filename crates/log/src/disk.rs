@@ -7,7 +7,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::FallocateFlags;
+use rustix::buffer::spare_capacity;
+use rustix::fs::{Advice, FallocateFlags};
 use rustix::io::Errno;
 
 /// How many pieces one system call may write.
@@ -104,6 +105,19 @@ pub trait DiskFile: Send + Sync {
     /// # Errors
     /// What the system says.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Reads what the vector has room for and the file holds, behind what is in the vector.
+    ///
+    /// A disk that can read into memory that holds nothing yet saves filling it first.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn read_into(&self, bytes: &mut Vec<u8>, offset: u64) -> io::Result<()> {
+        let start = bytes.len();
+        bytes.resize(bytes.capacity(), 0);
+        let read = self.read_at(&mut bytes[start..], offset)?;
+        bytes.truncate(start + read);
+        Ok(())
+    }
     /// Writes all pieces, one behind the other.
     ///
     /// # Errors
@@ -147,7 +161,12 @@ impl Disk for RealDisk {
 
     fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn DiskFile>> {
         let write = access == Access::Write;
-        Ok(Arc::new(RealFile(OpenOptions::new().read(true).write(write).open(path)?)))
+        let file = OpenOptions::new().read(true).write(write).open(path)?;
+        if access == Access::Read {
+            // The system reads further ahead then. Where it cannot, nothing is lost.
+            rustix::fs::fadvise(&file, 0, None, Advice::Sequential).unwrap_or_default();
+        }
+        Ok(Arc::new(RealFile(file)))
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
@@ -208,6 +227,18 @@ impl DiskFile for RealFile {
             }
         }
         Ok(total)
+    }
+
+    fn read_into(&self, bytes: &mut Vec<u8>, mut offset: u64) -> io::Result<()> {
+        while bytes.len() < bytes.capacity() {
+            match rustix::io::pread(&self.0, spare_capacity(bytes), offset) {
+                Ok(0) => break,
+                Ok(read) => offset += read as u64,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     fn write_at(&self, pieces: &[&[u8]], mut offset: u64) -> io::Result<()> {

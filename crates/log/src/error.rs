@@ -218,9 +218,11 @@ impl LogError {
                  the log goes on under another name, and whoever keeps its old checkpoints sees that",
                 checkpoint.parent().unwrap_or(Path::new(".")).display()
             ),
-            Self::Altered { .. } => "`evert verify --log` finds the place; put the log back from a \
+            Self::Altered { .. } => {
+                "`evert verify --log` finds the place; put the log back from a \
                                      backup that verifies"
-                .to_owned(),
+                    .to_owned()
+            }
             Self::Key { path, .. } => format!(
                 "put the key back; or move {} away: a new one is made, under another name",
                 path.display()

@@ -8,9 +8,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use change::{ChangeForm, TableName, TableSchema};
 
 use crate::decode::{self, Wanted};
-use crate::format::{
-    FLAG_LZ4, FrameKind, HEADER_BYTES, HEADER_CRC, Header, MAGIC, Place, VERSION,
-};
+use crate::format::{FLAG_LZ4, FrameKind, HEADER_BYTES, HEADER_CRC, Header, MAGIC, Place, VERSION};
 use crate::preamble::Preamble;
 use crate::schema::{FoundSchema, Schemas};
 

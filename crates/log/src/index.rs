@@ -377,7 +377,8 @@ impl Shared {
 
     /// The Times of the transactions that a request asked for, ascending.
     pub(crate) fn find_request(&self, request: &RequestId) -> Result<Vec<Time>, LogError> {
-        let numbers: Vec<u64> = self.state().segments.iter().map(|segment| segment.number).collect();
+        let numbers: Vec<u64> =
+            self.state().segments.iter().map(|segment| segment.number).collect();
         let mut times = Vec::new();
         for number in numbers {
             for block in self.index_of(number)?.blocks_of(request) {
@@ -400,7 +401,9 @@ pub(crate) fn exercise(bytes: &[u8]) {
         let Ok(index) = SegmentIndex::from_bytes(bytes) else { continue };
         assert_eq!(SegmentIndex::from_bytes(&index.to_bytes()).as_ref(), Ok(&index));
         for block in &index.blocks {
-            drop(index.jump(&Filter { source: Some("s".into()), ..Filter::default() }, block.offset));
+            let filter = Filter { source: Some("s".into()), ..Filter::default() };
+            let jump = index.jump(&filter, block.offset);
+            assert!(jump.is_none_or(|jump| jump.offset == index.end || jump.next.is_some()));
         }
         drop(index.blocks_of(&RequestId((*b"id").into())));
     }

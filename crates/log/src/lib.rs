@@ -59,10 +59,10 @@ pub use audit::{Audit, WrongTile};
 pub use disk::{Access, Disk, DiskFile, RealDisk};
 pub use encode::Compression;
 pub use error::{LogError, Lost};
-pub use queue::Done;
-pub use reader::{Chunk, LogReader, RawFrame, RawFrames};
 pub use index::Filter;
 pub use notary::{Notary, NotaryOptions, Published};
+pub use queue::Done;
+pub use reader::{Chunk, LogReader, RawFrame, RawFrames};
 pub use recovery::Recovery;
 
 use notary::Desk;

@@ -9,8 +9,8 @@ use change::{TableChanges, Time, TransactionHead};
 
 use crate::decode::{self, Wanted};
 use crate::error::LogError;
-use crate::index::Filter;
 use crate::format::{FLAG_OWN, FormatError, FrameKind, FramePart, Header, LEAF_BYTES, Place};
+use crate::index::Filter;
 use crate::schema::Schemas;
 use crate::segment::{Frames, ReadError};
 use crate::shared::Shared;

@@ -35,7 +35,9 @@ impl Shared {
         // Asked first: when there is a next segment, this one does not grow any more.
         let next = segment::path(&self.dir, number + 1);
         let next = match self.disk.open(&next, crate::Access::Read) {
-            Ok(_file) => Some(read_preamble(&mut Frames::open(&*self.disk, &self.dir, number + 1)?)?),
+            Ok(_file) => {
+                Some(read_preamble(&mut Frames::open(&*self.disk, &self.dir, number + 1)?)?)
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => return Err(LogError::io("open", &next, error)),
         };

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::buffer::{Buffer, MutableBuffer};
+use arrow::buffer::Buffer;
 use change::Time;
 
 use crate::disk::{Access, Disk, DiskFile};
@@ -195,7 +195,7 @@ impl Frames {
         if crcs != (header.leaves_crc, header.payload_crc) {
             return Err(FormatError::PayloadChecksum.into());
         }
-        Ok((leaves.as_chunks().0.to_vec(), payload.into()))
+        Ok((leaves.as_chunks().0.to_vec(), Buffer::from_vec(payload)))
     }
 
     /// Forgets what was read ahead: what is read next is what the file holds then.
@@ -208,21 +208,22 @@ impl Frames {
         self.window.get(start..start.checked_add(length)?)
     }
 
-    fn read(&self, offset: u64, length: usize) -> Result<MutableBuffer, ReadError> {
-        let mut bytes = MutableBuffer::from_len_zeroed(length);
+    fn read(&self, offset: u64, length: usize) -> Result<Vec<u8>, ReadError> {
+        let mut bytes = Vec::with_capacity(length);
         let ahead = match offset.checked_sub(self.window_offset).map(in_memory) {
             Some(start) => self.window.get(start..).unwrap_or_default(),
             None => &[],
         };
         let ahead = &ahead[..ahead.len().min(length)];
-        let (front, rest) = bytes.as_slice_mut().split_at_mut(ahead.len());
-        front.copy_from_slice(ahead);
-        if !rest.is_empty() {
-            let read = self.file.read_at(rest, offset + on_disk(ahead.len()));
-            if read.map_err(|error| self.failed(error))? < rest.len() {
-                return Err(FormatError::Short.into());
-            }
+        bytes.extend_from_slice(ahead);
+        if bytes.len() < length {
+            let read = self.file.read_into(&mut bytes, offset + on_disk(ahead.len()));
+            read.map_err(|error| self.failed(error))?;
         }
+        if bytes.len() < length {
+            return Err(FormatError::Short.into());
+        }
+        bytes.truncate(length);
         Ok(bytes)
     }
 

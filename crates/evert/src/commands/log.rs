@@ -72,7 +72,8 @@ pub(crate) fn stat(arguments: &LogStatArgs) -> Result<(), Failure> {
     if arguments.output == SummaryFormat::Json {
         return output::print_json(&stat);
     }
-    let mut table = output::table(&["transactions", "rows", "bytes", "segments", "Times", "signed"]);
+    let mut table =
+        output::table(&["transactions", "rows", "bytes", "segments", "Times", "signed"]);
     let times = match stat.upper.0.saturating_sub(1) {
         0 => "none".to_owned(),
         last => format!("{} to {last}", stat.since.0 + 1),
@@ -125,14 +126,12 @@ pub(crate) fn cat(arguments: &LogCatArgs) -> Result<(), Failure> {
     let after = Time(arguments.after.unwrap_or(0));
     let until = Time(arguments.until.unwrap_or(u64::MAX));
     let mut reader = log.reader(after).filtered(filter(&log, &arguments.filter)?);
-    let array = arguments.output == LineFormat::Json;
-    let mut separator = if array { "[" } else { "" };
+    let mut lines = Lines::new(arguments.output);
     while let Some(chunk) = reader.next()?.filter(|chunk| chunk.first <= until) {
         let mut text = Vec::new();
         each_change(&chunk, &mut |time, changes, row, writer| {
             if time <= until {
-                text.extend_from_slice(separator.as_bytes());
-                separator = if array { "," } else { "" };
+                lines.begin(&mut text);
                 write_change(&mut text, (&chunk, time), (changes, row), writer);
             }
         });
@@ -140,17 +139,39 @@ pub(crate) fn cat(arguments: &LogCatArgs) -> Result<(), Failure> {
             return Ok(());
         }
     }
-    if array {
-        output::print(if separator == "[" { b"[]\n" } else { b"]\n" })?;
+    lines.end()
+}
+
+/// Objects on lines, or the same as one array.
+struct Lines {
+    separator: &'static str,
+    array: bool,
+}
+
+impl Lines {
+    fn new(format: LineFormat) -> Self {
+        let array = format == LineFormat::Json;
+        Self { separator: if array { "[" } else { "" }, array }
     }
-    Ok(())
+
+    /// Writes what comes before an object.
+    fn begin(&mut self, text: &mut Vec<u8>) {
+        text.extend_from_slice(self.separator.as_bytes());
+        self.separator = if self.array { "," } else { "" };
+    }
+
+    /// Prints what comes behind the last one.
+    fn end(&self) -> Result<(), Failure> {
+        match (self.array, self.separator) {
+            (false, _) => Ok(()),
+            (true, "[") => output::print(b"[]\n"),
+            (true, _) => output::print(b"]\n"),
+        }
+    }
 }
 
 /// Calls `each` for every change of a chunk, in the order of their Times.
-fn each_change(
-    chunk: &Chunk,
-    each: &mut impl FnMut(Time, &TableChanges, usize, &RowWriter),
-) {
+fn each_change(chunk: &Chunk, each: &mut impl FnMut(Time, &TableChanges, usize, &RowWriter)) {
     let writers: Vec<RowWriter> =
         chunk.tables.iter().map(|changes| RowWriter::new(changes.changes().rows())).collect();
     for (index, time) in (0..chunk.heads.len()).zip(chunk.first.0..) {
@@ -202,6 +223,12 @@ fn unchanged(changes: &TableChanges, row: usize) -> Vec<String> {
 
 /// Prints transactions as JSON lines, one a transaction.
 pub(crate) async fn tail(arguments: LogTailArgs) -> Result<(), Failure> {
+    if arguments.follow && arguments.output == LineFormat::Json {
+        return Err(Failure::Usage {
+            what: "an array of what comes until you interrupt has no end".to_owned(),
+            help: "leave --follow or `-o json` away".to_owned(),
+        });
+    }
     let root = arguments.dir.path();
     let log = open(&root)?;
     let filter = filter(&log, &arguments.filter)?;
@@ -210,14 +237,15 @@ pub(crate) async fn tail(arguments: LogTailArgs) -> Result<(), Failure> {
     // Before the first look, so that nothing comes unseen in between.
     let watch = if arguments.follow { Some(Watch::new(&directory::log_dir(&root))?) } else { None };
     let mut interrupts = Interrupts::new()?;
+    let mut lines = Lines::new(arguments.output);
     loop {
         log.refresh()?;
         let reader = log.reader(after).filtered(filter.clone());
-        if print_from(reader, &mut after)? == Reader::Gone {
+        if print_from(reader, &filter, &mut lines)? == Reader::Gone {
             return Ok(());
         }
         after = after.max(Time(log.upper().0 - 1));
-        let Some(watch) = &watch else { return Ok(()) };
+        let Some(watch) = &watch else { return lines.end() };
         tokio::select! {
             () = interrupts.next() => return Ok(()),
             told = watch.changed() => told?,
@@ -259,8 +287,12 @@ impl Watch {
     }
 }
 
-/// Prints what the reader has, and moves `after` to the last Time of it.
-fn print_from(mut reader: LogReader, after: &mut Time) -> Result<Reader, Failure> {
+/// Prints the transactions that the reader has.
+fn print_from(
+    mut reader: LogReader,
+    filter: &Filter,
+    lines: &mut Lines,
+) -> Result<Reader, Failure> {
     // A large transaction comes in parts; it is one line all the same.
     let mut rows = BTreeMap::new();
     while let Some(chunk) = reader.next()? {
@@ -268,16 +300,19 @@ fn print_from(mut reader: LogReader, after: &mut Time) -> Result<Reader, Failure
             count(&chunk, 0, &mut rows);
             continue;
         }
-        let mut text = String::new();
+        let mut text = Vec::new();
         for index in 0..chunk.heads.len() {
             count(&chunk, index, &mut rows);
-            text.push_str(&(transaction(&chunk, index, &rows).to_string() + "\n"));
+            if rows.is_empty() && !filter.tables.is_empty() {
+                continue;
+            }
+            lines.begin(&mut text);
+            writeln!(text, "{}", transaction(&chunk, index, &rows)).expect("writing to memory");
             rows.clear();
         }
-        if output::write(text.as_bytes())? == Reader::Gone {
+        if output::write(&text)? == Reader::Gone {
             return Ok(Reader::Gone);
         }
-        *after = chunk.last;
     }
     Ok(Reader::There)
 }

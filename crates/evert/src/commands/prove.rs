@@ -51,7 +51,11 @@ fn wanted(log: &Log, arguments: &ProveArgs) -> Result<Time, Failure> {
     }
     let Some(request) = &arguments.request else {
         let time = Time(arguments.time.unwrap_or_default());
-        return if time > Time::ZERO && time < log.upper() { Ok(time) } else { Err(none(log, time)) };
+        return if time > Time::ZERO && time < log.upper() {
+            Ok(time)
+        } else {
+            Err(none(log, time))
+        };
     };
     let id = RequestId(request.as_bytes().into());
     log.find_request(&id)?.pop().ok_or_else(|| Failure::Usage {
@@ -84,7 +88,8 @@ async fn signed(dir: &Path, time: Time) -> Result<Note, Failure> {
         if Instant::now() > until {
             return Err(Failure::NotProven {
                 what: format!("the transaction at Time {time} is in the log, but is not signed"),
-                help: "a running process signs within a second; at rest, start `evert run` once".into(),
+                help: "a running process signs within a second; at rest, start `evert run` once"
+                    .into(),
             });
         }
         tokio::time::sleep(LOOK_INTERVAL).await;

@@ -49,7 +49,8 @@ pub(crate) async fn trace(arguments: LogTraceArgs) -> Result<(), Failure> {
     let opened = Opened::at_rest(&root)?;
     let program = opened.catalogue.program(opened.catalogue.tables()?)?;
     let signed = ["checkpoint", "cosigned"].map(|name| {
-        read_note(&proof_dir(&directory::log_dir(&root)).join(name)).map_or(0, |(_, state)| state.size())
+        read_note(&proof_dir(&directory::log_dir(&root)).join(name))
+            .map_or(0, |(_, state)| state.size())
     });
     for one in &mut traced {
         let time = one.time();
@@ -82,17 +83,13 @@ impl Traced {
 
     fn drawn(&self) -> String {
         let one = &self.0;
-        let text = |key: &str| match &one[key] {
-            Value::Null => "none".to_owned(),
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
+        let text = |key: &str| match one[key].as_str() {
+            Some(text) => text.to_owned(),
+            None if one[key].is_null() => "none".to_owned(),
+            None => one[key].to_string(),
         };
-        let mut out = format!(
-            "Time {}, from {} at {}\n",
-            one["time"],
-            text("source"),
-            text("position")
-        );
+        let mut out =
+            format!("Time {}, from {} at {}\n", one["time"], text("source"), text("position"));
         for (label, key) in [("request", "request"), ("causes", "causes"), ("leaf", "leaf")] {
             if !one[key].is_null() {
                 writeln!(out, "  {label}: {}", text(key)).expect("writing to a String");
@@ -105,12 +102,14 @@ impl Traced {
         };
         writeln!(out, "  signed: {signed}").expect("writing to a String");
         for change in one["changes"].as_array().into_iter().flatten() {
-            let row = if change["truncate"] == true { "truncated" } else { &change["row"].to_string() };
+            let row =
+                if change["truncate"] == true { "truncated" } else { &change["row"].to_string() };
             let (table, diff) = (change["table"].as_str().unwrap_or_default(), &change["diff"]);
             writeln!(out, "  change: {table} {diff} {row}").expect("writing to a String");
         }
         if one["more_changes"] != 0 {
-            writeln!(out, "  and {} more changes", one["more_changes"]).expect("writing to a String");
+            writeln!(out, "  and {} more changes", one["more_changes"])
+                .expect("writing to a String");
         }
         for (label, key) in [("view", "views"), ("sink", "sinks")] {
             for shown in one[key].as_array().into_iter().flatten() {
@@ -260,7 +259,9 @@ fn views(
     let reading = program.views.iter().filter(|view| reads(program, &view.name, tables));
     let shown = reading.map(|view| {
         let state = match status {
-            Some(status) if status.time >= time => format!("shows it (it is at Time {})", status.time),
+            Some(status) if status.time >= time => {
+                format!("shows it (it is at Time {})", status.time)
+            }
             Some(status) => format!("does not show it yet (it is at Time {})", status.time),
             None => "is computed up to the log's end when it is read".to_owned(),
         };

@@ -120,7 +120,8 @@ fn verify_receipt(path: &Path, arguments: &VerifyArgs) -> Result<Report, Failure
     let wrong = |what: String| Finding {
         what,
         place: place.clone(),
-        help: "ask for the receipt again; if it stays so, the log's operator has to explain it".into(),
+        help: "ask for the receipt again; if it stays so, the log's operator has to explain it"
+            .into(),
     };
     let mut report = Report { verified: false, facts: Vec::new(), findings: Vec::new() };
     let receipt = match Receipt::parse(&read(path)?) {
@@ -294,7 +295,10 @@ fn compare(path: &Path, state: &Checkpoint, audit: &Audit, report: &mut Report) 
 
 fn tiles(audit: &Audit, report: &mut Report) {
     if audit.wrong_tiles.is_empty() {
-        report.facts.push(format!("{} are what follows from the log", output::counted(audit.tiles, "tile")));
+        report.facts.push(format!(
+            "{} are what follows from the log",
+            output::counted(audit.tiles, "tile")
+        ));
     }
     for tile in &audit.wrong_tiles {
         let (from, until) = tile.covers;

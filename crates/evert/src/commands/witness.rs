@@ -73,7 +73,11 @@ impl Desk {
             }
             Err(error) => {
                 tracing::error!(%error, "the witness's state cannot be read or written");
-                (500, "the witness's state cannot be used\n".to_owned(), "text/plain; charset=utf-8")
+                (
+                    500,
+                    "the witness's state cannot be used\n".to_owned(),
+                    "text/plain; charset=utf-8",
+                )
             }
         }
     }

@@ -233,7 +233,10 @@ fn a_row_is_traced_from_its_source_to_what_shows_it() {
     assert_eq!(one["changes"].as_array().unwrap().len(), 1, "of this row only");
     assert!(one["position"].as_str().unwrap().starts_with("line "));
     assert_eq!(one["views"][0]["name"], "named");
-    assert_eq!((&one["sinks"][0]["name"], &one["sinks"][0]["shows"]), (&"named_search".into(), &true.into()));
+    assert_eq!(
+        (&one["sinks"][0]["name"], &one["sinks"][0]["shows"]),
+        (&"named_search".into(), &true.into())
+    );
     let time = one["time"].to_string();
     let told = user.ok(&["log", "trace", &time]);
     assert!(told.starts_with(&format!("Time {time}, from shop at line ")), "{told}");
@@ -260,6 +263,10 @@ fn the_logs_changes_are_printed_one_a_line() {
     let (before, at) = ((time - 1).to_string(), time.to_string());
     let some = user.ok(&["log", "cat", "--after", &before, "--until", &at, "--table", "orders"]);
     assert!(some.lines().all(|line| json_of(line)["time"] == time), "{some}");
+    let array = json_of(&user.ok(&["log", "tail", "-n", "2", "-o", "json"]));
+    assert_eq!(array.as_array().unwrap().len(), 2);
+    let tail = user.ok(&["log", "tail", "-n", "100", "--table", "orders"]);
+    assert!(tail.lines().all(|line| json_of(line)["rows"]["shop.orders"].is_u64()), "{tail}");
     let tail = user.ok(&["log", "tail", "-n", "100", "--source", "shop"]);
     assert!(tail.lines().all(|line| json_of(line)["source"] == "shop"), "{tail}");
 }

@@ -113,11 +113,11 @@ impl Leaves {
         let mut parts: Vec<Header> = Vec::new();
         let (mut place, mut number) = (last.previous, last.part_number);
         while let Some(before) = number.checked_sub(1) {
-            let part = self.at(place, last.first_time, |frames, end| {
-                Ok(frames.header(place.offset, end)?)
-            })?;
+            let part =
+                self.at(place, last.first_time, |frames, end| frames.header(place.offset, end))?;
             if (part.kind, part.part_number) != (FrameKind::Transactions, before) {
-                let reason = FormatError::Value("the part of a transaction is not where it belongs");
+                let reason =
+                    FormatError::Value("the part of a transaction is not where it belongs");
                 return Err(self.damaged(last, reason));
             }
             (place, number) = (part.previous, before);
@@ -195,7 +195,9 @@ fn insert(schemas: &mut SchemaHashes, payload: &[u8]) -> Result<(), FormatError>
 
 fn own(header: &Header, stored: Buffer, schemas: &SchemaHashes) -> Result<Own, FormatError> {
     if header.leaves > 0 {
-        return Err(FormatError::Value("the frame has commitments that this version does not know"));
+        return Err(FormatError::Value(
+            "the frame has commitments that this version does not know",
+        ));
     }
     let plain = decode::plain(header, stored)?;
     let read = decode::heads(&plain)?;

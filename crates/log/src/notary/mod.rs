@@ -144,6 +144,7 @@ impl Notary {
     ///
     /// # Errors
     /// When a file cannot be written.
+    #[expect(clippy::missing_panics_doc, reason = "a checkpoint's text and a signature are a note")]
     pub fn publish(&mut self) -> Result<(), LogError> {
         let size = self.tree.size();
         // What was signed before must be reached, and found equal, before anything else is signed.

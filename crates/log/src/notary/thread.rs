@@ -93,7 +93,11 @@ impl Log {
     ///
     /// # Errors
     /// Why nothing is signed any more.
-    pub fn wait_signed(&self, time: Time, timeout: Duration) -> Result<Option<Published>, LogError> {
+    pub fn wait_signed(
+        &self,
+        time: Time,
+        timeout: Duration,
+    ) -> Result<Option<Published>, LogError> {
         self.desk.wait(time.0, timeout)
     }
 }

@@ -9,7 +9,9 @@ use change::{Part, RequestId, TableName, Time, TransactionGroup};
 use log::{Chunk, Filter, Log, NotaryOptions, RealDisk};
 use proof::Signer;
 
-use crate::world::{append, dir, group, head, open_with, options, part, rows, small_segments, table};
+use crate::world::{
+    append, dir, group, head, open_with, options, part, rows, small_segments, table,
+};
 
 fn requested(source: &str, name: &str, step: u64) -> TransactionGroup {
     let mut head = head(step);

@@ -52,11 +52,13 @@ fn check(dir: &Path) -> Checkpoint {
     let audit = log.audit(&[state.size()], state.size()).unwrap();
     assert_eq!(audit.roots.get(&state.size()), Some(&state.root()));
     assert_eq!(audit.wrong_tiles, []);
-    let leaves: Vec<_> = (1..=state.size()).map(|time| {
-        let record = log.leaf_record(Time(time)).unwrap().expect("it is in the log");
-        assert_eq!(record.time, time);
-        record.leaf()
-    }).collect();
+    let leaves: Vec<_> = (1..=state.size())
+        .map(|time| {
+            let record = log.leaf_record(Time(time)).unwrap().expect("it is in the log");
+            assert_eq!(record.time, time);
+            record.leaf()
+        })
+        .collect();
     assert_eq!(root_of(leaves), state.root());
     state
 }
@@ -155,12 +157,7 @@ fn a_receipt_outlives_the_log() {
     let (extra, checkpoint) = (record.encode().to_vec(), state.note.clone());
     let receipt = Receipt { extra, index: 76, proof, checkpoint }.encode();
     drop(log);
-    let policy = Policy::new(
-        "test.example/log",
-        vec![signer().verifier().clone()],
-        Vec::new(),
-        0,
-    );
+    let policy = Policy::new("test.example/log", vec![signer().verifier().clone()], Vec::new(), 0);
     let receipt = Receipt::parse(receipt.as_bytes()).unwrap();
     receipt.verify(&record.leaf(), &policy.unwrap()).unwrap();
 }
