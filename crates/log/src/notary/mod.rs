@@ -7,7 +7,7 @@
 //! ```
 //!
 //! The notary reads what is durable and never makes anyone wait: it hashes one group while the next is written. What
-//! it keeps is derived (see [`leaves`]). Three things hold:
+//! it keeps is derived (see `leaves`). Three things hold:
 //!
 //! - **Only what is durable is signed**, and it was visible before.
 //! - **No two trees of one size are ever signed**, whatever crashes: the same bytes give the same tree. When the log
