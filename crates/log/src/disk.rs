@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice};
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -118,6 +119,8 @@ pub trait DiskFile: Send + Sync {
         bytes.truncate(start + read);
         Ok(())
     }
+    /// Says that a range will be read soon. A disk that can begins to read it, without making anyone wait.
+    fn expect(&self, _offset: u64, _length: u64) {}
     /// Writes all pieces, one behind the other.
     ///
     /// # Errors
@@ -239,6 +242,12 @@ impl DiskFile for RealFile {
             }
         }
         Ok(())
+    }
+
+    fn expect(&self, offset: u64, length: u64) {
+        // It is only a hint: where the system does not take it, nothing is lost.
+        let advice = Advice::WillNeed;
+        rustix::fs::fadvise(&self.0, offset, NonZeroU64::new(length), advice).unwrap_or_default();
     }
 
     fn write_at(&self, pieces: &[&[u8]], mut offset: u64) -> io::Result<()> {

@@ -30,6 +30,9 @@ pub(crate) const INDEX_INTERVAL_BYTES: u64 = 1 << 20;
 /// How many bytes a reader reads ahead.
 pub(crate) const WINDOW_BYTES: usize = 256 << 10;
 
+/// How many bytes further a reader asks the disk to read on its own, and how many of them are left when it asks again.
+pub(crate) const EXPECT_BYTES: (u64, u64) = (4 << 20, 2 << 20);
+
 /// Payloads below this are not worth compressing.
 pub(crate) const COMPRESS_BYTES_MIN: usize = 512;
 

@@ -85,11 +85,13 @@ impl Traced {
         let one = &self.0;
         let text = |key: &str| match one[key].as_str() {
             Some(text) => text.to_owned(),
-            None if one[key].is_null() => "none".to_owned(),
             None => one[key].to_string(),
         };
-        let mut out =
-            format!("Time {}, from {} at {}\n", one["time"], text("source"), text("position"));
+        let mut out = format!("Time {}, from {}", one["time"], text("source"));
+        if !one["position"].is_null() {
+            write!(out, " at {}", text("position")).expect("writing to a String");
+        }
+        out.push('\n');
         for (label, key) in [("request", "request"), ("causes", "causes"), ("leaf", "leaf")] {
             if !one[key].is_null() {
                 writeln!(out, "  {label}: {}", text(key)).expect("writing to a String");

@@ -30,11 +30,13 @@ struct Finding {
 }
 
 /// What was verified, and how it came out.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct Report {
     verified: bool,
     /// What is certain now, one sentence a line.
     facts: Vec<String>,
+    /// What is not certain, or not looked at.
+    notes: Vec<String>,
     findings: Vec<Finding>,
 }
 
@@ -61,6 +63,9 @@ fn drawn(report: &Report) -> String {
     let mut text = String::new();
     for fact in &report.facts {
         writeln!(text, "ok: {fact}").expect("writing to a String");
+    }
+    for note in &report.notes {
+        writeln!(text, "note: {note}").expect("writing to a String");
     }
     for Finding { what, place, help } in &report.findings {
         writeln!(text, "WRONG: {what}\n  at: {place}\n  do: {help}").expect("writing to a String");
@@ -123,7 +128,7 @@ fn verify_receipt(path: &Path, arguments: &VerifyArgs) -> Result<Report, Failure
         help: "ask for the receipt again; if it stays so, the log's operator has to explain it"
             .into(),
     };
-    let mut report = Report { verified: false, facts: Vec::new(), findings: Vec::new() };
+    let mut report = Report::default();
     let receipt = match Receipt::parse(&read(path)?) {
         Ok(receipt) => receipt,
         Err(error) => {
@@ -147,7 +152,7 @@ fn verify_receipt(path: &Path, arguments: &VerifyArgs) -> Result<Report, Failure
     }
     report.findings.extend(differences(&record, arguments)?.into_iter().map(wrong));
     report.verified = report.findings.is_empty();
-    report.facts.extend(caveat);
+    report.notes.extend(caveat);
     Ok(report)
 }
 
@@ -207,7 +212,7 @@ fn differences(record: &LeafRecord, arguments: &VerifyArgs) -> Result<Vec<String
 fn verify_log(arguments: &VerifyArgs) -> Result<Report, Failure> {
     let dir = log_dir(arguments);
     let (policy, caveat) = policy(arguments, &dir)?;
-    let mut report = Report { verified: false, facts: Vec::new(), findings: Vec::new() };
+    let mut report = Report::default();
     let checkpoint = proof_dir(&dir).join("checkpoint");
     let signed = open(&policy, &checkpoint, &mut report)?;
     let since = match &arguments.since {
@@ -232,13 +237,13 @@ fn verify_log(arguments: &VerifyArgs) -> Result<Report, Failure> {
     tiles(&audit, &mut report);
     let unsigned = audit.transactions.saturating_sub(published);
     if unsigned > 0 {
-        report.facts.push(format!(
-            "{} since the last checkpoint: not signed yet",
+        report.notes.push(format!(
+            "{} after the last checkpoint: not signed yet",
             output::counted(unsigned, "transaction")
         ));
     }
     report.verified = report.findings.is_empty();
-    report.facts.extend(caveat);
+    report.notes.extend(caveat);
     Ok(report)
 }
 
@@ -295,10 +300,8 @@ fn compare(path: &Path, state: &Checkpoint, audit: &Audit, report: &mut Report) 
 
 fn tiles(audit: &Audit, report: &mut Report) {
     if audit.wrong_tiles.is_empty() {
-        report.facts.push(format!(
-            "{} are what follows from the log",
-            output::counted(audit.tiles, "tile")
-        ));
+        let tiles = output::counted(audit.tiles, "tile");
+        report.facts.push(format!("the tree's files are what follows from the log ({tiles})"));
     }
     for tile in &audit.wrong_tiles {
         let (from, until) = tile.covers;

@@ -14,9 +14,7 @@ use log::notary::proof_dir;
 use log::{Compression, Log, LogOptions, Notary, RealDisk};
 use proof::{Checkpoint, Note, Policy, Signer};
 
-use crate::world::{
-    append, frames, group, options, part, rows, segments, small_segments, table,
-};
+use crate::world::{append, frames, group, options, part, rows, segments, small_segments, table};
 
 fn signer() -> Signer {
     Signer::from_seed("fixture.example/log", &[6; 32]).unwrap()
