@@ -56,14 +56,24 @@ fn append(
 ) -> Result<(f64, usize), Box<dyn std::error::Error>> {
     let disk = Arc::new(RealDisk);
     let (log, _) = Log::open(&directory.join("log"), LogOptions::default(), disk, || 0)?;
+    append_of(&log, bytes, groups, seed)
+}
+
+/// The same in a log that is open.
+pub(crate) fn append_of(
+    log: &Log,
+    bytes: usize,
+    groups: usize,
+    seed: u64,
+) -> Result<(f64, usize), Box<dyn std::error::Error>> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let rows = (bytes / (8 * COLUMNS)).max(1);
     let made: Vec<TransactionGroup> = (0..groups).map(|_| group(rows, &mut random)).collect();
-    append_durably(&log, &made[0])?;
+    append_durably(log, &made[0])?;
     let before = log.stat().bytes;
     let since = Instant::now();
     for group in &made[1..] {
-        append_durably(&log, group)?;
+        append_durably(log, group)?;
     }
     let seconds = since.elapsed().as_secs_f64();
     let written = log.stat().bytes - before;
@@ -71,7 +81,11 @@ fn append(
     Ok((megabytes(written) / seconds, frame_bytes))
 }
 
-fn append_durably(log: &Log, group: &TransactionGroup) -> Result<(), Box<dyn std::error::Error>> {
+/// Appends a group and waits until it is durable.
+pub(crate) fn append_durably(
+    log: &Log,
+    group: &TransactionGroup,
+) -> Result<(), Box<dyn std::error::Error>> {
     let (sender, receiver) = mpsc::sync_channel(1);
     log.append(group, Box::new(move |outcome| sender.send(outcome).unwrap_or_default()))?;
     receiver.recv()??;
@@ -95,12 +109,13 @@ fn write_raw(path: &Path, bytes: usize, times: usize) -> Result<f64, Box<dyn std
     Ok(megabytes(written) / since.elapsed().as_secs_f64())
 }
 
-fn megabytes(bytes: u64) -> f64 {
+/// Bytes as 10^6 of them.
+pub(crate) fn megabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e6
 }
 
 /// A group of one transaction with random numbers, which do not compress.
-fn group(rows: usize, random: &mut ChaCha8Rng) -> TransactionGroup {
+pub(crate) fn group(rows: usize, random: &mut ChaCha8Rng) -> TransactionGroup {
     let fields: Vec<Field> =
         (0..COLUMNS).map(|i| Field::new(format!("c{i}"), DataType::Int64, true)).collect();
     let schema = Arc::new(Schema::new(fields));

@@ -12,6 +12,7 @@ mod figure;
 mod latency;
 mod product;
 mod program;
+mod provable;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -61,12 +62,30 @@ impl Size {
     }
 }
 
-const BENCHMARKS: [Benchmark; 6] = [
+const BENCHMARKS: [Benchmark; 9] = [
     Benchmark {
         group: "",
         name: "log-append",
         measures: "append + sync of groups of 1 KB to 1 MB, against pwrite + fdatasync of the same bytes",
         run: append::run,
+    },
+    Benchmark {
+        group: "",
+        name: "log-proof",
+        measures: "append + sync with proofs, against the same without",
+        run: provable::append,
+    },
+    Benchmark {
+        group: "",
+        name: "log-leaves",
+        measures: "transactions/s into the tree, tiles written, against Tessera's published figure",
+        run: provable::leaves,
+    },
+    Benchmark {
+        group: "",
+        name: "log-read",
+        measures: "replay into batches of columns, warm and cold, against read(2) of the same files",
+        run: provable::read,
     },
     Benchmark {
         group: "",

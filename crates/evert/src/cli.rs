@@ -28,7 +28,8 @@ Exit codes:
   4  the data directory is in use by another process
   5  the log is damaged
   6  the disk is full
-  7  a test file failed";
+  7  a test file failed
+  8  a proof does not hold";
 
 /// The commands.
 #[derive(Debug, Subcommand)]
@@ -44,6 +45,12 @@ pub(crate) enum Command {
     /// Look into the log.
     #[command(subcommand)]
     Log(LogCommand),
+    /// Write a receipt: a proof, for whoever keeps it, that a transaction is in the log.
+    Prove(ProveArgs),
+    /// Verify a receipt, or that a log is what was signed. Works offline, on a copy.
+    Verify(VerifyArgs),
+    /// Watch logs for everybody: cosign what only grows, refuse a fork.
+    Witness(WitnessArgs),
     /// Show sources with their lag, views with their rows, sinks with the Time they hold.
     Status(StatusArgs),
     /// Show what a pipe or script means: its statements, and how each view is maintained.
@@ -175,10 +182,186 @@ pub(crate) struct SearchArgs {
 /// `evert log`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum LogCommand {
+    /// Print changes, one JSON object a line.
+    Cat(LogCatArgs),
     /// Print the last transactions, one JSON object a line; with --follow also what comes.
     Tail(LogTailArgs),
+    /// Print what happened to a row, at a Time or by a request, and which views and sinks show it.
+    Trace(LogTraceArgs),
     /// Print the log's size and extent.
     Stat(LogStatArgs),
+}
+
+/// What is wanted of the log.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct LogFilter {
+    /// Only changes of this table.
+    #[arg(long, value_name = "TABLE")]
+    pub(crate) table: Option<String>,
+
+    /// Only what comes from this source.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) source: Option<String>,
+}
+
+/// The forms in which lines are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LineFormat {
+    /// One JSON array of objects.
+    Json,
+    /// One JSON object a line.
+    Ndjson,
+}
+
+/// `evert log cat`.
+#[derive(Debug, Args)]
+pub(crate) struct LogCatArgs {
+    #[command(flatten)]
+    pub(crate) dir: DataDir,
+
+    #[command(flatten)]
+    pub(crate) filter: LogFilter,
+
+    /// Start behind this Time.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) after: Option<u64>,
+
+    /// End with this Time.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<u64>,
+
+    /// The form of the result.
+    #[arg(short, long, value_enum, default_value = "ndjson")]
+    pub(crate) output: LineFormat,
+}
+
+/// What a trace is asked by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TraceKind {
+    /// A transaction's Time.
+    Time,
+    /// A request's id.
+    Request,
+    /// A row's key.
+    Key,
+}
+
+/// `evert log trace`.
+#[derive(Debug, Args)]
+pub(crate) struct LogTraceArgs {
+    #[command(flatten)]
+    pub(crate) dir: DataDir,
+
+    /// The table of the row whose key is named.
+    #[arg(long, value_name = "TABLE")]
+    pub(crate) table: Option<String>,
+
+    /// What is named; without it, and without a table, it is found out in this order.
+    #[arg(long = "as", value_enum, value_name = "KIND")]
+    pub(crate) kind: Option<TraceKind>,
+
+    /// The form of the result.
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub(crate) output: SummaryFormat,
+
+    /// A Time, a request's id, or a row's key (its columns' values with commas between).
+    #[arg(value_name = "TIME|REQUEST|KEY")]
+    pub(crate) what: String,
+}
+
+/// `evert prove`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("which").required(true))]
+pub(crate) struct ProveArgs {
+    #[command(flatten)]
+    pub(crate) dir: DataDir,
+
+    /// The transaction at this Time.
+    #[arg(long, value_name = "TIME", group = "which")]
+    pub(crate) time: Option<u64>,
+
+    /// The last transaction that carries this request id.
+    #[arg(long, value_name = "ID", group = "which")]
+    pub(crate) request: Option<String>,
+
+    /// The last transaction that changed the row with this key (its columns' values with commas between).
+    #[arg(long, value_name = "KEY", group = "which", requires = "table")]
+    pub(crate) key: Option<String>,
+
+    /// The table of that row.
+    #[arg(long, value_name = "TABLE", requires = "key")]
+    pub(crate) table: Option<String>,
+
+    /// Where to write it; TIME.tlog-proof unless named, - for standard output.
+    #[arg(short = 'o', long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// `evert verify`.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    #[command(flatten)]
+    pub(crate) dir: DataDir,
+
+    /// Verify this receipt.
+    #[arg(long, value_name = "FILE", conflicts_with = "since")]
+    pub(crate) proof: Option<PathBuf>,
+
+    /// The log's directory, or a copy of it; that of the data directory unless named.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) log: Option<PathBuf>,
+
+    /// Also verify that the log still begins with what this checkpoint signed.
+    #[arg(long, value_name = "CHECKPOINT")]
+    pub(crate) since: Option<PathBuf>,
+
+    /// The log's public key, or a file that holds it; what the directory says unless named.
+    #[arg(long, value_name = "KEY|FILE")]
+    pub(crate) key: Option<String>,
+
+    /// The public key of a witness that must have cosigned.
+    #[arg(long, value_name = "KEY|FILE")]
+    pub(crate) witness: Vec<String>,
+
+    /// How many of the witnesses must have; all unless told.
+    #[arg(long, value_name = "N")]
+    pub(crate) quorum: Option<usize>,
+
+    /// The receipt must be of this Time.
+    #[arg(long, value_name = "TIME", requires = "proof")]
+    pub(crate) time: Option<u64>,
+
+    /// The receipt must be of this request.
+    #[arg(long, value_name = "ID", requires = "proof")]
+    pub(crate) request: Option<String>,
+
+    /// The receipt must be of a transaction from this source.
+    #[arg(long, value_name = "NAME", requires = "proof")]
+    pub(crate) source: Option<String>,
+
+    /// The form of the result.
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub(crate) output: SummaryFormat,
+}
+
+/// `evert witness`.
+#[derive(Debug, Args)]
+pub(crate) struct WitnessArgs {
+    /// Where the key and the last state of each log are kept.
+    #[arg(long, value_name = "DIR", default_value = ".evert-witness")]
+    pub(crate) state: PathBuf,
+
+    /// Where to answer.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7490")]
+    pub(crate) listen: SocketAddr,
+
+    /// The witness's name, when its key is made.
+    #[arg(long, default_value = "witness")]
+    pub(crate) name: String,
+
+    /// The public keys of the logs to watch, or files that hold them.
+    #[arg(required = true, value_name = "KEY|FILE")]
+    pub(crate) logs: Vec<String>,
 }
 
 /// `evert log tail`.
@@ -186,6 +369,9 @@ pub(crate) enum LogCommand {
 pub(crate) struct LogTailArgs {
     #[command(flatten)]
     pub(crate) dir: DataDir,
+
+    #[command(flatten)]
+    pub(crate) filter: LogFilter,
 
     /// How many of the last transactions to print first.
     #[arg(short = 'n', long, default_value_t = 10)]
@@ -198,6 +384,10 @@ pub(crate) struct LogTailArgs {
     /// Go on with new transactions until interrupted.
     #[arg(short, long)]
     pub(crate) follow: bool,
+
+    /// The form of the result; an array has an end, so not with --follow.
+    #[arg(short, long, value_enum, default_value = "ndjson")]
+    pub(crate) output: LineFormat,
 }
 
 /// `evert log stat`.

@@ -4,7 +4,7 @@
 //! .evert/
 //!   lock          who has the directory; held by an advisory lock, so a killed process leaves none
 //!   evert.sock    the running process answers here
-//!   log/          the durable order; everything else can be rebuilt from it
+//!   log/          the durable order; everything else can be rebuilt from it, but log/key
 //!   search/VIEW/  full-text indexes
 //! ```
 

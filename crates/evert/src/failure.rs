@@ -92,6 +92,14 @@ pub(crate) enum Failure {
         /// How many there were.
         all: usize,
     },
+    /// Something is not what was signed, or cannot be proved.
+    #[error("{what}")]
+    NotProven {
+        /// What is wrong, and where.
+        what: String,
+        /// What to do.
+        help: String,
+    },
     /// A part of the process ended that should not.
     #[error("{0} ended unexpectedly")]
     Ended(&'static str),
@@ -143,6 +151,7 @@ impl Failure {
             | Self::Client(_)
             | Self::Session(_)
             | Self::Tests { .. }
+            | Self::NotProven { .. }
             | Self::Ended(_) => None,
         };
         serve::api::Problem {
@@ -174,6 +183,7 @@ impl Failure {
             | Self::Serve(_)
             | Self::Client(_)
             | Self::Tests { .. }
+            | Self::NotProven { .. }
             | Self::Ended(_) => None,
         }
     }
@@ -183,13 +193,19 @@ impl Failure {
         match self {
             Self::Script { .. } | Self::Usage { .. } | Self::View(_) | Self::Session(_) => 2,
             Self::Tests { .. } => 7,
+            Self::NotProven { .. } => 8,
             Self::Source { source, .. } if names_no_source(source) => 2,
             Self::Sink { source, .. } if names_no_sink(source) => 2,
             Self::Sink { source, .. } if source.is_disk_full() => 6,
             Self::Source { .. } | Self::Sink { .. } | Self::Serve(_) => 3,
             Self::InUse { .. } => 4,
             Self::Log(LogError::DiskFull { .. }) => 6,
-            Self::Log(LogError::Damaged { .. } | LogError::Missing { .. }) => 5,
+            Self::Log(
+                LogError::Damaged { .. }
+                | LogError::Missing { .. }
+                | LogError::Behind { .. }
+                | LogError::Altered { .. },
+            ) => 5,
             Self::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => 6,
             Self::Client(ClientError::Refused(_)) => 2,
             Self::Log(_) | Self::Io { .. } | Self::Flow(_) | Self::Client(_) | Self::Ended(_) => 1,
@@ -204,6 +220,7 @@ impl Failure {
             Self::Io { .. } => "EVT003",
             Self::Ended(_) => "EVT004",
             Self::Tests { .. } => "EVT005",
+            Self::NotProven { .. } => "EVT006",
             Self::Session(error) => error.code(),
             Self::Log(error) => error.code(),
             Self::Source { source, .. } => source.code(),
@@ -223,7 +240,7 @@ impl Failure {
                     .to_owned(),
             ),
             Self::Session(error) => error.help(),
-            Self::Usage { help, .. } => Some(help.clone()),
+            Self::Usage { help, .. } | Self::NotProven { help, .. } => Some(help.clone()),
             Self::InUse { .. } => {
                 Some("stop that process, or name another directory with --data DIR".to_owned())
             }

@@ -25,6 +25,7 @@ use crate::directory::{self, Directory};
 use crate::environment::expand;
 use crate::failure::Failure;
 use crate::patience::Patience;
+use crate::signing;
 use crate::supply::Supply;
 
 /// How long the log may take to write one catalogue transaction.
@@ -72,6 +73,7 @@ impl Opened {
                 "the log ended in an unfinished frame, which was never acknowledged; it was cut"
             );
         }
+        signing::start(&log, root, recovery.log_id)?;
         Self::with(Some(directory), log, recovery)
     }
 

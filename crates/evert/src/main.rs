@@ -24,9 +24,11 @@ mod pipeline;
 mod progress;
 mod session;
 mod signals;
+mod signing;
 mod slt;
 mod supply;
 mod telemetry;
+mod witnessing;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -59,8 +61,13 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Query(arguments) => commands::read::query(arguments).await,
         Command::Search(arguments) => commands::read::search(arguments).await,
         Command::Status(arguments) => commands::status::status(arguments).await,
+        Command::Log(LogCommand::Cat(arguments)) => commands::log::cat(&arguments),
         Command::Log(LogCommand::Tail(arguments)) => commands::log::tail(arguments).await,
+        Command::Log(LogCommand::Trace(arguments)) => commands::trace::trace(arguments).await,
         Command::Log(LogCommand::Stat(arguments)) => commands::log::stat(&arguments),
+        Command::Prove(arguments) => commands::prove::prove(arguments).await,
+        Command::Verify(arguments) => commands::verify::verify(&arguments),
+        Command::Witness(arguments) => commands::witness::witness(arguments).await,
         Command::Plan(arguments) => Box::pin(commands::plan::plan(arguments)).await,
         Command::Sql(arguments) => Box::pin(commands::sql::sql(arguments)).await,
         Command::Test(arguments) => Box::pin(commands::test::test(arguments)).await,

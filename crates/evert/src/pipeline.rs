@@ -32,6 +32,7 @@ use crate::knowledge::knowledge;
 use crate::progress;
 use crate::signals::Interrupts;
 use crate::supply::supply;
+use crate::witnessing;
 
 /// How long the stages may take, after an interrupt, to finish what they have begun.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
@@ -98,6 +99,8 @@ pub(crate) async fn run(
         supplies.spawn(supply(source, intake, board, options.once, stopped.clone()));
     }
     progress::show(&board, stopped.clone());
+    // log ──► witnesses: nobody waits for them.
+    tokio::spawn(witnessing::offer(Arc::clone(&log), root, stopped.clone()));
 
     let mut stages = Stages { supplies, ends, engine };
     let outcome = match stages.until_over(options.once, stopped, &mut interrupts).await {

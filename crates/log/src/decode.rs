@@ -136,6 +136,28 @@ pub(crate) fn tables(
     Ok(tables)
 }
 
+/// Returns where each table begins, with the number of its schema.
+pub(crate) fn table_starts(
+    payload: &[u8],
+    heads: &Heads<'_>,
+) -> Result<Vec<(u32, usize)>, FormatError> {
+    let mut cursor = Cursor::new(payload);
+    cursor.bytes(heads.tables_offset)?;
+    let mut starts = Vec::new();
+    for _ in 0..heads.tables {
+        cursor.align()?;
+        let start = cursor.position();
+        let table = TableHead::read(&mut cursor)?;
+        let rest = table.section_length.checked_sub(TABLE_BYTES);
+        cursor.bytes(rest.ok_or(FormatError::Value("a table's length cannot be"))?)?;
+        starts.push((table.schema, start));
+    }
+    if cursor.left() != 0 {
+        return Err(FormatError::Value("bytes are left behind the tables"));
+    }
+    Ok(starts)
+}
+
 /// What precedes a table's sections.
 struct TableHead {
     schema: u32,

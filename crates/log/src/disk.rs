@@ -1,16 +1,22 @@
 //! The file operations that the log needs, so that tests can make them fail.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice};
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::FallocateFlags;
+use rustix::buffer::spare_capacity;
+use rustix::fs::{Advice, FallocateFlags};
 use rustix::io::Errno;
 
 /// How many pieces one system call may write.
 const PIECES_PER_CALL: usize = 1024;
+
+/// How many files are synced one by one before it pays to sync all that there are.
+const FILES_SYNCED_EACH: usize = 32;
 
 /// A disk, as far as the log uses one.
 pub trait Disk: Send + Sync {
@@ -49,6 +55,34 @@ pub trait Disk: Send + Sync {
     /// # Errors
     /// What the system says.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Removes a directory that is empty. One that stays behind does no harm.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn remove_dir(&self, _dir: &Path) -> io::Result<()> {
+        Ok(())
+    }
+    /// Makes many files and the names in their directories durable. A disk that can do it at once may.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn sync_all(&self, files: &[PathBuf]) -> io::Result<()> {
+        sync_each(|path| self.open(path, Access::Write)?.sync(), |dir| self.sync_dir(dir), files)
+    }
+}
+
+/// Syncs files one by one, then the directories that they are in.
+fn sync_each(
+    sync: impl Fn(&Path) -> io::Result<()>,
+    sync_dir: impl Fn(&Path) -> io::Result<()>,
+    files: &[PathBuf],
+) -> io::Result<()> {
+    let mut dirs = BTreeSet::new();
+    for path in files {
+        sync(path)?;
+        dirs.extend(path.parent());
+    }
+    dirs.into_iter().try_for_each(sync_dir)
 }
 
 /// What a file is opened for.
@@ -72,6 +106,21 @@ pub trait DiskFile: Send + Sync {
     /// # Errors
     /// What the system says.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Reads what the vector has room for and the file holds, behind what is in the vector.
+    ///
+    /// A disk that can read into memory that holds nothing yet saves filling it first.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn read_into(&self, bytes: &mut Vec<u8>, offset: u64) -> io::Result<()> {
+        let start = bytes.len();
+        bytes.resize(bytes.capacity(), 0);
+        let read = self.read_at(&mut bytes[start..], offset)?;
+        bytes.truncate(start + read);
+        Ok(())
+    }
+    /// Says that a range will be read soon. A disk that can begins to read it, without making anyone wait.
+    fn expect(&self, _offset: u64, _length: u64) {}
     /// Writes all pieces, one behind the other.
     ///
     /// # Errors
@@ -115,7 +164,12 @@ impl Disk for RealDisk {
 
     fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn DiskFile>> {
         let write = access == Access::Write;
-        Ok(Arc::new(RealFile(OpenOptions::new().read(true).write(write).open(path)?)))
+        let file = OpenOptions::new().read(true).write(write).open(path)?;
+        if access == Access::Read {
+            // The system reads further ahead then. Where it cannot, nothing is lost.
+            rustix::fs::fadvise(&file, 0, None, Advice::Sequential).unwrap_or_default();
+        }
+        Ok(Arc::new(RealFile(file)))
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
@@ -136,6 +190,23 @@ impl Disk for RealDisk {
         // Above a path of one name is the working directory.
         let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
         OpenOptions::new().read(true).open(dir)?.sync_all()
+    }
+
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        fs::remove_dir(dir)
+    }
+
+    fn sync_all(&self, files: &[PathBuf]) -> io::Result<()> {
+        match files {
+            // One call for the whole file system costs less than many for its files.
+            [first, ..] if files.len() > FILES_SYNCED_EACH => {
+                Ok(rustix::fs::syncfs(OpenOptions::new().read(true).open(first)?)?)
+            }
+            _ => {
+                let sync = |path: &Path| self.open(path, Access::Write)?.sync();
+                sync_each(sync, |dir| self.sync_dir(dir), files)
+            }
+        }
     }
 }
 
@@ -161,6 +232,24 @@ impl DiskFile for RealFile {
             }
         }
         Ok(total)
+    }
+
+    fn read_into(&self, bytes: &mut Vec<u8>, mut offset: u64) -> io::Result<()> {
+        while bytes.len() < bytes.capacity() {
+            match rustix::io::pread(&self.0, spare_capacity(bytes), offset) {
+                Ok(0) => break,
+                Ok(read) => offset += read as u64,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn expect(&self, offset: u64, length: u64) {
+        // It is only a hint: where the system does not take it, nothing is lost.
+        let advice = Advice::WillNeed;
+        rustix::fs::fadvise(&self.0, offset, NonZeroU64::new(length), advice).unwrap_or_default();
     }
 
     fn write_at(&self, pieces: &[&[u8]], mut offset: u64) -> io::Result<()> {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use change::{TableName, Time};
+use proof::Hash;
 
 use crate::format::FormatError;
 
@@ -98,6 +99,42 @@ pub enum LogError {
         /// The directory.
         dir: PathBuf,
     },
+    /// A checkpoint says that there were more transactions than there are.
+    #[error(
+        "the log is damaged: {} signs {signed} transactions, but the log holds {held}",
+        checkpoint.display()
+    )]
+    Behind {
+        /// The checkpoint.
+        checkpoint: PathBuf,
+        /// How many transactions it signs.
+        signed: u64,
+        /// How many there are.
+        held: u64,
+    },
+    /// What the log holds is not what a checkpoint signs.
+    #[error(
+        "the log is damaged: its first {size} transactions have the root {found}, but {} signs {signed}",
+        checkpoint.display()
+    )]
+    Altered {
+        /// The checkpoint.
+        checkpoint: PathBuf,
+        /// How many transactions it signs.
+        size: u64,
+        /// The root that it signs.
+        signed: Hash,
+        /// The root that the transactions have.
+        found: Hash,
+    },
+    /// The key that signs checkpoints cannot be used.
+    #[error("{} is not the key of a log: {reason}", path.display())]
+    Key {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
 }
 
 /// What damage took away.
@@ -143,6 +180,8 @@ impl LogError {
             Self::Closed => "LOG009",
             Self::ReadOnly => "LOG010",
             Self::NoLog { .. } => "LOG011",
+            Self::Behind { .. } | Self::Altered { .. } => "LOG012",
+            Self::Key { .. } => "LOG013",
         }
     }
 
@@ -174,6 +213,20 @@ impl LogError {
                 "leave the table or the column out of the source".to_owned()
             }
             Self::NoLog { .. } => "check the path; `evert run` creates a log".to_owned(),
+            Self::Behind { checkpoint, .. } => format!(
+                "put the missing segments back; if they are lost for good, move {} and the log's key away: \
+                 the log goes on under another name, and whoever keeps its old checkpoints sees that",
+                checkpoint.parent().unwrap_or(Path::new(".")).display()
+            ),
+            Self::Altered { .. } => {
+                "`evert verify --log` finds the place; put the log back from a \
+                                     backup that verifies"
+                    .to_owned()
+            }
+            Self::Key { path, .. } => format!(
+                "put the key back; or move {} away: a new one is made, under another name",
+                path.display()
+            ),
         })
     }
 

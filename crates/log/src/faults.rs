@@ -165,6 +165,11 @@ impl Disk for FaultyDisk {
         self.up()?;
         RealDisk.sync_dir(dir)
     }
+
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        self.up()?;
+        RealDisk.remove_dir(dir)
+    }
 }
 
 struct FaultyFile {

@@ -16,22 +16,30 @@
 //! - **Equal input, equal bytes.** Time, place and clock are in the frames' headers; payloads depend on the
 //!   transactions only (`encode`).
 //! - **No bytes make it panic.** Lengths are checked before they are used (`decode`).
+//! - **What is derived can be made again**: indexes of segments (`index`), the tree (`notary`).
+//! - **The log is provable**, when it has a notary: it follows as a reader does, and nobody waits for it (`notary`).
 //!
 //! Segments are files of frames; `docs/format.md` describes every byte. Opening a log reads the last segment only,
 //! because each begins with what is known of those before it (`preamble`). The directory is not locked here: the
 //! program that owns it does that.
 
+mod audit;
 mod decode;
 mod disk;
 mod encode;
 mod error;
+#[doc(hidden)]
+pub mod exercise;
 pub mod faults;
 pub mod format;
+mod index;
 pub mod limits;
+pub mod notary;
 mod preamble;
 mod queue;
 mod reader;
 mod recovery;
+mod refresh;
 mod schema;
 mod segment;
 mod shared;
@@ -46,16 +54,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use change::{Time, TransactionGroup};
+use change::{RequestId, Time, TransactionGroup};
 
+pub use audit::{Audit, WrongTile};
 pub use disk::{Access, Disk, DiskFile, RealDisk};
 pub use encode::Compression;
 pub use error::{LogError, Lost};
+pub use index::Filter;
+pub use notary::{Notary, NotaryOptions, Published};
 pub use queue::Done;
 pub use reader::{Chunk, LogReader, RawFrame, RawFrames};
 pub use recovery::Recovery;
 pub use writer::Progress;
 
+use notary::Desk;
 use queue::{Item, Queue};
 use recovery::Recovered;
 use schema::Registry;
@@ -108,6 +120,8 @@ pub struct LogStat {
 /// A log. Dropping it closes it.
 pub struct Log {
     shared: Arc<Shared>,
+    /// Where the notary is asked, when there is one.
+    desk: Arc<Desk>,
     writing: Option<Writing>,
 }
 
@@ -117,6 +131,9 @@ struct Writing {
     compression: Compression,
     /// The writer's; `None` once the log is closed, or when it has none.
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// The notary's; `None` when there is none, or once the log is closed.
+    notary: Mutex<Option<JoinHandle<()>>>,
+    now_us: fn() -> i64,
 }
 
 /// The writer of a log that has no thread for it: it writes when it is told to.
@@ -155,7 +172,7 @@ impl Log {
         let (writer, writing, shared, report) = open(dir, options, disk, now_us)?;
         let thread = start(writer).map_err(|error| LogError::io("write", dir, error))?;
         let writing = Writing { thread: Mutex::new(Some(thread)), ..writing };
-        Ok((Self { shared, writing: Some(writing) }, report))
+        Ok((Self { shared, desk: Arc::default(), writing: Some(writing) }, report))
     }
 
     /// Opens a log as [`open`](Self::open) does, but without a thread: nothing is written but by the writer's steps.
@@ -172,7 +189,7 @@ impl Log {
     ) -> Result<(Self, LogWriter, Recovery), LogError> {
         let (writer, writing, shared, report) = open(dir, options, disk, now_us)?;
         let writer = LogWriter { writer: Some(writer) };
-        Ok((Self { shared, writing: Some(writing) }, writer, report))
+        Ok((Self { shared, desk: Arc::default(), writing: Some(writing) }, writer, report))
     }
 
     /// Opens the log in a directory for reading. Nothing is cut or written.
@@ -193,7 +210,7 @@ impl Log {
         let report = Recovery { cut_bytes: 0, cut_segment: None, ..recovered.report(dir) };
         let state = state(&recovered, Some(LogError::ReadOnly));
         let shared = Arc::new(Shared::new(dir.to_owned(), disk, state));
-        Ok((Self { shared, writing: None }, report))
+        Ok((Self { shared, desk: Arc::default(), writing: None }, report))
     }
 
     /// Appends a group; waits while too much is queued.
@@ -221,12 +238,23 @@ impl Log {
         if thread.take().is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the log's writer panicked");
         }
+        notary::join(&writing.notary);
     }
 
     /// Returns a reader of what is durable, from the first transaction after `after`.
     #[must_use]
     pub fn reader(&self, after: Time) -> LogReader {
         LogReader::new(Arc::clone(&self.shared), after)
+    }
+
+    /// Returns the Times of the transactions that a request asked for, ascending.
+    ///
+    /// It reads indexes and a few frames; of the segment that still grows, all.
+    ///
+    /// # Errors
+    /// When a segment is damaged, or cannot be read.
+    pub fn find_request(&self, request: &RequestId) -> Result<Vec<Time>, LogError> {
+        self.shared.find_request(request)
     }
 
     /// Returns the frames of transactions as they lie in the log.
@@ -316,8 +344,8 @@ fn open(
         tail,
         present,
     };
-    let (compression, thread) = (options.compression, Mutex::new(None));
-    let writing = Writing { queue, registry, compression, thread };
+    let (compression, thread, notary) = (options.compression, Mutex::default(), Mutex::default());
+    let writing = Writing { queue, registry, compression, thread, notary, now_us };
     Ok((writer, writing, shared, report))
 }
 

@@ -30,8 +30,23 @@ pub(crate) const INDEX_INTERVAL_BYTES: u64 = 1 << 20;
 /// How many bytes a reader reads ahead.
 pub(crate) const WINDOW_BYTES: usize = 256 << 10;
 
+/// How many bytes further a reader asks the disk to read on its own, and how many of them are left when it asks again.
+pub(crate) const EXPECT_BYTES: (u64, u64) = (4 << 20, 2 << 20);
+
 /// Payloads below this are not worth compressing.
 pub(crate) const COMPRESS_BYTES_MIN: usize = 512;
+
+/// How many frames the notary takes in before it looks whether it is asked for something.
+pub(crate) const NOTARY_FRAMES_PER_STEP: usize = 64;
+
+/// How many full tiles the notary holds before it writes them.
+pub(crate) const NOTARY_TILES_MAX: usize = 64;
+
+/// How many files the notary writes before it makes them durable: after a crash, so many are made anew.
+pub(crate) const NOTARY_UNSETTLED_MAX: usize = 4096;
+
+/// How many bytes of the log the notary still takes in when the log is closed; the next start does the rest.
+pub(crate) const NOTARY_BACKLOG_BYTES_MAX: u64 = 1 << 30;
 
 /// Turns a length that a limit above bounds into one that addresses memory.
 pub(crate) fn in_memory(bytes: u64) -> usize {

@@ -10,6 +10,7 @@ use change::{TableChanges, Time, TransactionHead};
 use crate::decode::{self, Wanted};
 use crate::error::LogError;
 use crate::format::{FLAG_OWN, FormatError, FrameKind, FramePart, Header, LEAF_BYTES, Place};
+use crate::index::Filter;
 use crate::schema::Schemas;
 use crate::segment::{Frames, ReadError};
 use crate::shared::Shared;
@@ -44,6 +45,11 @@ pub struct LogReader {
     /// Transactions up to this one are not wanted.
     after: Time,
     wanted: Wanted,
+    filter: Option<Filter>,
+    /// Whether a part of the transaction that is being read was let through.
+    begun: bool,
+    /// The segment whose schemas were all read ahead, because some of it may be skipped.
+    skipping: u64,
     schemas: Schemas,
     /// Schema frames before the place where reading began.
     missed: Vec<u64>,
@@ -73,6 +79,9 @@ impl LogReader {
             walk,
             after,
             wanted: Wanted::All,
+            filter: None,
+            begun: false,
+            skipping: 0,
             schemas: Schemas::default(),
             missed: start.schemas,
             past: BTreeMap::new(),
@@ -88,17 +97,71 @@ impl LogReader {
         self
     }
 
+    /// Wants only what a filter lets through; passes by, without reading it, what the log's indexes say it would not.
+    ///
+    /// A chunk keeps all of its transactions, also those of which it holds no changes then.
+    #[must_use]
+    pub fn filtered(mut self, filter: Filter) -> Self {
+        self.filter = Some(filter);
+        self
+    }
+
     /// Returns the next transactions; `None` at the durable end.
     ///
     /// # Errors
     /// When a segment is damaged, or cannot be read.
     #[expect(clippy::should_implement_trait, reason = "the end is not the end: more may come")]
     pub fn next(&mut self) -> Result<Option<Chunk>, LogError> {
+        while let Some(chunk) = self.next_unfiltered()? {
+            if let Some(chunk) = self.let_through(chunk) {
+                return Ok(Some(chunk));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What the filter leaves of a chunk. A transaction of which a part came has its end.
+    fn let_through(&mut self, mut chunk: Chunk) -> Option<Chunk> {
+        let Some(filter) = &self.filter else { return Some(chunk) };
+        if filter.source.as_ref().is_some_and(|source| *source != chunk.source) {
+            return None;
+        }
+        if filter.tables.is_empty() {
+            return Some(chunk);
+        }
+        chunk.tables.retain(|changes| filter.tables.contains(changes.table().name()));
+        let wanted = !chunk.tables.is_empty() || (self.begun && chunk.complete);
+        self.begun = (self.begun || wanted) && !chunk.complete;
+        wanted.then_some(chunk)
+    }
+
+    /// Passes by the frames that hold nothing that is wanted.
+    fn skip(&mut self) -> Result<(), LogError> {
+        let Some(filter) = &self.filter else { return Ok(()) };
+        let number = self.walk.segment();
+        let Some(end) = self.shared.full_end(number) else { return Ok(()) };
+        if self.walk.offset() == 0 {
+            // Its preamble is read first.
+            return Ok(());
+        }
+        let index = self.shared.index_of(number)?;
+        let Some(jump) = index.jump(filter, self.walk.offset()) else { return Ok(()) };
+        if self.skipping != number {
+            self.skipping = number;
+            self.missed.clone_from(&index.schemas);
+            self.load_missed()?;
+        }
+        self.walk.jump(jump.offset, jump.next.unwrap_or(end));
+        Ok(())
+    }
+
+    fn next_unfiltered(&mut self) -> Result<Option<Chunk>, LogError> {
         self.load_missed()?;
         loop {
             if let Some(chunk) = self.next_part()? {
                 return Ok(Some(chunk));
             }
+            self.skip()?;
             let segment = self.walk.segment();
             let Some(header) = self.walk.header()? else { return Ok(None) };
             if self.walk.segment() != segment {

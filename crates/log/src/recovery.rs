@@ -84,7 +84,7 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path) -> Result<Option<Recovered>, 
     }
     let mut segments = Vec::with_capacity(numbers.len());
     for number in 1..=last {
-        let preamble = read_preamble(&mut Frames::open(disk, dir, number)?)?;
+        let preamble = read_preamble(&mut Frames::open(disk, dir, number)?)?.0;
         if let Some(before) = segments.last_mut() {
             let before: &mut Segment = before;
             before.end = preamble.previous_end;
@@ -92,7 +92,7 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path) -> Result<Option<Recovered>, 
         segments.push(Segment { number, first: preamble.next, end: 0, index: Index::default() });
     }
     let mut frames = Frames::open(disk, dir, last)?;
-    let mut scan = Scan::new(read_preamble(&mut frames)?);
+    let mut scan = Scan::new(read_preamble(&mut frames)?.0);
     let mut looked_at = None;
     let (reason, remains) = loop {
         let reason = scan.run(&mut frames)?;
@@ -174,14 +174,15 @@ fn are_frames(bytes: &[u8], place: Place) -> bool {
     at == bytes.len()
 }
 
-fn read_preamble(frames: &mut Frames) -> Result<Preamble, LogError> {
+/// Reads a segment's preamble, and where it ends.
+pub(crate) fn read_preamble(frames: &mut Frames) -> Result<(Preamble, u64), LogError> {
     let length = frames.length()?;
-    let mut read = || -> Result<Preamble, ReadError> {
+    let mut read = || -> Result<(Preamble, u64), ReadError> {
         let header = frames.header(0, length)?;
         if header.kind != FrameKind::Preamble {
             return Err(FormatError::Value("a segment begins without a preamble").into());
         }
-        Ok(Preamble::from_bytes(&frames.stored(&header)?.1)?)
+        Ok((Preamble::from_bytes(&frames.stored(&header)?.1)?, header.end()))
     };
     read().map_err(|error| frames.explain(error, 0, Time::ZERO))
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::buffer::{Buffer, MutableBuffer};
+use arrow::buffer::Buffer;
 use change::Time;
 
 use crate::disk::{Access, Disk, DiskFile};
@@ -12,7 +12,7 @@ use crate::format::{
     FRAME_ALIGNMENT, FormatError, FrameKind, HEADER_BYTES, Header, LEAF_BYTES, MAGIC, Place,
     aligned,
 };
-use crate::limits::{ALLOCATE_BYTES, WINDOW_BYTES, in_memory, on_disk};
+use crate::limits::{ALLOCATE_BYTES, EXPECT_BYTES, WINDOW_BYTES, in_memory, on_disk};
 use crate::preamble::Preamble;
 use crate::schema::FoundSchema;
 
@@ -135,6 +135,8 @@ pub(crate) struct Frames {
     window_offset: u64,
     /// How much to read ahead next.
     window_bytes: usize,
+    /// Up to where the disk was asked to read on its own.
+    expected: u64,
 }
 
 /// A frame's leaf commitments and its payload as stored.
@@ -152,6 +154,7 @@ impl Frames {
             window: Vec::new(),
             window_offset: 0,
             window_bytes: WINDOW_BYTES,
+            expected: 0,
         })
     }
 
@@ -187,6 +190,7 @@ impl Frames {
 
     /// Reads a frame's leaves and payload, and compares them with their checksums.
     pub(crate) fn stored(&mut self, header: &Header) -> Result<Stored, ReadError> {
+        self.expect(header.end());
         let offset = header.place.offset + on_disk(HEADER_BYTES);
         let leaves = self.read(offset, in_memory(header.leaves_bytes()))?;
         let payload = header.payload_length as usize;
@@ -195,7 +199,17 @@ impl Frames {
         if crcs != (header.leaves_crc, header.payload_crc) {
             return Err(FormatError::PayloadChecksum.into());
         }
-        Ok((leaves.as_chunks().0.to_vec(), payload.into()))
+        Ok((leaves.as_chunks().0.to_vec(), Buffer::from_vec(payload)))
+    }
+
+    /// Lets the disk read what comes next while what was read is worked on.
+    fn expect(&mut self, offset: u64) {
+        let (ahead, left) = EXPECT_BYTES;
+        if offset + left > self.expected {
+            let from = self.expected.max(offset);
+            self.file.expect(from, offset + ahead - from);
+            self.expected = offset + ahead;
+        }
     }
 
     /// Forgets what was read ahead: what is read next is what the file holds then.
@@ -208,21 +222,22 @@ impl Frames {
         self.window.get(start..start.checked_add(length)?)
     }
 
-    fn read(&self, offset: u64, length: usize) -> Result<MutableBuffer, ReadError> {
-        let mut bytes = MutableBuffer::from_len_zeroed(length);
+    fn read(&self, offset: u64, length: usize) -> Result<Vec<u8>, ReadError> {
+        let mut bytes = Vec::with_capacity(length);
         let ahead = match offset.checked_sub(self.window_offset).map(in_memory) {
             Some(start) => self.window.get(start..).unwrap_or_default(),
             None => &[],
         };
         let ahead = &ahead[..ahead.len().min(length)];
-        let (front, rest) = bytes.as_slice_mut().split_at_mut(ahead.len());
-        front.copy_from_slice(ahead);
-        if !rest.is_empty() {
-            let read = self.file.read_at(rest, offset + on_disk(ahead.len()));
-            if read.map_err(|error| self.failed(error))? < rest.len() {
-                return Err(FormatError::Short.into());
-            }
+        bytes.extend_from_slice(ahead);
+        if bytes.len() < length {
+            let read = self.file.read_into(&mut bytes, offset + on_disk(ahead.len()));
+            read.map_err(|error| self.failed(error))?;
         }
+        if bytes.len() < length {
+            return Err(FormatError::Short.into());
+        }
+        bytes.truncate(length);
         Ok(bytes)
     }
 

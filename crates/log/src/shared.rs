@@ -1,5 +1,6 @@
 //! What the writer and the readers share: how far the log is durable, and where things are.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,6 +9,7 @@ use change::Time;
 
 use crate::disk::Disk;
 use crate::error::LogError;
+use crate::index::SegmentIndex;
 use crate::limits::INDEX_INTERVAL_BYTES;
 use crate::preamble::Totals;
 use crate::schema::Interner;
@@ -18,6 +20,8 @@ pub(crate) struct Shared {
     pub(crate) interner: Interner,
     state: Mutex<State>,
     grew: Condvar,
+    /// Indexes of segments that somebody asked for.
+    indexes: Mutex<BTreeMap<u64, Arc<SegmentIndex>>>,
 }
 
 /// Invariant: everything in it is durable. Segments ascend by number without a gap.
@@ -92,7 +96,24 @@ pub(crate) struct Growth {
 impl Shared {
     pub(crate) fn new(dir: PathBuf, disk: Arc<dyn Disk>, state: State) -> Self {
         let (state, grew) = (Mutex::new(state), Condvar::new());
-        Self { dir, disk, interner: Interner::default(), state, grew }
+        let indexes = Mutex::default();
+        Self { dir, disk, interner: Interner::default(), state, grew, indexes }
+    }
+
+    pub(crate) fn indexes(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<SegmentIndex>>> {
+        self.indexes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The full segments' numbers: all but the last.
+    pub(crate) fn full_segments(&self) -> Vec<u64> {
+        let state = self.state();
+        let full = state.segments.split_last().map_or(&[][..], |(_, full)| full);
+        full.iter().map(|segment| segment.number).collect()
+    }
+
+    /// Where a full segment ends, with the next Time there; `None` when it still grows.
+    pub(crate) fn full_end(&self, number: u64) -> Option<Time> {
+        self.state().segment(number.checked_add(1)?).map(|next| next.first)
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {

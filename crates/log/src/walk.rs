@@ -30,6 +30,16 @@ impl Walk {
         self.segment
     }
 
+    /// The offset of the next frame in the segment.
+    pub(crate) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Goes on at another frame of the segment, or at its end.
+    pub(crate) fn jump(&mut self, offset: u64, next: Time) {
+        (self.offset, self.next) = (offset, next);
+    }
+
     pub(crate) fn next_time(&self) -> Time {
         self.next
     }

@@ -151,6 +151,21 @@ pub fn stored_hash(stored: &[u8]) -> Hash {
     tagged_hash("evert/stored/v1", &[stored])
 }
 
+/// Returns the hash of a piece of stored bytes. What is stored in pieces is committed to by [`stored_hash`] over their
+/// hashes, one after the other, so that a piece can go without the others losing their proof.
+#[must_use]
+pub fn piece_hash(piece: &[u8]) -> Hash {
+    tagged_hash("evert/piece/v1", &[piece])
+}
+
+/// Returns the hash over the parts of a transaction up to this one: `before` is that of the parts before it, `schema`
+/// and `stored` are this part's own. The last part's stands for what is stored of the transaction.
+#[must_use]
+pub fn part_hash(before: Option<&Hash>, schema: &Hash, stored: &Hash) -> Hash {
+    let before = before.map_or(&[][..], |hash| &hash.0);
+    tagged_hash("evert/part/v1", &[before, &schema.0, &stored.0])
+}
+
 /// Returns the hash that stands for a position that does not fit into a record.
 #[must_use]
 pub fn position_hash(position: &[u8]) -> Hash {

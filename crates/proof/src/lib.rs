@@ -54,7 +54,7 @@ pub use hash::{EMPTY_ROOT, HASH_BYTES, Hash, leaf_hash, node_hash};
 pub use key::{Algorithm, Cosigner, KEY_BYTES, KeyError, SignError, SignedAt, Signer, VerifierKey};
 pub use leaf::{
     LEAF_BYTES, LEAF_FIELDS, LEAF_VERSION, LeafError, LeafRecord, PlainText, Position, Salt,
-    position_hash, request_hash, schema_hash, source_hash, stored_hash,
+    part_hash, piece_hash, position_hash, request_hash, schema_hash, source_hash, stored_hash,
 };
 pub use note::{Note, NoteError, Signature, Verified};
 pub use prove::{ProveError, Prover};

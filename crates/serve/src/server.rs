@@ -49,6 +49,10 @@ pub struct Serving {
 }
 
 impl Serving {
+    pub(crate) fn new(address: SocketAddr, task: JoinHandle<()>) -> Self {
+        Self { address: Some(address), task }
+    }
+
     /// The TCP address that is listened on; it has the port that the system chose for port 0.
     #[must_use]
     pub fn address(&self) -> Option<SocketAddr> {
@@ -134,7 +138,7 @@ fn bind_private(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-async fn accept_all<L: Listener>(
+pub(crate) async fn accept_all<L: Listener>(
     mut listener: L,
     routes: Router,
     limits: Limits,

@@ -4,11 +4,15 @@ pub(crate) mod demo;
 pub(crate) mod drop;
 pub(crate) mod log;
 pub(crate) mod plan;
+pub(crate) mod prove;
 pub(crate) mod read;
 pub(crate) mod run;
 pub(crate) mod sql;
 pub(crate) mod status;
 pub(crate) mod test;
+pub(crate) mod trace;
+pub(crate) mod verify;
+pub(crate) mod witness;
 
 use std::path::Path;
 

@@ -91,7 +91,8 @@ fn behind(held: Option<change::Time>, time: change::Time) -> u64 {
     held.map_or(0, |held| time.0.saturating_sub(held.0))
 }
 
-fn held_by_index(root: &Path, view: &str) -> Option<change::Time> {
+/// The Time that a view's search index holds.
+pub(crate) fn held_by_index(root: &Path, view: &str) -> Option<change::Time> {
     SearchReader::open(&directory::search_dir(root, view)).ok()?.held().ok()?
 }
 

@@ -21,6 +21,7 @@ mod faults;
 mod load;
 mod outages;
 mod page;
+mod proof;
 mod same;
 mod slt;
 mod user;

@@ -53,7 +53,15 @@ impl User {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_evert"));
         command.args(arguments).current_dir(self.dir());
-        for name in ["EVERT_LOG", "EVERT_DATA", "PGPASSWORD", "PGUSER", "PGSSLMODE"] {
+        for name in [
+            "EVERT_LOG",
+            "EVERT_LOG_KEY",
+            "EVERT_WITNESSES",
+            "EVERT_DATA",
+            "PGPASSWORD",
+            "PGUSER",
+            "PGSSLMODE",
+        ] {
             command.env_remove(name);
         }
         command

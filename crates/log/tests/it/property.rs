@@ -14,6 +14,7 @@ use log::format::{HEADER_BYTES, Header};
 use log::{Compression, LogOptions, RealDisk};
 use proptest::prelude::*;
 
+use crate::notary::notarize;
 use crate::world::{
     append, dir, frames, group, open, open_with, options, read, segments, try_open,
 };
@@ -113,6 +114,17 @@ proptest! {
             prop_assert_eq!(&chunk.heads[..], group.heads());
             prop_assert_eq!(&chunk.tables[..], group.tables());
         }
+        // What the notary makes of it and what the audit makes of it is the same tree.
+        let notary = notarize(&log).unwrap();
+        let root = notary.published().unwrap().checkpoint.root();
+        let audit = log.audit(&[notary.size()], notary.size()).unwrap();
+        prop_assert_eq!(audit.roots.get(&notary.size()), Some(&root));
+        prop_assert_eq!(audit.wrong_tiles, []);
+        for (time, head) in (1..).zip(groups.iter().flat_map(TransactionGroup::heads)) {
+            if let Some(request) = &head.request {
+                prop_assert!(log.find_request(request).unwrap().contains(&Time(time)));
+            }
+        }
     }
 
     #[test]
@@ -150,6 +162,9 @@ proptest! {
             while let Ok(Some(chunk)) = reader.next() {
                 prop_assert!(chunk.tables.iter().all(|table| table.changes().len() < 1 << 20));
             }
+            drop(notarize(&log));
+            drop(log.audit(&[], 0));
+            drop(log.find_request(&RequestId((*b"id").into())));
         }
     }
 }

@@ -1,0 +1,393 @@
+//! Checks a whole log against what it signed, from the segments' bytes up.
+//!
+//! Whoever audits wants another opinion than the notary's. So nothing of how proofs are made is used here: leaves are
+//! put together by hand from the payload's bytes as `docs/format.md` describes them, the tree is hashed level by level,
+//! and tiles are compared byte for byte. Only the hash and the reading of frames are shared.
+//!
+//! What an audit that finds nothing says: every frame is whole; the transactions are exactly those of which the root at
+//! each size was asked; and every tile that is there is the one that follows from them.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use change::Time;
+use proof::{Hash, leaf_hash, node_hash};
+use sha2::{Digest, Sha256};
+
+use crate::Log;
+use crate::disk::Access;
+use crate::error::LogError;
+use crate::format::{FLAG_LZ4, FrameKind, FramePart, Header};
+use crate::notary::proof_dir;
+use crate::walk::Walk;
+
+/// The hashes of a full tile.
+const TILE: usize = 256;
+/// The bytes of a leaf's record.
+const RECORD_BYTES: usize = 208;
+
+/// What an audit found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Audit {
+    /// How many transactions were read.
+    pub transactions: u64,
+    /// How many bytes of frames.
+    pub bytes: u64,
+    /// The root at each size that was asked for, as far as the log reaches.
+    pub roots: BTreeMap<u64, Hash>,
+    /// How many tiles were compared.
+    pub tiles: u64,
+    /// Tiles that are not what follows from the log.
+    pub wrong_tiles: Vec<WrongTile>,
+}
+
+/// A tile that is missing or wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WrongTile {
+    /// Its file.
+    pub path: PathBuf,
+    /// The first transaction whose hash differs; `None` when the tile is missing or has another size.
+    pub first: Option<Time>,
+    /// The Times that it covers.
+    pub covers: (Time, Time),
+}
+
+impl Log {
+    /// Reads the whole log and computes its tree anew; returns its root at each of `sizes`. Compares the tiles of the
+    /// tree of `published` leaves with those that are there.
+    ///
+    /// # Errors
+    /// When the log is damaged, or cannot be read.
+    pub fn audit(&self, sizes: &[u64], published: u64) -> Result<Audit, LogError> {
+        let first = self.shared.state().segments.first().map_or(1, |segment| segment.number);
+        let mut auditor = Auditor {
+            log: self,
+            walk: Walk::new(Arc::clone(&self.shared), first, 0, Time(1)),
+            schemas: BTreeMap::new(),
+            parts: BTreeMap::new(),
+            levels: Vec::new(),
+            sizes: sizes.to_vec(),
+            published,
+            audit: Audit::default(),
+        };
+        auditor.note_root();
+        while let Some(header) = auditor.walk.header()? {
+            auditor.frame(&header)?;
+            auditor.audit.bytes += header.end() - header.place.offset;
+            auditor.walk.pass(&header);
+        }
+        Ok(auditor.audit)
+    }
+}
+
+struct Auditor<'a> {
+    log: &'a Log,
+    walk: Walk,
+    /// Hashes of the schema frames of the segment, by source and number.
+    schemas: BTreeMap<(Vec<u8>, u32), [u8; 32]>,
+    /// The running hash of each unfinished transaction, by source.
+    parts: BTreeMap<Vec<u8>, [u8; 32]>,
+    /// The hashes of the open tile of each level.
+    levels: Vec<Vec<Hash>>,
+    sizes: Vec<u64>,
+    published: u64,
+    audit: Audit,
+}
+
+impl Auditor<'_> {
+    fn frame(&mut self, header: &Header) -> Result<(), LogError> {
+        match header.kind {
+            FrameKind::Close => return Ok(()),
+            FrameKind::Preamble => {
+                self.schemas.clear();
+                return self.walk.stored(header).map(drop);
+            }
+            FrameKind::Schema | FrameKind::Transactions => {}
+        }
+        let (_leaves, stored) = self.walk.stored(header)?;
+        let read = match header.kind {
+            FrameKind::Schema => self.schema(&stored),
+            FrameKind::Preamble | FrameKind::Close | FrameKind::Transactions => {
+                plain(header, &stored).and_then(|plain| {
+                    let payload = Payload::read(&plain, &self.schemas)?;
+                    self.transactions(header, &payload)
+                })
+            }
+        };
+        let unreadable = "the frame is whole, but its payload is not as the format says";
+        let Some(leaves) = read else {
+            return Err(self.walk.damaged(crate::format::FormatError::Value(unreadable)));
+        };
+        leaves.into_iter().try_for_each(|leaf| self.leaf(leaf))
+    }
+
+    fn schema(&mut self, payload: &[u8]) -> Option<Vec<Hash>> {
+        let id = number(payload, 0)?;
+        let source_bytes = u16::from_le_bytes(payload.get(8..10)?.try_into().ok()?);
+        let source = payload.get(12..12 + usize::from(source_bytes))?;
+        self.schemas.insert((source.to_vec(), id), sha256(b"evert/schema/v1\n", &[payload]));
+        Some(Vec::new())
+    }
+
+    /// The leaves of a frame's transactions; `None` when the frame contradicts itself.
+    fn transactions(&mut self, header: &Header, payload: &Payload<'_>) -> Option<Vec<Hash>> {
+        let mut stored = payload.stored;
+        if header.part != FramePart::Whole {
+            let before = if header.part == FramePart::First {
+                None
+            } else {
+                let known = self.parts.get(payload.source).copied();
+                Some(known?)
+            };
+            let before = before.as_ref().map_or(&[][..], |hash| hash);
+            stored = sha256(b"evert/part/v1\n", &[before, &payload.schema, &payload.stored]);
+        }
+        if matches!(header.part, FramePart::First | FramePart::Middle) {
+            self.parts.insert(payload.source.to_vec(), stored);
+            return Some(Vec::new());
+        }
+        if header.part == FramePart::Last {
+            self.parts.remove(payload.source);
+        }
+        if payload.heads.len() != header.transactions as usize {
+            return None;
+        }
+        let source = sha256(b"evert/source/v1\n", &[payload.source]);
+        let records = (header.first_time.0..).zip(&payload.heads).map(|(time, head)| {
+            let mut record = [0; RECORD_BYTES];
+            record[0] = 1;
+            record[1] = head.position_kind;
+            record[2] = 1 | u8::from(head.request.is_some()) << 1;
+            record[8..16].copy_from_slice(&time.to_le_bytes());
+            record[16..16 + head.position.len()].copy_from_slice(head.position);
+            record[48..80].copy_from_slice(&source);
+            if let Some(id) = head.request {
+                record[80..112].copy_from_slice(&sha256(b"evert/request/v1\n", &[id]));
+            }
+            record[112..144].copy_from_slice(&payload.schema);
+            record[144..176].copy_from_slice(&stored);
+            leaf_hash(&record)
+        });
+        Some(records.collect())
+    }
+
+    fn leaf(&mut self, leaf: Hash) -> Result<(), LogError> {
+        self.audit.transactions += 1;
+        self.put(0, leaf)?;
+        self.note_root();
+        if self.audit.transactions == self.published { self.last_tiles() } else { Ok(()) }
+    }
+
+    /// Puts a hash into a level; a full tile is compared, and becomes one hash of the level above.
+    fn put(&mut self, level: usize, hash: Hash) -> Result<(), LogError> {
+        if self.levels.len() == level {
+            self.levels.push(Vec::with_capacity(TILE));
+        }
+        self.levels[level].push(hash);
+        if self.levels[level].len() < TILE {
+            return Ok(());
+        }
+        let full = std::mem::take(&mut self.levels[level]);
+        let index = self.index_of(level) - 1;
+        if self.span(level, index + 1) <= self.published {
+            self.compare(level, index, &full)?;
+        }
+        self.put(level + 1, balanced(&full))
+    }
+
+    /// The number of the open tile of a level.
+    fn index_of(&self, level: usize) -> u64 {
+        self.audit.transactions / self.span(level, 1)
+    }
+
+    /// How many leaves so many tiles of a level cover.
+    fn span(&self, level: usize, tiles: u64) -> u64 {
+        let height = u32::try_from(8 * (level + 1)).unwrap_or(64);
+        1_u64.checked_shl(height).and_then(|leaves| leaves.checked_mul(tiles)).unwrap_or(u64::MAX)
+    }
+
+    fn note_root(&mut self) {
+        let size = self.audit.transactions;
+        if self.sizes.contains(&size) {
+            self.audit.roots.insert(size, self.root());
+        }
+    }
+
+    /// The root: the open tiles' hashes, folded from the lowest level up.
+    fn root(&self) -> Hash {
+        let mut right: Option<Hash> = None;
+        for hashes in &self.levels {
+            let mut row = hashes.clone();
+            row.extend(right);
+            right = unbalanced(&row);
+        }
+        right.unwrap_or_else(|| Hash(Sha256::digest([]).into()))
+    }
+
+    /// Compares the partial tiles of the tree that was published.
+    fn last_tiles(&mut self) -> Result<(), LogError> {
+        for level in 0..self.levels.len() {
+            let hashes = self.levels[level].clone();
+            if !hashes.is_empty() {
+                self.compare(level, self.index_of(level), &hashes)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn compare(&mut self, level: usize, index: u64, hashes: &[Hash]) -> Result<(), LogError> {
+        let name = tile_name(level, index, hashes.len());
+        let path = proof_dir(&self.log.shared.dir).join(name);
+        let expected: Vec<u8> = hashes.iter().flat_map(|hash| hash.0).collect();
+        self.audit.tiles += 1;
+        let found = match self.log.shared.disk.open(&path, Access::Read) {
+            Ok(file) => {
+                let mut found = vec![0; expected.len() + 1];
+                let read = file.read_at(&mut found, 0);
+                let read = read.map_err(|error| LogError::io("read", &path, error))?;
+                found.truncate(read);
+                Some(found)
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => return Err(LogError::io("open", &path, error)),
+        };
+        if found.as_ref() == Some(&expected) {
+            return Ok(());
+        }
+        let leaves = self.span(level, 1) / TILE as u64;
+        let begin = index * TILE as u64 * leaves;
+        let differs = found.filter(|found| found.len() == expected.len()).and_then(|found| {
+            let pairs = found.chunks(32).zip(expected.chunks(32));
+            pairs.into_iter().position(|(found, expected)| found != expected)
+        });
+        self.audit.wrong_tiles.push(WrongTile {
+            path,
+            first: differs.map(|at| Time(begin + at as u64 * leaves + 1)),
+            covers: (Time(begin + 1), Time(begin + hashes.len() as u64 * leaves)),
+        });
+        Ok(())
+    }
+}
+
+/// The root over hashes whose number is a power of two.
+fn balanced(hashes: &[Hash]) -> Hash {
+    match hashes {
+        [only] => *only,
+        many => {
+            let (left, right) = many.split_at(many.len() / 2);
+            node_hash(&balanced(left), &balanced(right))
+        }
+    }
+}
+
+/// The root over hashes, as RFC 6962 splits a list; `None` for no hashes.
+fn unbalanced(hashes: &[Hash]) -> Option<Hash> {
+    match hashes {
+        [] => None,
+        [only] => Some(*only),
+        many => {
+            let half = many.len().next_power_of_two() / 2;
+            let (left, right) = many.split_at(half);
+            Some(node_hash(&unbalanced(left)?, &unbalanced(right)?))
+        }
+    }
+}
+
+fn tile_name(level: usize, index: u64, width: usize) -> String {
+    let mut path = format!("{:03}", index % 1000);
+    let mut rest = index / 1000;
+    while rest > 0 {
+        path = format!("x{:03}/{path}", rest % 1000);
+        rest /= 1000;
+    }
+    let partial = if width < TILE { format!(".p/{width}") } else { String::new() };
+    format!("tile/{level}/{path}{partial}")
+}
+
+fn plain(header: &Header, stored: &[u8]) -> Option<Vec<u8>> {
+    if header.flags & FLAG_LZ4 == 0 {
+        return Some(stored.to_vec());
+    }
+    lz4_flex::block::decompress(stored, header.plain_length as usize).ok()
+}
+
+/// A transaction's entry in a payload.
+struct Entry<'a> {
+    position_kind: u8,
+    position: &'a [u8],
+    request: Option<&'a [u8]>,
+}
+
+/// What a payload commits to, and its transactions.
+struct Payload<'a> {
+    source: &'a [u8],
+    heads: Vec<Entry<'a>>,
+    schema: [u8; 32],
+    stored: [u8; 32],
+}
+
+impl<'a> Payload<'a> {
+    fn read(plain: &'a [u8], schemas: &BTreeMap<(Vec<u8>, u32), [u8; 32]>) -> Option<Self> {
+        let (transactions, tables) = (number(plain, 0)?, number(plain, 4)?);
+        let (heads_bytes, source_bytes) = (number(plain, 8)? as usize, number(plain, 12)? as usize);
+        let source = plain.get(16..16 + source_bytes)?;
+        let mut entries = plain.get(16 + source_bytes..16 + source_bytes + heads_bytes)?;
+        let mut heads = Vec::new();
+        for _ in 0..transactions {
+            heads.push(Entry::take(&mut entries)?);
+        }
+        let mut at = (16 + source_bytes + heads_bytes).next_multiple_of(16);
+        let mut starts = vec![0];
+        let mut read_with = Vec::new();
+        for _ in 0..tables {
+            read_with.extend_from_slice(schemas.get(&(source.to_vec(), number(plain, at)?))?);
+            starts.push(at);
+            let bytes = number(plain, at + 24).filter(|bytes| *bytes >= 32)?;
+            at = at.checked_add(bytes as usize)?.next_multiple_of(16);
+        }
+        starts.push(plain.len());
+        let mut pieces = Vec::new();
+        for pair in starts.windows(2) {
+            let piece = plain.get(pair[0]..pair[1])?;
+            pieces.extend_from_slice(&sha256(b"evert/piece/v1\n", &[piece]));
+        }
+        let schema = sha256(b"evert/schema/v1\n", &[&read_with]);
+        let stored = sha256(b"evert/stored/v1\n", &[&pieces]);
+        Some(Self { source, heads, schema, stored })
+    }
+}
+
+impl<'a> Entry<'a> {
+    fn take(rest: &mut &'a [u8]) -> Option<Self> {
+        let mut bytes = |count: usize| {
+            let (taken, left) = rest.split_at_checked(count)?;
+            *rest = left;
+            Some(taken)
+        };
+        let head = bytes(8)?;
+        let (marks, position_kind) = (head[0], head[1]);
+        let request_bytes = u16::from_le_bytes([head[2], head[3]]);
+        let causes = number(head, 4)? as usize;
+        let position = bytes(match position_kind {
+            0 => 0,
+            1 | 3 => 8,
+            2 => 16,
+            _ => return None,
+        })?;
+        bytes(if marks & 1 == 0 { 0 } else { 8 })?;
+        let request = bytes(request_bytes.into())?;
+        bytes(causes.checked_mul(8)?)?;
+        Some(Self { position_kind, position, request: (marks & 2 != 0).then_some(request) })
+    }
+}
+
+fn number(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?))
+}
+
+fn sha256(word: &[u8], pieces: &[&[u8]]) -> [u8; 32] {
+    let mut state = Sha256::new().chain_update(word);
+    pieces.iter().for_each(|piece| state.update(piece));
+    state.finalize().into()
+}

@@ -1,0 +1,335 @@
+//! The log as something that outsiders can check: what is signed, what a crash leaves, what does not go unnoticed.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use change::{Part, RequestId, Time, TransactionGroup};
+use log::faults::FaultyDisk;
+use log::notary::proof_dir;
+use log::{Log, LogError, LogOptions, Notary, NotaryOptions};
+use proof::{
+    Checkpoint, DirectoryTiles, Note, Policy, Prover, Receipt, Signer, request_hash, root_of,
+    verify_consistency, verify_inclusion,
+};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::world::{
+    PATIENCE, append, dir, group, head, open, open_with, options, part, rows, segments,
+    small_segments, table, try_open,
+};
+
+fn signer() -> Signer {
+    Signer::from_seed("test.example/log", &[5; 32]).unwrap()
+}
+
+fn start(log: &Log) {
+    log.start_notary(NotaryOptions { signer: signer(), interval: Duration::from_millis(20) })
+        .unwrap();
+}
+
+/// Brings a notary of its own, without a thread, to the durable end.
+pub(crate) fn notarize(log: &Log) -> Result<Notary, LogError> {
+    let mut notary = Notary::open(log, signer())?;
+    while notary.step()?.is_some() {}
+    notary.publish()?;
+    Ok(notary)
+}
+
+fn checkpoint(dir: &Path) -> Checkpoint {
+    let note = Note::parse(&fs::read(proof_dir(dir).join("checkpoint")).unwrap()).unwrap();
+    let key = signer().verifier().clone();
+    let policy = Policy::new("test.example/log", vec![key], Vec::new(), 0).unwrap();
+    policy.open(&note).unwrap().checkpoint
+}
+
+/// Checks that a log is exactly what it signed, by an audit and by the leaves one by one.
+fn check(dir: &Path) -> Checkpoint {
+    let state = checkpoint(dir);
+    let (log, _) = Log::open_read_only(dir, Arc::new(log::RealDisk)).unwrap();
+    let audit = log.audit(&[state.size()], state.size()).unwrap();
+    assert_eq!(audit.roots.get(&state.size()), Some(&state.root()));
+    assert_eq!(audit.wrong_tiles, []);
+    let leaves: Vec<_> = (1..=state.size())
+        .map(|time| {
+            let record = log.leaf_record(Time(time)).unwrap().expect("it is in the log");
+            assert_eq!(record.time, time);
+            record.leaf()
+        })
+        .collect();
+    assert_eq!(root_of(leaves), state.root());
+    state
+}
+
+/// Groups with requests, of several sources, and with a large transaction in between.
+fn fill(log: &Log, from: u64, until: u64) {
+    for step in from..until {
+        let mut first = head(step);
+        first.request = Some(RequestId(step.to_string().into_bytes().into()));
+        first.causes = vec![Time(step)];
+        let changes = vec![rows(&table("s", "t"), step as i64 * 1000, &[2, 0, 3])];
+        let heads = vec![first, head(step), head(step)];
+        append(log, &TransactionGroup::new("s".into(), Part::Whole, heads, changes)).unwrap();
+        match step % 7 {
+            1 => drop(append(log, &part("big", Part::First, step, &[40])).unwrap()),
+            3 => drop(append(log, &part("big", Part::Middle, step, &[50])).unwrap()),
+            6 => drop(append(log, &part("big", Part::Last, step, &[60])).unwrap()),
+            _ => drop(append(log, &group("other", step, &[1])).unwrap()),
+        }
+    }
+}
+
+#[test]
+fn every_transaction_is_a_leaf_of_what_is_signed() {
+    let dir = dir();
+    let (log, _) = open_with(dir.path(), small_segments());
+    start(&log);
+    fill(&log, 0, 140);
+    let time = Time(log.upper().0 - 1);
+    let published = log.wait_signed(time, PATIENCE).unwrap().unwrap();
+    assert_eq!(published.checkpoint.size(), time.0, "signed while it runs");
+    drop(log);
+    let state = check(dir.path());
+    assert_eq!(state.size(), time.0);
+    assert!(segments(dir.path()).len() > 10, "in many segments");
+    let tiles = DirectoryTiles::new(proof_dir(dir.path()));
+    let prover = Prover::new(&tiles, state.size());
+    let (log, _) = Log::open_read_only(dir.path(), Arc::new(log::RealDisk)).unwrap();
+    for time in [1, 2, 256, 257, state.size()] {
+        let leaf = log.leaf_record(Time(time)).unwrap().unwrap().leaf();
+        let proof = prover.inclusion(time - 1, state.size()).unwrap();
+        verify_inclusion(&leaf, time - 1, &state.tree(), &proof).unwrap();
+    }
+    assert!(!proof_dir(dir.path()).join("tile/0/000.p").exists(), "a full tile replaces others");
+}
+
+#[test]
+fn a_record_says_where_a_transaction_came_from_and_who_asked_for_it() {
+    let dir = dir();
+    let (log, _) = open(dir.path());
+    fill(&log, 0, 2);
+    let record = log.leaf_record(Time(1)).unwrap().unwrap();
+    assert_eq!(record.position, proof::Position::Step(0));
+    assert_eq!(record.source, Some(proof::source_hash("s")));
+    assert_eq!(record.request, Some(request_hash(b"0")));
+    assert_eq!(log.leaf_record(Time(2)).unwrap().unwrap().request, None);
+    let same_bytes = log.leaf_record(Time(2)).unwrap().unwrap();
+    assert_eq!(record.stored, same_bytes.stored, "they lie in one frame");
+    assert_ne!(record.stored, log.leaf_record(Time(4)).unwrap().unwrap().stored);
+    assert_eq!(log.leaf_record(log.upper()).unwrap(), None);
+    assert_eq!(log.leaf_record(Time::ZERO).unwrap(), None);
+}
+
+#[test]
+fn a_later_state_is_consistent_with_an_earlier_one_across_restarts() {
+    let dir = dir();
+    let mut states = Vec::new();
+    for round in 0..6 {
+        let (log, _) = open_with(dir.path(), small_segments());
+        start(&log);
+        // Rounds end within large transactions too.
+        fill(&log, round * 16, (round + 1) * 16);
+        drop(log);
+        states.push(check(dir.path()));
+    }
+    let tiles = DirectoryTiles::new(proof_dir(dir.path()));
+    let last = states.last().unwrap();
+    let prover = Prover::new(&tiles, last.size());
+    for state in &states {
+        let proof = prover.consistency(state.size(), last.size()).unwrap();
+        verify_consistency(&state.tree(), &last.tree(), &proof).unwrap();
+    }
+}
+
+#[test]
+fn a_receipt_outlives_the_log() {
+    let dir = dir();
+    let (log, _) = open(dir.path());
+    fill(&log, 0, 100);
+    let notary = notarize(&log).unwrap();
+    let state = notary.published().unwrap();
+    let tiles = DirectoryTiles::new(proof_dir(dir.path()));
+    let record = log.leaf_record(Time(77)).unwrap().unwrap();
+    let proof = Prover::new(&tiles, state.checkpoint.size());
+    let proof = proof.inclusion(76, state.checkpoint.size()).unwrap();
+    let (extra, checkpoint) = (record.encode().to_vec(), state.note.clone());
+    let receipt = Receipt { extra, index: 76, proof, checkpoint }.encode();
+    drop(log);
+    let policy = Policy::new("test.example/log", vec![signer().verifier().clone()], Vec::new(), 0);
+    let receipt = Receipt::parse(receipt.as_bytes()).unwrap();
+    receipt.verify(&record.leaf(), &policy.unwrap()).unwrap();
+}
+
+#[test]
+fn a_tree_that_was_lost_is_made_anew_and_is_the_same() {
+    let dir = dir();
+    let (log, _) = open_with(dir.path(), small_segments());
+    start(&log);
+    fill(&log, 0, 80);
+    drop(log);
+    let before = check(dir.path());
+    let lose: [fn(&Path); 4] = [
+        |proof| fs::remove_dir_all(proof.join("tile")).unwrap(),
+        |proof| fs::remove_file(proof.join("settled")).unwrap(),
+        |proof| fs::write(proof.join("settled"), "no checkpoint").unwrap(),
+        |proof| fs::remove_dir_all(proof).unwrap(),
+    ];
+    for lose in lose {
+        lose(&proof_dir(dir.path()));
+        let (log, _) = open_with(dir.path(), small_segments());
+        start(&log);
+        log.wait_signed(Time(log.upper().0 - 1), PATIENCE).unwrap().unwrap();
+        drop(log);
+        assert_eq!(check(dir.path()), before);
+    }
+}
+
+#[test]
+fn a_log_without_proofs_becomes_provable() {
+    let dir = dir();
+    let (log, _) = open_with(dir.path(), small_segments());
+    fill(&log, 0, 90);
+    drop(log);
+    let (log, _) = open_with(dir.path(), small_segments());
+    start(&log);
+    drop(log);
+    check(dir.path());
+}
+
+#[test]
+fn a_log_that_lost_what_was_signed_signs_nothing_more() {
+    let dir = dir();
+    let (log, _) = open(dir.path());
+    fill(&log, 0, 10);
+    let file = segments(dir.path()).remove(0);
+    let earlier = fs::read(&file).unwrap();
+    fill(&log, 10, 20);
+    drop(notarize(&log).unwrap());
+    drop(log);
+    fs::write(&file, earlier).unwrap();
+    let (log, _) = open(dir.path());
+    let error = Notary::open(&log, signer()).err().unwrap();
+    assert!(matches!(error, LogError::Behind { signed: 74, held: 37, .. }), "{error}");
+    assert_eq!(error.code(), "LOG012");
+    // Another log under the same name is another matter, and is found out as well.
+    fill(&log, 30, 60);
+    let error = notarize(&log).err().unwrap();
+    assert!(matches!(error, LogError::Altered { size: 74, .. }), "{error}");
+}
+
+#[test]
+fn an_altered_transaction_is_found_by_the_audit_and_by_the_next_rebuild() {
+    let dir = dir();
+    let (log, _) = open(dir.path());
+    fill(&log, 0, 10);
+    drop(notarize(&log).unwrap());
+    drop(log);
+    let state = checkpoint(dir.path());
+    // Whoever alters the log makes the checksums right again.
+    let file = segments(dir.path()).remove(0);
+    let mut bytes = fs::read(&file).unwrap();
+    let mut frame = crate::world::frames(&bytes)[4].clone();
+    let payload = frame.place.offset as usize + log::format::HEADER_BYTES;
+    let end = payload + frame.payload_length as usize;
+    let at = (payload..end).find(|&at| bytes[at..end].starts_with(b"row number")).unwrap();
+    bytes[at..at + 3].copy_from_slice(b"ROW");
+    frame.payload_crc = crc32c::crc32c(&bytes[payload..end]);
+    bytes[payload - log::format::HEADER_BYTES..payload].copy_from_slice(&frame.to_bytes());
+    fs::write(&file, bytes).unwrap();
+    let (log, _) = open(dir.path());
+    let audit = log.audit(&[state.size()], state.size()).unwrap();
+    assert_ne!(audit.roots[&state.size()], state.root());
+    let wrong = &audit.wrong_tiles[0];
+    assert_eq!(wrong.first, Some(frame.first_time), "the first transaction that is not as it was");
+    let error = notarize(&log).err().unwrap();
+    assert!(matches!(error, LogError::Altered { .. }), "{error}");
+    assert_eq!(checkpoint(dir.path()), state, "what was signed stays");
+}
+
+#[test]
+fn a_wrong_tile_is_found_with_its_place() {
+    let dir = dir();
+    let (log, _) = open(dir.path());
+    fill(&log, 0, 140);
+    drop(notarize(&log).unwrap());
+    let size = checkpoint(dir.path()).size();
+    assert!(size > 512, "more than two tiles");
+    let tile = proof_dir(dir.path()).join("tile/0/001");
+    let good = fs::read(&tile).unwrap();
+    let mut bad = good.clone();
+    bad[32 * 7 + 3] ^= 1;
+    fs::write(&tile, &bad).unwrap();
+    let audit = log.audit(&[], size).unwrap();
+    assert_eq!(audit.wrong_tiles.len(), 1);
+    assert_eq!(audit.wrong_tiles[0].path, tile);
+    assert_eq!(audit.wrong_tiles[0].first, Some(Time(256 + 7 + 1)));
+    fs::remove_file(&tile).unwrap();
+    let audit = log.audit(&[], size).unwrap();
+    assert_eq!(audit.wrong_tiles[0].first, None);
+    assert_eq!(audit.wrong_tiles[0].covers, (Time(257), Time(512)));
+    fs::write(&tile, good).unwrap();
+    assert_eq!(log.audit(&[], size).unwrap().wrong_tiles, []);
+}
+
+#[test]
+fn a_full_disk_leaves_the_proofs_behind_until_there_is_room() {
+    let (dir, disk) = (dir(), FaultyDisk::default());
+    let (log, _) = try_open(dir.path(), options(), Arc::new(disk.clone())).unwrap();
+    fill(&log, 0, 5);
+    let mut notary = notarize(&log).unwrap();
+    let before = checkpoint(dir.path());
+    fill(&log, 5, 10);
+    disk.set_writable(Some(10));
+    while notary.step().unwrap().is_some() {}
+    let error = notary.publish().err().unwrap();
+    assert!(matches!(error, LogError::DiskFull { .. }), "{error}");
+    assert_eq!(checkpoint(dir.path()), before);
+    disk.set_writable(None);
+    notary.publish().unwrap();
+    assert!(check(dir.path()).size() > before.size());
+}
+
+#[test]
+fn no_crash_makes_a_log_sign_two_trees_of_one_size() {
+    for seed in 0..15 {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let (dir, disk) = (dir(), FaultyDisk::default());
+        let mut states: Vec<Checkpoint> = Vec::new();
+        for round in 0..4 {
+            let open = || -> Result<(Log, Notary), LogError> {
+                let options = LogOptions { segment_bytes_max: 20_000, ..small_segments() };
+                let (log, _) = try_open(dir.path(), options, Arc::new(disk.clone()))?;
+                let notary = Notary::open(&log, signer())?;
+                Ok((log, notary))
+            };
+            let (log, mut notary) = open().unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+            for step in 0..random.random_range(1..40) {
+                fill(&log, round * 105 + step, round * 105 + step + 1);
+                if random.random_bool(0.3) {
+                    while notary.step().unwrap().is_some() {}
+                    notary.publish().unwrap();
+                    states.extend(notary.published().map(|state| state.checkpoint.clone()));
+                }
+                if random.random_bool(0.1) {
+                    notary.settle().unwrap();
+                }
+            }
+            disk.crash();
+            drop(notary);
+            drop(log);
+            disk.restart(|| random.random_bool(0.5)).unwrap();
+        }
+        let (log, _) = try_open(dir.path(), options(), Arc::new(disk)).unwrap();
+        let notary = notarize(&log).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        assert_eq!(notary.size(), log.upper().0 - 1);
+        let sizes: Vec<u64> = states.iter().map(Checkpoint::size).collect();
+        let audit = log.audit(&sizes, notary.size()).unwrap();
+        assert_eq!(audit.wrong_tiles, [], "seed {seed}");
+        for state in &states {
+            assert_eq!(audit.roots[&state.size()], state.root(), "seed {seed}");
+        }
+        check(dir.path());
+    }
+}
