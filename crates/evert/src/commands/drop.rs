@@ -23,9 +23,7 @@ pub(crate) async fn drop(arguments: DropArgs) -> Result<(), Failure> {
         Err(in_use @ Failure::InUse { .. }) => return drop_running(&root, name, in_use).await,
         opened => opened?,
     };
-    let kinds = [Kind::Sink, Kind::View, Kind::TableStatement, Kind::Source];
-    let Some(kind) = kinds.into_iter().find(|&kind| opened.catalogue.get(kind, name).is_some())
-    else {
+    let Some(kind) = kind_of(&opened.catalogue, name) else {
         return Err(unknown(name, &opened.catalogue));
     };
     intent::still_plans_without(&opened.catalogue, kind, name)?;
@@ -43,9 +41,17 @@ pub(crate) async fn drop(arguments: DropArgs) -> Result<(), Failure> {
     output::print(format!("dropped {} {name}\n", intent::word_for(kind)).as_bytes())
 }
 
+/// What the name means to who drops it.
+fn kind_of(catalogue: &Catalogue, name: &str) -> Option<Kind> {
+    let kinds = [Kind::Sink, Kind::View, Kind::TableStatement, Kind::Source];
+    kinds.into_iter().find(|&kind| catalogue.get(kind, name).is_some())
+}
+
 /// Asks the process that has the directory to drop a view; all else waits for its end.
 async fn drop_running(root: &Path, name: &str, in_use: Failure) -> Result<(), Failure> {
-    if Opened::at_rest(root)?.catalogue.get(Kind::View, name).is_none() {
+    // What is in no catalogue may be a view that is still being filled: the process knows.
+    let kind = kind_of(&Opened::at_rest(root)?.catalogue, name);
+    if kind.is_some_and(|kind| kind != Kind::View) {
         return Err(in_use);
     }
     let statement = format!("drop view \"{}\"", name.replace('"', "\"\""));

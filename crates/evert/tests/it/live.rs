@@ -206,6 +206,13 @@ fn everything_goes_on_while_a_view_is_filled_and_it_can_be_called_off() {
     assert_eq!(ended.code, Some(2));
     assert!(ended.stderr.contains("dropped while it was being filled"), "{}", ended.stderr);
     assert_eq!(world.status().unwrap().filling, []);
+    // Who creates a view may go; the creation goes on.
+    let mut creating = begun(&world, &mut running);
+    creating.kill();
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(world.status().unwrap().filling.len(), 1);
+    assert_eq!(world.ok(&["drop", "slow"]), "dropped view slow\n");
+    running.until("it is called off", || world.status().unwrap().filling.is_empty());
     // The process can end while one is being filled, and keeps nothing of it.
     let creating = begun(&world, &mut running);
     assert_eq!(running.terminate().code, Some(0));
