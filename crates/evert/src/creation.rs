@@ -72,6 +72,11 @@ impl Creations {
         Ok(creation)
     }
 
+    /// Whether a view of that name is being created.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains_key(name)
+    }
+
     /// Ends the creation of a view; returns whether there was one.
     pub(crate) fn cancel(&self, name: &str) -> bool {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);

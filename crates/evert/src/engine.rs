@@ -54,6 +54,8 @@ enum Question {
     Stat { view: String, answer: SyncSender<Option<FlowStat>> },
     /// To take over a view that is being filled, when all views have come as far as it.
     Adopt(Box<Adoption>),
+    /// Whether a view that was taken over is maintained still.
+    Confirm { view: String, answer: SyncSender<Result<(), Failure>> },
     /// To forget a view that was taken over and is not in the catalogue.
     Abandon(String),
 }
@@ -85,6 +87,13 @@ impl EngineHandle {
         let (answer, answered) = sync_channel(1);
         self.ask(Question::Adopt(Box::new(Adoption { filling, answer })))?;
         Ok(answered)
+    }
+
+    /// Fails when a view that the engine took over could not be maintained any further; nothing is left of it then.
+    pub(crate) fn confirm(&self, view: &str) -> Result<(), Failure> {
+        let (answer, answered) = sync_channel(1);
+        self.ask(Question::Confirm { view: view.to_owned(), answer })?;
+        answered.recv_timeout(ANSWER_LIMIT).map_err(|_late| Failure::Ended("the engine"))?
     }
 
     /// Takes a view back that was given to the engine and does not come into the catalogue.
@@ -188,6 +197,21 @@ struct Place {
 struct Hidden {
     flow: Flow,
     draft: Draft,
+    /// Why it is maintained no more.
+    failure: Option<Failure>,
+}
+
+impl Hidden {
+    fn is(&self, name: &str) -> bool {
+        self.draft.info().name == name
+    }
+
+    /// Does something with what is maintained still. A failure concerns whoever creates the view, and nobody else.
+    fn attempt(&mut self, what: impl FnOnce(&mut Flow, &mut Draft) -> Result<(), Failure>) {
+        if self.failure.is_none() {
+            self.failure = what(&mut self.flow, &mut self.draft).err();
+        }
+    }
 }
 
 /// The engine's inputs and outputs.
@@ -282,7 +306,22 @@ impl Engine {
             Question::Adopt(adoption) => self.adoptions.push(*adoption),
             Question::Abandon(name) => {
                 self.adoptions.retain(|adoption| adoption.filling.name() != name);
-                self.hidden.retain(|hidden| hidden.draft.info().name != name);
+                self.hidden.retain(|hidden| !hidden.is(&name));
+            }
+            Question::Confirm { view, answer } => {
+                answer.send(self.confirm(&view)).unwrap_or_default();
+            }
+        }
+    }
+
+    fn confirm(&mut self, view: &str) -> Result<(), Failure> {
+        let at = self.hidden.iter().position(|hidden| hidden.is(view));
+        let at = at.ok_or(Failure::Ended("the engine"))?;
+        match self.hidden[at].failure.take() {
+            None => Ok(()),
+            Some(failure) => {
+                self.hidden.remove(at);
+                Err(failure)
             }
         }
     }
@@ -292,7 +331,7 @@ impl Engine {
         let at = self.at;
         for adoption in self.adoptions.extract_if(.., |adoption| adoption.filling.at() <= at) {
             let taken = adoption.filling.at_time(at).map(|(flow, draft)| {
-                self.hidden.push(Hidden { flow, draft });
+                self.hidden.push(Hidden { flow, draft, failure: None });
             });
             adoption.answer.send(taken).unwrap_or_default();
         }
@@ -351,7 +390,7 @@ impl Engine {
             part.flow.push(first, tables)?;
         }
         for hidden in &mut self.hidden {
-            hidden.flow.push(first, tables)?;
+            hidden.attempt(|flow, _| Ok(flow.push(first, tables)?));
         }
         Ok(tables.iter().map(|changes| changes.changes().len()).sum())
     }
@@ -371,13 +410,15 @@ impl Engine {
             let placed = |error: RowError| Some(RowError { view: number(error.view)?, ..error });
             step.errors.extend(errors.into_iter().filter_map(placed));
         }
-        for Hidden { flow, draft } in &mut self.hidden {
-            let (changes, errors) = flow.finish()?;
-            let changes: Vec<ChangeBatch> = changes.into_iter().map(|(_, batch)| batch).collect();
-            draft.apply(&changes, errors)?;
+        for hidden in &mut self.hidden {
+            hidden.attempt(|flow, draft| {
+                let (changes, errors) = flow.finish()?;
+                let changes: Vec<ChangeBatch> = changes.into_iter().map(|(_, b)| b).collect();
+                Ok(draft.apply(&changes, errors)?)
+            });
         }
         self.warn(&step.errors);
-        let come = self.follow_catalogue(&mut step);
+        let come = self.follow_catalogue(&mut step)?;
         let differences = step.changes.clone();
         let numbers = self.views.step(step)?;
         for ((flow, name), number) in come.into_iter().zip(numbers) {
@@ -395,12 +436,14 @@ impl Engine {
 
     /// Lets the step show and remove the views that the catalogue brought and took away. Returns what maintains those
     /// that come.
-    fn follow_catalogue(&mut self, step: &mut Step) -> Vec<(Flow, String)> {
+    fn follow_catalogue(&mut self, step: &mut Step) -> Result<Vec<(Flow, String)>, Failure> {
         let mut come: Vec<(Flow, String)> = Vec::new();
         for (name, comes) in std::mem::take(&mut self.news) {
             if comes {
-                let is_it = |hidden: &mut Hidden| hidden.draft.info().name == name;
-                for Hidden { flow, draft } in self.hidden.extract_if(.., is_it) {
+                let is_it = |hidden: &mut Hidden| hidden.is(&name);
+                for Hidden { flow, draft, failure } in self.hidden.extract_if(.., is_it) {
+                    // The log says that it is there: from here on it is a view like any other.
+                    failure.map_or(Ok(()), Err)?;
                     step.shown.push(draft);
                     come.push((flow, name.clone()));
                 }
@@ -418,7 +461,7 @@ impl Engine {
             }
         }
         self.parts.retain(|part| part.views.iter().any(Option::is_some));
-        come
+        Ok(come)
     }
 
     /// Tells of the first row that each view lacks: what goes to a sink is read by nobody who could be told.

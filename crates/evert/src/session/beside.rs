@@ -92,6 +92,11 @@ impl Session {
         running.creations.begin(text, &self.opened.log, &maintenance)
     }
 
+    /// Whether the running process is about to have a view of that name.
+    pub(super) fn is_being_created(&self, name: &str) -> bool {
+        self.running.as_ref().is_some_and(|running| running.creations.has(name))
+    }
+
     /// Notes a view that the engine maintains in the catalogue, and waits until it can be read.
     pub(crate) async fn note_view(&mut self, creation: &Creation) -> Result<Outcome, Failure> {
         let noted = self.note(creation);
@@ -118,6 +123,7 @@ impl Session {
             let what = "what the view reads became something else while it was being filled";
             return Err(SessionError::Order { what, help: "create it again" }.into());
         }
+        self.beside_what()?.engine.confirm(&plan.name)?;
         let definition = Some(plan.statement);
         let row = CatalogChange { kind: Kind::View, name: plan.name, definition };
         self.opened.change_catalogue(vec![row])

@@ -221,7 +221,7 @@ impl Session {
         if_not_exists: bool,
     ) -> Result<Outcome, Failure> {
         let name = table.name.clone();
-        if self.find(&name).is_some() {
+        if self.find(&name).is_some() || self.is_being_created(&name) {
             if if_not_exists && self.tables.contains_key(&name) {
                 return Ok(Outcome::Done("create table"));
             }

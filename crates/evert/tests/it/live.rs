@@ -1,8 +1,10 @@
 //! Views that come and go while the process runs: filled beside all that goes on, exact when they are first seen, and
 //! the same after the process was killed at any moment.
 
+use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -194,6 +196,7 @@ fn everything_goes_on_while_a_view_is_filled_and_it_can_be_called_off() {
     assert_eq!(world.query("select count(*) as n from evert.errors"), [r#"{"n":0}"#]);
 
     refused(&world, SLOW, "TAB006", "exists already");
+    refused(&world, "create table slow (id int)", "TAB006", "exists already");
     let status = world.status().unwrap();
     let filling = status.filling.iter().find(|view| view.name == "slow").expect("it goes on");
     assert!(filling.behind_transactions > 0, "{filling:?}");
@@ -270,6 +273,36 @@ fn killed_at_any_moment_a_view_is_there_or_not_and_right() {
         }
     }
     println!("{there} of 6 were there");
+    assert_eq!(running.terminate().code, Some(0));
+}
+
+#[test]
+fn a_view_whose_filling_fails_is_not_there_and_all_others_go_on() {
+    let world = World::new();
+    let mut running = tables(&world);
+    // What statements need of the log is read by the first of them.
+    world.ok(&["sql", "select n from smalls"]);
+    let files = std::fs::read_dir(world.data().join("log")).unwrap();
+    let files = files.map(|entry| entry.unwrap().path());
+    let segment = files.max_by_key(|path| std::fs::metadata(path).unwrap().len()).unwrap();
+    let whole = std::fs::read(&segment).unwrap();
+    // Amid the rows of `big`, which nobody but a new view reads again.
+    let middle = whole.iter().rposition(|&byte| byte != 0).unwrap() / 2;
+    let file = File::options().write(true).open(segment).unwrap();
+    file.write_all_at(&[!whole[middle]], middle as u64).unwrap();
+    let ended = world.done(&["sql", "create view bigs as select count(*) as n from big"]);
+    assert_ne!(ended.code, Some(0));
+    assert!(ended.stderr.contains("error[LOG"), "{}", ended.stderr);
+    assert_eq!(names(&world), ["smalls"]);
+    assert_eq!(world.status().unwrap().filling, []);
+    // The process itself goes on.
+    let told = world.client();
+    let told = block_on(told.query("select n from smalls", None)).unwrap();
+    assert_eq!(view::json::to_array(&told.batches), br#"[{"n":0}]"#);
+    assert!(!running.has_ended(), "{}", running.stderr());
+    file.write_all_at(&[whole[middle]], middle as u64).unwrap();
+    world.ok(&["sql", "create view bigs as select count(*) as n from big"]);
+    assert_eq!(world.query("select n from bigs"), [r#"{"n":12000}"#]);
     assert_eq!(running.terminate().code, Some(0));
 }
 
