@@ -18,6 +18,10 @@ use crate::flow::{Flow, Maintenance};
 /// The rows after which a step ends although the log holds more.
 const STEP_ROWS_MAX: usize = 262_144;
 
+/// A step of so many rows that ended at the log's end is near it: what came meanwhile is less, or not much more. While
+/// writes stream in, no step ever ends just where the log does.
+const NEAR_ROWS_MAX: usize = 16_384;
+
 /// How far a view that is being filled is.
 #[derive(Debug, Default)]
 pub(crate) struct FillProgress {
@@ -77,13 +81,16 @@ impl Filling {
         &self.draft.info().name
     }
 
-    /// Takes steps up to the log's end, as long as `goes_on` says so; returns whether the end was reached.
+    /// Takes steps until the log's end is near, as long as `goes_on` says so; returns whether it is.
     pub(crate) fn fill(&mut self, goes_on: impl Fn() -> bool) -> Result<bool, Failure> {
-        while goes_on() {
-            let Some(chunk) = self.reader.next()? else { return Ok(true) };
-            self.step(chunk, Time(u64::MAX), &goes_on)?;
+        let mut is_near = false;
+        while !is_near && goes_on() {
+            is_near = match self.reader.next()? {
+                Some(chunk) => self.step(chunk, Time(u64::MAX), &goes_on)?,
+                None => true,
+            };
         }
-        Ok(false)
+        Ok(is_near)
     }
 
     /// Brings the view exactly to a Time that the log holds and that is not behind it; returns what maintains it there.
@@ -96,28 +103,28 @@ impl Filling {
         Ok((self.flow, self.draft))
     }
 
-    /// Makes a step of a chunk and of what the log holds behind it, up to a limit and not past a Time. One that is not to
-    /// go on is left as it is, and the view is of no more use.
+    /// Makes a step of a chunk and of what the log holds behind it, up to a limit and not past a Time; returns whether
+    /// the log's end is near. One that is not to go on is left as it is, and the view is of no more use.
     fn step(
         &mut self,
         mut chunk: Chunk,
         upto: Time,
         goes_on: &impl Fn() -> bool,
-    ) -> Result<(), Failure> {
+    ) -> Result<bool, Failure> {
         let mut rows = 0;
-        let last = loop {
+        let (last, is_near) = loop {
             rows += self.push(&chunk, upto)?;
             let is_over = rows >= STEP_ROWS_MAX || chunk.last >= upto;
             if chunk.complete && is_over {
-                break chunk.last.min(upto);
+                break (chunk.last.min(upto), false);
             }
             if !goes_on() {
-                return Ok(());
+                return Ok(false);
             }
             let complete = chunk.last;
             match self.reader.next()? {
                 Some(next) => chunk = next,
-                None => break complete,
+                None => break (complete, rows <= NEAR_ROWS_MAX),
             }
         };
         let (differences, errors) = self.flow.finish()?;
@@ -126,7 +133,7 @@ impl Filling {
         self.at = last;
         self.progress.time.store(last.0, Ordering::Relaxed);
         self.progress.row_count.store(self.draft.row_count(), Ordering::Relaxed);
-        Ok(())
+        Ok(is_near)
     }
 
     /// Takes in what a chunk holds up to a Time; returns how many rows that were, of whatever table.
