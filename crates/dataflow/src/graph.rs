@@ -447,7 +447,8 @@ impl Graph {
                 reached.push(input);
             }
         }
-        self.state.discard(unread);
+        let used = self.stages.iter().flat_map(|stage| stage.work.spaces(&self.state)).collect();
+        self.state.discard(unread, &used);
         self.state.sweep();
     }
 
@@ -501,6 +502,23 @@ impl Work {
         match self {
             Self::Arrange(arrangement) => vec![*arrangement],
             Self::Join(join) => join.private().collect(),
+            Self::Table(_)
+            | Self::Filter(_)
+            | Self::Project(_)
+            | Self::Select(..)
+            | Self::Union(_)
+            | Self::Exchange(_)
+            | Self::Operator(_)
+            | Self::Idle => Vec::new(),
+        }
+    }
+
+    /// The spaces of keys that it needs, besides those of its inputs.
+    fn spaces(&self, state: &State) -> Vec<usize> {
+        let space = |arrangement: usize| state.arrangements[arrangement].space;
+        match self {
+            Self::Arrange(arrangement) => vec![space(*arrangement)],
+            Self::Join(join) => join.private().map(space).collect(),
             Self::Table(_)
             | Self::Filter(_)
             | Self::Project(_)

@@ -88,21 +88,20 @@ impl State {
         rows.clear(&mut self.spaces[*space]);
     }
 
-    /// Forgets arrangements for good: nobody asks them any more. The keys of a space go with its last arrangement.
-    pub(crate) fn discard(&mut self, unread: BTreeSet<usize>) {
-        self.discarded.extend(&unread);
-        for at in unread {
-            let space = self.arrangements[at].space;
-            let others = self.arrangements.iter().enumerate();
-            let mut others = others.filter(|(_, other)| other.space == space);
-            if others.any(|(other, _)| !self.discarded.contains(&other)) {
+    /// Forgets arrangements for good: nobody asks them any more. So are the keys of all spaces but those that are `used`.
+    pub(crate) fn discard(&mut self, unread: BTreeSet<usize>, used: &BTreeSet<usize>) {
+        for &at in &unread {
+            if used.contains(&self.arrangements[at].space) {
                 // Keys are held one by one, and others hold some of them too.
                 self.clear(at);
-            } else {
-                self.spaces[space] = Space::new(&[], Nulls::Equal).expect(NO_COLUMNS);
             }
             let options = RowsOptions { unique: false, has_matches: false };
             self.arrangements[at].rows = Rows::new(&[], options).expect(NO_COLUMNS);
+        }
+        self.discarded.extend(unread);
+        let spaces = self.spaces.iter_mut().enumerate();
+        for (_, space) in spaces.filter(|(space, _)| !used.contains(space)) {
+            *space = Space::new(&[], Nulls::Equal).expect(NO_COLUMNS);
         }
     }
 
