@@ -460,7 +460,14 @@ impl Engine {
                 }
             }
         }
-        self.parts.retain(|part| part.views.iter().any(Option::is_some));
+        let is_empty = |part: &mut Part| part.views.iter().all(Option::is_none);
+        let empty: Vec<Part> = self.parts.extract_if(.., is_empty).collect();
+        if !empty.is_empty() {
+            // Giving much memory back takes a while, for which nobody need wait.
+            let freed = std::thread::Builder::new().name("free".to_owned());
+            let freed = freed.spawn(move || drop(empty));
+            freed.map(drop).unwrap_or_default();
+        }
         Ok(come)
     }
 

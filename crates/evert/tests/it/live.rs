@@ -231,6 +231,48 @@ fn names_at_rest(world: &World) -> Vec<String> {
     status.views.into_iter().map(|view| view.name).collect()
 }
 
+const LARGE: &str = "select count(*) as n, coalesce(sum(n), 0) * 1.00 as s,
+                     coalesce(max(part), 0) as m from big";
+
+#[test]
+fn a_large_transaction_is_wholly_in_a_new_view_or_not_at_all() {
+    let world = Arc::new(World::new());
+    let rows: Vec<String> = (0..400).map(|n| format!("({n})")).collect();
+    let script = world.write(
+        "large.sql",
+        &format!(
+            "create table d (n int); insert into d values {};
+             create table big (part int, n int);
+             create view old as {LARGE};",
+            rows.join(", ")
+        ),
+    );
+    world.ok(&["sql", &script]);
+    let mut running = world.start(&["run"]);
+    running.until("it answers", || world.status().is_ok());
+    // Each comes in parts, because it is larger than a group of the log may be.
+    let writer = {
+        let world = Arc::clone(&world);
+        std::thread::spawn(move || {
+            for part in 1..=3 {
+                let insert = format!(
+                    "insert into big select {part}, a.n * 400 + b.n from d a cross join d b"
+                );
+                world.ok(&["sql", &insert]);
+            }
+        })
+    };
+    for round in 0..4 {
+        let name = format!("new{round}");
+        let watch = Watch::start(&world, &name);
+        world.ok(&["sql", &format!("create view {name} as {LARGE}")]);
+        watch.stop();
+    }
+    writer.join().unwrap();
+    assert_eq!(world.query("select n from new0"), [r#"{"n":480000}"#]);
+    assert_eq!(running.terminate().code, Some(0));
+}
+
 #[test]
 fn a_kill_while_a_view_is_filled_leaves_no_trace_of_it() {
     let world = World::new();
