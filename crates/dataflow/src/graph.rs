@@ -97,6 +97,7 @@ struct View {
     rows: usize,
     limit: usize,
     has_failed: bool,
+    is_dropped: bool,
 }
 
 impl Stage {
@@ -132,6 +133,7 @@ impl Graph {
             rows: 0,
             limit: STAGED_ROWS,
             has_failed: false,
+            is_dropped: false,
         });
     }
 
@@ -368,7 +370,8 @@ impl Graph {
 
     /// The views that stopped.
     pub(crate) fn failed(&self) -> BTreeSet<usize> {
-        (0..self.views.len()).filter(|&view| self.views[view].has_failed).collect()
+        let has_failed = |view: &View| view.has_failed && !view.is_dropped;
+        (0..self.views.len()).filter(|&view| has_failed(&self.views[view])).collect()
     }
 
     /// All errors since this was asked last.
@@ -418,20 +421,35 @@ impl Graph {
 
     /// Frees what a stage holds.
     fn release(&mut self, at: usize) {
-        match std::mem::replace(&mut self.stages[at].work, Work::Idle) {
-            Work::Arrange(arrangement) => self.state.clear(arrangement),
-            Work::Join(join) => {
-                join.private().for_each(|arrangement| self.state.clear(arrangement));
+        let work = std::mem::replace(&mut self.stages[at].work, Work::Idle);
+        work.arrangements().into_iter().for_each(|arrangement| self.state.clear(arrangement));
+    }
+
+    /// Forgets a view, between two steps. Stages that nobody reads any more go with all that they hold, and so do, in
+    /// turn, their inputs; what another view reads stays.
+    pub(crate) fn drop_view(&mut self, view: usize) {
+        let dropped = &mut self.views[view];
+        (dropped.is_dropped, dropped.has_failed) = (true, true);
+        dropped.staged = Vec::new();
+        let stage = dropped.stage;
+        self.stages[stage].readers.retain(|reader| *reader != Reader::View(view));
+        let (mut reached, mut unread) = (vec![stage], BTreeSet::new());
+        while let Some(at) = reached.pop() {
+            if !self.stages[at].readers.is_empty() {
+                continue;
             }
-            Work::Table(_)
-            | Work::Filter(_)
-            | Work::Project(_)
-            | Work::Select(..)
-            | Work::Union(_)
-            | Work::Exchange(_)
-            | Work::Operator(_)
-            | Work::Idle => {}
+            let work = std::mem::replace(&mut self.stages[at].work, Work::Idle);
+            unread.extend(work.arrangements());
+            for input in std::mem::take(&mut self.stages[at].inputs) {
+                let reads =
+                    |reader: &Reader| matches!(reader, Reader::Stage { stage, .. } if *stage == at);
+                self.stages[input].readers.retain(|reader| !reads(reader));
+                reached.push(input);
+            }
         }
+        let used = self.stages.iter().flat_map(|stage| stage.work.spaces(&self.state)).collect();
+        self.state.discard(unread, &used);
+        self.state.sweep();
     }
 
     /// What the views' operators did and hold.
@@ -441,7 +459,7 @@ impl Graph {
             failed: view.has_failed,
             operators: self.above(view.stage).into_iter().map(|at| self.stage_stat(at)).collect(),
         };
-        self.views.iter().map(view).collect()
+        self.views.iter().filter(|view| !view.is_dropped).map(view).collect()
     }
 
     /// The stages that a stage depends on, and itself, inputs first.
@@ -475,6 +493,41 @@ impl Graph {
         };
         let (rows_in, rows_out) = (stage.rows_in, stage.rows_out);
         OperatorStat { operator, rows_in, rows_out, state }
+    }
+}
+
+impl Work {
+    /// The arrangements that nobody else adds rows to.
+    fn arrangements(&self) -> Vec<usize> {
+        match self {
+            Self::Arrange(arrangement) => vec![*arrangement],
+            Self::Join(join) => join.private().collect(),
+            Self::Table(_)
+            | Self::Filter(_)
+            | Self::Project(_)
+            | Self::Select(..)
+            | Self::Union(_)
+            | Self::Exchange(_)
+            | Self::Operator(_)
+            | Self::Idle => Vec::new(),
+        }
+    }
+
+    /// The spaces of keys that it needs, besides those of its inputs.
+    fn spaces(&self, state: &State) -> Vec<usize> {
+        let space = |arrangement: usize| state.arrangements[arrangement].space;
+        match self {
+            Self::Arrange(arrangement) => vec![space(*arrangement)],
+            Self::Join(join) => join.private().map(space).collect(),
+            Self::Table(_)
+            | Self::Filter(_)
+            | Self::Project(_)
+            | Self::Select(..)
+            | Self::Union(_)
+            | Self::Exchange(_)
+            | Self::Operator(_)
+            | Self::Idle => Vec::new(),
+        }
     }
 }
 

@@ -24,6 +24,8 @@ mod spread;
 mod stat;
 mod state;
 mod table;
+#[cfg(test)]
+mod tests;
 mod workers;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,6 +55,8 @@ pub struct Dataflow {
     by_table: BTreeMap<TableName, usize>,
     engine: Engine,
     faults: Vec<FaultChange>,
+    /// The tables that each view reads; none when it was dropped.
+    read: Vec<BTreeSet<TableName>>,
 }
 
 /// A row that a view lacks, because it could not be computed, and how often more, or less, than before.
@@ -140,7 +144,11 @@ impl Dataflow {
                 Engine::Many(Workers::start(graphs, schemas))
             }
         };
-        Ok(Self { inputs, by_table, engine, faults: Vec::new() })
+        let names = |view: &ViewPlan| {
+            view.root.tables().into_iter().map(|table| table.name().clone()).collect()
+        };
+        let read = views.iter().map(names).collect();
+        Ok(Self { inputs, by_table, engine, faults: Vec::new(), read })
     }
 
     /// Whether a view reads the table. Changes of other tables need not be pushed; they are ignored.
@@ -151,7 +159,33 @@ impl Dataflow {
 
     /// The base tables that views read, each with the positions of the columns that they read, ascending.
     pub fn tables(&self) -> impl Iterator<Item = (&Arc<TableSchema>, &[usize])> {
-        self.inputs.iter().map(|input| (input.table(), input.columns()))
+        self.read_inputs().map(|input| (input.table(), input.columns()))
+    }
+
+    /// The inputs of tables that a view still reads.
+    fn read_inputs(&self) -> impl Iterator<Item = &TableInput> {
+        self.inputs.iter().filter(|input| self.reads(input.table().name()))
+    }
+
+    /// Forgets a view, between two steps: what only it needed is freed, what it shared with others stays. The other
+    /// views keep their indices, and its own is not used again.
+    ///
+    /// # Panics
+    /// When there is no such view.
+    pub fn drop_view(&mut self, view: usize) {
+        match &mut self.engine {
+            Engine::One(graph) => graph.drop_view(view),
+            Engine::Many(workers) => workers.drop_view(view),
+        }
+        self.faults.retain(|fault| fault.view != view);
+        for table in std::mem::take(&mut self.read[view]) {
+            if self.read.iter().any(|tables| tables.contains(&table)) {
+                continue;
+            }
+            if let Some(at) = self.by_table.remove(&table) {
+                self.inputs[at].discard();
+            }
+        }
     }
 
     /// Takes changes of a step in. A step may come in many parts, a table in several of them, its changes in order.
@@ -263,7 +297,7 @@ impl Dataflow {
             Engine::One(graph) => graph.stat(),
             Engine::Many(workers) => workers.stat(),
         };
-        FlowStat { tables: self.inputs.iter().map(table).collect(), views }
+        FlowStat { tables: self.read_inputs().map(table).collect(), views }
     }
 }
 

@@ -1,19 +1,25 @@
 //! The arrangements of all views, and the keys that they share.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::ArrayRef;
 use arrow::error::ArrowError;
 use change::ChangeBatch;
 
-use crate::arrangement::{Added, Rows, Space, StateSize};
+use crate::arrangement::{Added, Nulls, Rows, RowsOptions, Space, StateSize};
 use crate::columns::pick;
+
+/// Why what has no columns can be made.
+const NO_COLUMNS: &str = "no column is of a type that cannot be encoded";
 
 /// All that joins remember.
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) spaces: Vec<Space>,
     pub(crate) arrangements: Vec<Arrangement>,
+    /// The arrangements that nobody asks any more.
+    discarded: BTreeSet<usize>,
 }
 
 /// A collection arranged by a key.
@@ -82,10 +88,31 @@ impl State {
         rows.clear(&mut self.spaces[*space]);
     }
 
+    /// Forgets arrangements for good: nobody asks them any more. So are the keys of all spaces but those that are `used`.
+    pub(crate) fn discard(&mut self, unread: BTreeSet<usize>, used: &BTreeSet<usize>) {
+        for &at in &unread {
+            if used.contains(&self.arrangements[at].space) {
+                // Keys are held one by one, and others hold some of them too.
+                self.clear(at);
+            }
+            let options = RowsOptions { unique: false, has_matches: false };
+            self.arrangements[at].rows = Rows::new(&[], options).expect(NO_COLUMNS);
+        }
+        self.discarded.extend(unread);
+        let spaces = self.spaces.iter_mut().enumerate();
+        for (_, space) in spaces.filter(|(space, _)| !used.contains(space)) {
+            *space = Space::new(&[], Nulls::Equal).expect(NO_COLUMNS);
+        }
+    }
+
     /// How much an arrangement holds. The first one of a space answers for its keys.
     pub(crate) fn size(&self, arrangement: usize) -> StateSize {
         let Arrangement { space, rows, .. } = &self.arrangements[arrangement];
-        let is_first = self.arrangements[..arrangement].iter().all(|other| other.space != *space);
+        let answers = |&(at, other): &(usize, &Arrangement)| {
+            other.space == *space && !self.discarded.contains(&at)
+        };
+        let first = self.arrangements.iter().enumerate().find(answers);
+        let is_first = first.is_some_and(|(first, _)| first == arrangement);
         let keys = if is_first { self.spaces[*space].size().bytes } else { 0 };
         rows.size() + StateSize { rows: 0, bytes: keys }
     }

@@ -103,6 +103,12 @@ impl TableInput {
         })
     }
 
+    /// Forgets all that is known of the table's rows: no view reads it any more.
+    pub(crate) fn discard(&mut self) {
+        self.state = State::Nothing { append_only: false };
+        self.numbers = Vec::new();
+    }
+
     /// The table.
     pub(crate) fn table(&self) -> &Arc<TableSchema> {
         &self.table

@@ -69,6 +69,7 @@ enum Command {
     Push { table: usize, changes: ChangeBatch },
     StopTable(usize),
     StopViews(BTreeSet<usize>),
+    DropView(usize),
     Finish(Order),
     Stat,
 }
@@ -125,6 +126,11 @@ impl Workers {
     /// Stops all views that read a table.
     pub(crate) fn stop_table(&mut self, table: usize) {
         self.tell(&Command::StopTable(table));
+    }
+
+    /// Forgets a view.
+    pub(crate) fn drop_view(&mut self, view: usize) {
+        self.tell(&Command::DropView(view));
     }
 
     /// Ends the step.
@@ -250,6 +256,10 @@ impl Seat {
                 }
                 Command::StopViews(views) => {
                     self.graph.stop_views(&views);
+                    None
+                }
+                Command::DropView(view) => {
+                    self.graph.drop_view(view);
                     None
                 }
                 Command::Finish(order) => Some(self.finish(worker, order)),

@@ -14,29 +14,29 @@ use serve::api::{
 use serve::{Backend, Limits, RunStatus, Serving, Site};
 use source::Phase;
 use tokio::sync::watch;
-use view::Views;
 use view::search::SearchReader;
 
-use crate::board::{Board, SinkEntry, SourceEntry};
+use crate::board::{SinkEntry, SourceEntry};
+use crate::creation::Creation;
 use crate::directory;
-use crate::engine::EngineHandle;
 use crate::failure::Failure;
-use crate::session::{Outcome, Session};
+use crate::session::{Outcome, Running, Session};
 
 /// What a client is told of its statements.
 type Told = Result<SqlAnswer, Problem>;
 
+/// The session that all statements share, one after the other.
+type SharedSession = Arc<tokio::sync::Mutex<Option<Session>>>;
+
 /// The running process.
 pub(crate) struct ProcessBackend {
     log: Arc<Log>,
-    views: Arc<Views>,
-    board: Arc<Board>,
-    engine: EngineHandle,
+    running: Running,
     root: PathBuf,
     log_id: [u8; 16],
     stop: watch::Sender<bool>,
     /// What runs statements; begun when it is first asked.
-    session: Arc<tokio::sync::Mutex<Option<Session>>>,
+    session: SharedSession,
     /// Readers of search indexes, opened when they are first asked.
     readers: Mutex<BTreeMap<String, SearchReader>>,
 }
@@ -57,16 +57,14 @@ impl Servers {
 
 impl ProcessBackend {
     pub(crate) fn new(
-        (log, views, board, engine): (&Arc<Log>, &Arc<Views>, &Arc<Board>, EngineHandle),
+        (log, log_id): (&Arc<Log>, [u8; 16]),
+        running: Running,
         root: &Path,
-        log_id: [u8; 16],
         stop: watch::Sender<bool>,
     ) -> Arc<Self> {
         Arc::new(Self {
             log: Arc::clone(log),
-            views: Arc::clone(views),
-            board: Arc::clone(board),
-            engine,
+            running,
             root: root.to_owned(),
             log_id,
             stop,
@@ -82,7 +80,7 @@ impl ProcessBackend {
         stopped: watch::Receiver<bool>,
     ) -> Result<Servers, Failure> {
         let socket = directory::socket(&self.root);
-        let views = Arc::clone(&self.views);
+        let views = Arc::clone(&self.running.views);
         let site = Site { backend: self, views, limits: Limits::STANDARD };
         let mut serving = vec![serve::serve_unix(&socket, site.clone(), stopped.clone()).await?];
         if let Some(address) = http {
@@ -94,7 +92,8 @@ impl ProcessBackend {
 
 impl Backend for ProcessBackend {
     fn run_status(&self) -> RunStatus {
-        let since = Instant::now().saturating_duration_since(self.board.since);
+        let board = &self.running.board;
+        let since = Instant::now().saturating_duration_since(board.since);
         let upper = self.log.upper();
         RunStatus {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -104,13 +103,14 @@ impl Backend for ProcessBackend {
                 upper,
                 bytes: self.log.stat().bytes,
             },
-            sources: self.board.sources().map(|(name, entry)| source_status(name, entry)).collect(),
-            sinks: self.board.sinks().map(|(name, entry)| self.sink_status(name, entry)).collect(),
+            sources: board.sources().map(|(name, entry)| source_status(name, entry)).collect(),
+            filling: self.running.creations.status(upper),
+            sinks: board.sinks().map(|(name, entry)| self.sink_status(name, entry)).collect(),
         }
     }
 
     fn search_reader(&self, view: &str) -> Option<SearchReader> {
-        let mut sinks = self.board.sinks();
+        let mut sinks = self.running.board.sinks();
         sinks.find(|(_, sink)| sink.kind == "search" && sink.view == view)?;
         let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
         if !readers.contains_key(view) {
@@ -125,23 +125,9 @@ impl Backend for ProcessBackend {
     }
 
     fn sql(&self, text: String) -> Pin<Box<dyn Future<Output = Told> + Send + '_>> {
-        let (log, log_id, views) = (Arc::clone(&self.log), self.log_id, Arc::clone(&self.views));
-        let (session, engine) = (Arc::clone(&self.session), self.engine.clone());
-        let runtime = tokio::runtime::Handle::current();
-        // It reads the log and waits for its disk, which would hold up the sockets.
-        let work = tokio::task::spawn_blocking(move || {
-            runtime.block_on(async {
-                let mut held = session.lock().await;
-                let session = match held.take() {
-                    Some(session) => session,
-                    None => Session::beside(&log, log_id, &views, engine)?,
-                };
-                let session = held.insert(session);
-                let outcomes = session.execute_whole(&text).await;
-                let lacking = session.take_lacking();
-                Ok((outcomes?, lacking))
-            })
-        });
+        let (runtime, statements) = (tokio::runtime::Handle::current(), self.statements());
+        // It reads the log and waits for its disk, which would hold up the sockets. It goes on when nobody waits.
+        let work = tokio::task::spawn_blocking(move || runtime.block_on(statements.run(&text)));
         Box::pin(async move {
             let done = work.await.unwrap_or(Err(Failure::Ended("a session")));
             let (outcomes, lacking) = done.map_err(|failure| failure.problem())?;
@@ -156,7 +142,52 @@ impl Backend for ProcessBackend {
     }
 }
 
+/// What runs the statements of one client.
+struct Statements {
+    log: Arc<Log>,
+    log_id: [u8; 16],
+    running: Running,
+    session: SharedSession,
+    stop: watch::Receiver<bool>,
+}
+
+impl Statements {
+    /// Runs statements. The session is held as long as they run, but not while a view is being filled.
+    async fn run(self, text: &str) -> Result<(Vec<Outcome>, Vec<view::Lacking>), Failure> {
+        let mut statements = plan::session_statements(text)?.into_iter();
+        let (mut outcomes, mut lacking) = (Vec::new(), Vec::new());
+        let mut begun: Option<Creation> = None;
+        loop {
+            let mut held = self.session.lock().await;
+            let session = match held.take() {
+                Some(session) => session,
+                None => Session::beside(&self.log, self.log_id, &self.running)?,
+            };
+            let session = held.insert(session);
+            if let Some(creation) = begun.take() {
+                outcomes.push(session.note_view(&creation).await?);
+            }
+            let next = session.execute_beside(&mut statements, &mut outcomes).await;
+            lacking.extend(session.take_lacking());
+            let Some(mut creation) = next? else { return Ok((outcomes, lacking)) };
+            drop(held);
+            creation.fill(&self.running.engine, &self.stop)?;
+            begun = Some(creation);
+        }
+    }
+}
+
 impl ProcessBackend {
+    fn statements(&self) -> Statements {
+        Statements {
+            log: Arc::clone(&self.log),
+            log_id: self.log_id,
+            running: self.running.clone(),
+            session: Arc::clone(&self.session),
+            stop: self.stop.subscribe(),
+        }
+    }
+
     fn sink_status(&self, name: &str, entry: &SinkEntry) -> SinkStatus {
         let (held, waiting) = (entry.status.held(), entry.status.waiting());
         let phase = if waiting.is_some() { ShownPhase::Waiting } else { ShownPhase::Streaming };
@@ -167,7 +198,7 @@ impl ProcessBackend {
             phase,
             detail: waiting,
             held,
-            behind_transactions: self.views.time().0.saturating_sub(held.0),
+            behind_transactions: self.running.views.time().0.saturating_sub(held.0),
             lag_ms: None,
         }
     }

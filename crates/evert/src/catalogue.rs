@@ -150,6 +150,22 @@ impl Catalogue {
     }
 }
 
+/// The views that a change of the catalogue brings (true) or takes away, in its order; none when it is of another
+/// table.
+pub(crate) fn view_changes(changes: &TableChanges) -> Vec<(String, bool)> {
+    if changes.table().name() != catalog_table().name() {
+        return Vec::new();
+    }
+    let rows = changes.changes().rows();
+    let text = |column: usize| rows.column(column).as_string::<i32>();
+    let (kinds, names, definitions) = (text(0), text(1), text(2));
+    let is_view = |row: &usize| Kind::parse(kinds.value(*row)) == Some(Kind::View);
+    let diffs = changes.changes().diffs();
+    let comes = |row: usize| diffs[row] > 0 && definitions.is_valid(row);
+    let rows = (0..diffs.len()).filter(is_view);
+    rows.map(|row| (names.value(row).to_owned(), comes(row))).collect()
+}
+
 /// The catalogue rows of a table of Evert's own.
 pub(crate) fn own_table_rows(table: &TableDefinition) -> [CatalogChange; 2] {
     let definition = Some(table.statement.clone());

@@ -5,13 +5,13 @@
 //! all columns that are read are the same they are passed on, and otherwise they are left out, and a target that was
 //! filled from them is refused.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, RecordBatchOptions, new_null_array};
 use change::{TableChanges, TableName, TableSchema, Time, Unchanged};
 use dataflow::Dataflow;
-use log::Chunk;
 use plan::ir::ViewPlan;
 
 use crate::engine::Outlet;
@@ -82,17 +82,25 @@ impl Earlier {
         Ok(())
     }
 
-    /// Gives changes from earlier lives the columns of now, and leaves those out for which that cannot be.
-    pub(crate) fn adapt(&self, chunk: &mut Chunk) {
-        if self.tables.is_empty() {
-            return;
-        }
-        let first = chunk.first;
-        let adapted = |changes: TableChanges| match self.tables.get(changes.table().name()) {
-            Some(table) if table.lives.iter().any(|life| first <= life.at) => table.adapt(changes),
-            _ => Some(changes),
+    /// Gives changes from earlier lives the columns of now, and leaves those out for which that cannot be. The changes
+    /// are those of transactions from `first` on.
+    pub(crate) fn adapted<'a>(
+        &self,
+        first: Time,
+        tables: &'a [TableChanges],
+    ) -> Cow<'a, [TableChanges]> {
+        let life = |changes: &TableChanges| {
+            let table = self.tables.get(changes.table().name())?;
+            table.lives.iter().any(|life| first <= life.at).then_some(table)
         };
-        chunk.tables = std::mem::take(&mut chunk.tables).into_iter().filter_map(adapted).collect();
+        if self.tables.is_empty() || tables.iter().all(|changes| life(changes).is_none()) {
+            return Cow::Borrowed(tables);
+        }
+        let adapted = |changes: &TableChanges| match life(changes) {
+            Some(table) => table.adapt(changes.clone()),
+            None => Some(changes.clone()),
+        };
+        Cow::Owned(tables.iter().filter_map(adapted).collect())
     }
 }
 

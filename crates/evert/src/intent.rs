@@ -16,8 +16,8 @@ use change::{
     TransactionGroup, TransactionHead,
 };
 use log::{Log, LogOptions, RealDisk, Recovery};
-use plan::Script;
 use plan::ir::{Program, SinkSpec, SourceSpec, ViewPlan};
+use plan::{Problems, Script};
 use source::{Resume, SourceConfig};
 
 use crate::catalogue::{Catalogue, own_table_rows, table_row};
@@ -289,18 +289,49 @@ pub(crate) fn still_plans_without(
             without.remove(Kind::Table, &table.name().to_string());
         }
     }
-    let tables = without.tables()?;
-    match without.program(tables) {
-        Ok(_) => Ok(()),
-        Err(problems) => {
-            let needed: Vec<&str> =
-                problems.problems.iter().map(|problem| problem.message.as_str()).collect();
-            Err(Failure::Usage {
-                what: format!("{} {name} is still needed: {}", word_for(kind), needed.join("; ")),
-                help: "drop the sinks and views that read it first".to_owned(),
-            })
+    let mut needed: Vec<String> = match without.program(without.tables()?) {
+        Ok(program) => changed_views(catalogue, &program)?,
+        Err(problems) => readers(&without, &problems)?,
+    };
+    if needed.is_empty() {
+        return Ok(());
+    }
+    needed.sort();
+    Err(Failure::Usage {
+        what: format!("{} {name} is still needed by {}", word_for(kind), needed.join(", ")),
+        help: "drop what reads it first".to_owned(),
+    })
+}
+
+/// The views that would be something else in a smaller program: a name in them would mean another thing.
+fn changed_views(catalogue: &Catalogue, program: &Program) -> Result<Vec<String>, Failure> {
+    let Ok(before) = catalogue.program(catalogue.tables()?) else { return Ok(Vec::new()) };
+    let is_changed = |view: &&ViewPlan| {
+        let mut before = before.views.iter().filter(|other| other.name == view.name);
+        before.any(|before| plan::explain(before) != plan::explain(view))
+    };
+    let changed = program.views.iter().filter(is_changed);
+    Ok(changed.map(|view| format!("view {}", view.name)).collect())
+}
+
+/// What it is that a catalogue with problems has them in: without it there are fewer.
+fn readers(catalogue: &Catalogue, problems: &Problems) -> Result<Vec<String>, Failure> {
+    let mut readers = Vec::new();
+    for kind in [Kind::View, Kind::Sink] {
+        for (name, _) in catalogue.of(kind) {
+            let mut fewer = catalogue.clone();
+            fewer.remove(kind, name);
+            let left = fewer.program(fewer.tables()?);
+            let left = left.err().map_or(0, |problems| problems.problems.len());
+            if left < problems.problems.len() {
+                readers.push(format!("{} {name}", word_for(kind)));
+            }
         }
     }
+    if readers.is_empty() {
+        readers.extend(problems.problems.iter().map(|problem| problem.message.clone()));
+    }
+    Ok(readers)
 }
 
 /// Forgets a source: its tables become empty, its position void, its catalogue rows go.

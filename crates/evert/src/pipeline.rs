@@ -30,6 +30,7 @@ use crate::intake::LogIntake;
 use crate::intent::Prepared;
 use crate::knowledge::knowledge;
 use crate::progress;
+use crate::session::Running;
 use crate::signals::Interrupts;
 use crate::supply::supply;
 use crate::witnessing;
@@ -86,8 +87,14 @@ pub(crate) async fn run(
     let engine = EngineThread::start(&log, &maintenance, &views, outlets)?;
 
     // view ──► serve
-    let parts = (&log, &views, &board, engine.handle());
-    let backend = ProcessBackend::new(parts, &root, log_id, stop.clone());
+    let running = Running {
+        views: Arc::clone(&views),
+        engine: engine.handle(),
+        board: Arc::clone(&board),
+        creations: Arc::default(),
+        workers: options.workers,
+    };
+    let backend = ProcessBackend::new((&log, log_id), running, &root, stop.clone());
     let servers = backend.serve(options.http, stopped.clone()).await?;
 
     let mut ends = JoinSet::new();

@@ -30,10 +30,28 @@ pub struct Status {
     pub log: LogStatus,
     /// The sources, in the order of the script.
     pub sources: Vec<SourceStatus>,
-    /// The views, in the order of the script.
+    /// The views, in the order in which they were created.
     pub views: Vec<ViewStatus>,
+    /// The views that are being created, and cannot be read yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub filling: Vec<FillingStatus>,
     /// The sinks, in the order of the script.
     pub sinks: Vec<SinkStatus>,
+}
+
+/// A view that is being filled from what the log holds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FillingStatus {
+    /// Its name.
+    pub name: String,
+    /// The Time that it is exact at so far.
+    pub time: Time,
+    /// How many transactions are left.
+    pub behind_transactions: u64,
+    /// How many changed rows of its tables it has taken in.
+    pub rows: u64,
+    /// How many rows it has so far.
+    pub row_count: u64,
 }
 
 /// The log: how much is in it.

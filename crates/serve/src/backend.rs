@@ -3,7 +3,7 @@
 use futures::future::BoxFuture;
 use view::search::SearchReader;
 
-use crate::api::{LogStatus, Problem, SinkStatus, SourceStatus, SqlAnswer};
+use crate::api::{FillingStatus, LogStatus, Problem, SinkStatus, SourceStatus, SqlAnswer};
 
 /// The running process as the server sees it. Every method but [`sql`](Self::sql) answers at once, from memory.
 pub trait Backend: Send + Sync {
@@ -36,6 +36,8 @@ pub struct RunStatus {
     pub log: LogStatus,
     /// The sources, in the order of the script.
     pub sources: Vec<SourceStatus>,
+    /// The views that are being created.
+    pub filling: Vec<FillingStatus>,
     /// The sinks, in the order of the script.
     pub sinks: Vec<SinkStatus>,
 }

@@ -7,6 +7,8 @@
 //! A stream holds no queue. It reads the views' own memory of past changes when its reader takes the next event; when
 //! that memory has moved on, because the reader was slow or came back late, a fresh snapshot starts it anew.
 //!
+//! When a view that is followed is dropped, the last event says so, and the stream ends.
+//!
 //! Invariant: a snapshot plus the changes after it, up to any event, is the view at that event's id.
 
 use std::convert::Infallible;
@@ -101,6 +103,8 @@ struct Follower {
     start: Option<Snapshot>,
     /// When the next event may be sent.
     not_before: Instant,
+    /// A view was dropped, and the reader was told.
+    is_over: bool,
 }
 
 /// One view's changes.
@@ -128,12 +132,14 @@ impl Follower {
             }
         };
         let feeds = feeds(&views, &wanted.views, time)?;
-        Ok(Self { views, wanted, feeds, time, start, not_before: Instant::now() })
+        let (not_before, is_over) = (Instant::now(), false);
+        Ok(Self { views, wanted, feeds, time, start, not_before, is_over })
     }
 
-    /// Waits for the next event; `None` when the views were closed or broke. Nothing is lost when it is cancelled.
+    /// Waits for the next event; `None` when the views were closed or broke, or one was dropped. Nothing is lost when it
+    /// is cancelled.
     async fn next(&mut self, limits: Limits) -> Option<Bytes> {
-        loop {
+        while !self.is_over {
             if let Some(snapshot) = &self.start {
                 let event = self.snapshot_event(snapshot.clone()).await?;
                 self.start = None;
@@ -151,12 +157,19 @@ impl Follower {
                     self.not_before = Instant::now() + limits.event_interval;
                     return Some(event);
                 }
+                // Which of the two it is depends on the moment.
+                Err(ViewError::Dropped { view } | ViewError::UnknownView { name: view, .. }) => {
+                    self.is_over = true;
+                    let data = serde_json::json!({ "view": view }).to_string();
+                    return Some(event("dropped", self.time, data.as_bytes()));
+                }
                 Err(error) => {
                     tracing::error!(%error, "a change stream ended");
                     return None;
                 }
             }
         }
+        None
     }
 
     /// Takes all changes up to `due`, and makes an event of them unless there are none.

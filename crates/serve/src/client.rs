@@ -156,13 +156,14 @@ impl Client {
         Ok(QueryAnswer { time: Time(time), schema, batches, lacking })
     }
 
-    /// Runs statements that may write; returns what each came to.
+    /// Runs statements that may write; returns what each came to. That takes as long as it takes: a view that is
+    /// created is filled first.
     ///
     /// # Errors
     /// When nobody answers, or a statement is refused; those before it have happened.
     pub async fn sql(&self, text: &str) -> Result<SqlAnswer, ClientError> {
         let body = Bytes::copy_from_slice(text.as_bytes());
-        let answer = self.send(self.request(Method::POST, "/v1/sql", body)).await?;
+        let answer = self.answer(self.request(Method::POST, "/v1/sql", body), None).await?;
         self.read_json(answer.into_body()).await
     }
 
@@ -220,8 +221,17 @@ impl Client {
             .map_err(|error| ClientError::Unreadable { reason: error.to_string() })
     }
 
-    /// Sends a request; an answer that is a problem becomes an error.
+    /// Sends a request whose answer begins soon.
     async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, ClientError> {
+        self.answer(request, Some(ANSWER_WAIT)).await
+    }
+
+    /// Sends a request; an answer that is a problem becomes an error.
+    async fn answer(
+        &self,
+        request: Request<Full<Bytes>>,
+        wait: Option<Duration>,
+    ) -> Result<Response<Incoming>, ClientError> {
         let stream = UnixStream::connect(&self.path).await.map_err(|error| match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
                 ClientError::NotRunning { path: self.path.clone() }
@@ -236,13 +246,18 @@ impl Client {
                 tracing::debug!(%error, "the connection to the process broke");
             }
         });
-        let answer = tokio::time::timeout(ANSWER_WAIT, sender.send_request(request)).await;
-        let response = answer
-            .map_err(|_elapsed| ClientError::Lost {
-                path: self.path.clone(),
-                reason: format!("nothing came for {} s", ANSWER_WAIT.as_secs()),
-            })?
-            .map_err(|error| self.lost(&error))?;
+        let answer = sender.send_request(request);
+        let answer = match wait {
+            None => answer.await,
+            Some(wait) => {
+                let answer = tokio::time::timeout(wait, answer).await;
+                answer.map_err(|_elapsed| ClientError::Lost {
+                    path: self.path.clone(),
+                    reason: format!("nothing came for {} s", wait.as_secs()),
+                })?
+            }
+        };
+        let response = answer.map_err(|error| self.lost(&error))?;
         if response.status().is_success() {
             return Ok(response);
         }

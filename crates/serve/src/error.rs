@@ -247,6 +247,7 @@ fn view_status(error: &ViewError) -> StatusCode {
         | ViewError::Sql { .. }
         | ViewError::SearchQuery { .. }
         | ViewError::SearchColumn { .. } => StatusCode::BAD_REQUEST,
+        ViewError::Dropped { .. } => StatusCode::GONE,
         ViewError::TooLarge { .. } => StatusCode::UNPROCESSABLE_ENTITY,
         ViewError::Timeout { .. } => StatusCode::GATEWAY_TIMEOUT,
         ViewError::CutOff { .. } | ViewError::IndexBusy { .. } => StatusCode::SERVICE_UNAVAILABLE,
@@ -261,6 +262,7 @@ fn view_title(error: &ViewError) -> &'static str {
     match error {
         ViewError::UnknownView { .. } => "No such view",
         ViewError::CutOff { .. } => "Too slow",
+        ViewError::Dropped { .. } => "View dropped",
         ViewError::NotRead { .. } => "Not a read",
         ViewError::Sql { .. } => "Invalid SQL",
         ViewError::Timeout { .. } => "Query too slow",

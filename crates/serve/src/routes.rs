@@ -119,6 +119,7 @@ async fn status(
         log: run.log,
         sources: run.sources,
         views: shared.view_status(&snapshot)?,
+        filling: run.filling,
         sinks: run.sinks,
     };
     Ok(at(snapshot.time, Json(status)))
@@ -180,7 +181,7 @@ async fn all_changes(
     let parameters = Parameters::new(pairs, &["view", "limit", "after", "log"])?;
     let mut views: Vec<String> = parameters.all("view").map(str::to_owned).collect();
     if views.is_empty() {
-        views = shared.site.views.infos().iter().map(|info| info.name.clone()).collect();
+        views = shared.site.views.snapshot().views().map(|info| info.name.clone()).collect();
     }
     views.sort();
     views.dedup();

@@ -25,6 +25,12 @@ pub enum ViewError {
         /// The last Time that the subscriber has seen.
         after: Time,
     },
+    /// The view that a subscriber follows is there no more.
+    #[error("view {view:?} was dropped")]
+    Dropped {
+        /// The view.
+        view: String,
+    },
     /// The statement would change something.
     #[error("`{statement}` would change something, and queries only read")]
     NotRead {
@@ -131,6 +137,7 @@ impl ViewError {
             Self::IndexBusy { .. } => "VIEW012",
             Self::Index { .. } => "VIEW013",
             Self::IndexFull { .. } => "VIEW014",
+            Self::Dropped { .. } => "VIEW015",
         }
     }
 
@@ -141,6 +148,9 @@ impl ViewError {
             Self::UnknownView { name, known } => Some(which(name, known, "view")),
             Self::CutOff { .. } => {
                 Some("read on: the next event is a fresh snapshot of the view".to_owned())
+            }
+            Self::Dropped { .. } => {
+                Some("follow another view; `evert status` lists those that there are".to_owned())
             }
             Self::NotRead { .. } => Some(
                 "write a `select`; to change what there is, change the script and run it again"

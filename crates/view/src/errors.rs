@@ -14,7 +14,8 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use change::ChangeBatch;
 
-use crate::store::ViewInfo;
+use crate::snapshot::Shown;
+use crate::store::{ViewInfo, place};
 
 /// The name by which the rows that views lack are read.
 pub const ERRORS: &str = "evert.errors";
@@ -30,7 +31,7 @@ static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
 /// A row that a view lacks because it could not be computed, and how often more, or less, than before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RowError {
-    /// The view, by its position.
+    /// The view, by its number.
     pub view: usize,
     /// What could not be computed.
     pub expression: String,
@@ -69,6 +70,11 @@ pub fn errors_info() -> ViewInfo {
 /// View, expression, row and message.
 type Identity = (usize, String, String, String);
 
+fn identity(error: &RowError) -> Identity {
+    let RowError { view, expression, row, message, .. } = error;
+    (*view, expression.clone(), row.clone(), message.clone())
+}
+
 /// How often each row is lacked, as the writer holds it.
 #[derive(Debug, Default)]
 pub(crate) struct Errors {
@@ -84,36 +90,62 @@ struct Rows {
 }
 
 impl Errors {
-    /// Adds what has changed; returns the rows of [`ERRORS`] that come and go, and moves the views' sums.
+    /// Adds what has changed; returns the rows of [`ERRORS`] that come and go, and moves the sums of the views shown.
     pub(crate) fn apply(
         &mut self,
         changes: Vec<RowError>,
-        infos: &[Arc<ViewInfo>],
-        lacking: &mut [u64],
+        views: &mut [Shown],
     ) -> Result<ChangeBatch, ArrowError> {
         let mut before: BTreeMap<Identity, i64> = BTreeMap::new();
-        for RowError { view, expression, row, message, diff } in changes {
-            let identity = (view, expression, row, message);
+        for change in changes {
+            let identity = identity(&change);
             let count = self.counts.get(&identity).copied().unwrap_or_default();
-            before.entry(identity.clone()).or_insert(count);
-            match count + diff {
-                0 => drop(self.counts.remove(&identity)),
-                count => drop(self.counts.insert(identity, count)),
-            }
+            before.entry(identity).or_insert(count);
+            self.add(change);
         }
         let mut rows = Rows::default();
         for (identity, before) in before {
             let after = self.counts.get(&identity).copied().unwrap_or_default();
             // Less than nothing is not shown; it is the half of a change whose other half comes.
             let shown = |count: i64| u64::try_from(count).unwrap_or_default();
-            let (view, before, after) = (identity.0, shown(before), shown(after));
-            lacking[view] = lacking[view] - before + after;
+            let (before, after) = (shown(before), shown(after));
+            let at = place(views, identity.0).expect("a view that lacks rows is shown");
+            let view = &mut views[at];
+            view.lacking = view.lacking - before + after;
             if before != after {
-                rows.push(&infos[view].name, &identity, before, -1);
-                rows.push(&infos[view].name, &identity, after, 1);
+                rows.push(&view.rows.info.name, &identity, before, -1);
+                rows.push(&view.rows.info.name, &identity, after, 1);
             }
         }
         rows.finish()
+    }
+
+    /// Adds a change of one row.
+    pub(crate) fn add(&mut self, change: RowError) {
+        let RowError { view, expression, row, message, diff } = change;
+        let identity = (view, expression, row, message);
+        let count = self.counts.get(&identity).copied().unwrap_or_default();
+        match count + diff {
+            0 => drop(self.counts.remove(&identity)),
+            count => drop(self.counts.insert(identity, count)),
+        }
+    }
+
+    /// The rows that a view lacks.
+    pub(crate) fn rows(&self, view: usize) -> impl Iterator<Item = RowError> + '_ {
+        let of_view = self.counts.iter().filter(move |(identity, _)| identity.0 == view);
+        of_view.map(|((view, expression, row, message), &diff)| RowError {
+            view: *view,
+            expression: expression.clone(),
+            row: row.clone(),
+            message: message.clone(),
+            diff,
+        })
+    }
+
+    /// The changes by which a view lacks nothing any more.
+    pub(crate) fn negated(&self, view: usize) -> Vec<RowError> {
+        self.rows(view).map(|error| RowError { diff: -error.diff, ..error }).collect()
     }
 }
 

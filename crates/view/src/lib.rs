@@ -23,5 +23,5 @@ pub use error::ViewError;
 pub use errors::{ERRORS, Lacking, RowError, errors_info};
 pub use query::{QueryOptions, QueryResult};
 pub use snapshot::Snapshot;
-pub use store::{ViewInfo, Views};
+pub use store::{Draft, Step, ViewInfo, Views};
 pub use subscribe::{Event, Subscription, Update};

@@ -143,7 +143,7 @@ fn context(snapshot: &Snapshot, options: QueryOptions) -> Result<SessionContext,
         .with_runtime_env(runtime)
         .build();
     let context = SessionContext::new_with_state(state);
-    for view in snapshot.views.iter() {
+    for view in snapshot.views.iter().map(|view| &view.rows) {
         let table = Arc::new(ViewTable(Arc::clone(view)));
         plan::register(&context, &view.info.name, table)?;
     }

@@ -14,6 +14,7 @@ use crate::errors::Lacking;
 use crate::limits::BATCH_ROWS;
 use crate::page::Page;
 use crate::store::ViewInfo;
+use crate::subscribe::Line;
 use crate::{json, text};
 
 /// A consistent read of all views at one Time. Cloning it costs one reference; it never changes.
@@ -21,10 +22,20 @@ use crate::{json, text};
 pub struct Snapshot {
     /// The Time that every view is exact at.
     pub time: Time,
-    /// The views, and behind them the rows that they lack.
-    pub(crate) views: Arc<[Arc<ViewRows>]>,
-    /// How many rows each view lacks.
-    pub(crate) lacking: Arc<[u64]>,
+    /// The views by their numbers, ascending, and behind them the rows that they lack.
+    pub(crate) views: Arc<[Shown]>,
+}
+
+/// One view of a snapshot.
+#[derive(Clone, Debug)]
+pub(crate) struct Shown {
+    /// What names it as long as it is there.
+    pub(crate) number: usize,
+    pub(crate) rows: Arc<ViewRows>,
+    /// How many rows it lacks.
+    pub(crate) lacking: u64,
+    /// Where its changes go.
+    pub(crate) line: Arc<Line>,
 }
 
 /// The rows of one view at one Time.
@@ -38,9 +49,9 @@ pub(crate) struct ViewRows {
 }
 
 impl Snapshot {
-    /// The views, in the order of the script.
+    /// The views, in the order in which they were created.
     pub fn views(&self) -> impl Iterator<Item = &Arc<ViewInfo>> {
-        self.views.iter().take(self.lacking.len()).map(|rows| &rows.info)
+        self.views.iter().take(self.views.len() - 1).map(|view| &view.rows.info)
     }
 
     /// How many rows the view lacks, because they could not be computed.
@@ -48,9 +59,7 @@ impl Snapshot {
     /// # Errors
     /// When there is no such view.
     pub fn lacking_rows(&self, view: &str) -> Result<u64, ViewError> {
-        let rows = self.view(view)?;
-        let number = self.views.iter().position(|other| Arc::ptr_eq(rows, other));
-        Ok(number.and_then(|number| self.lacking.get(number)).copied().unwrap_or_default())
+        Ok(self.shown(view)?.lacking)
     }
 
     /// Those of the views named that lack rows.
@@ -125,7 +134,11 @@ impl Snapshot {
     }
 
     pub(crate) fn view(&self, name: &str) -> Result<&Arc<ViewRows>, ViewError> {
-        self.views.iter().find(|view| view.info.name == name).ok_or_else(|| {
+        Ok(&self.shown(name)?.rows)
+    }
+
+    pub(crate) fn shown(&self, name: &str) -> Result<&Shown, ViewError> {
+        self.views.iter().find(|view| view.rows.info.name == name).ok_or_else(|| {
             ViewError::UnknownView {
                 name: name.to_owned(),
                 known: self.views().map(|info| info.name.clone()).collect(),

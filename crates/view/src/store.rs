@@ -2,7 +2,11 @@
 //!
 //! One writer, the engine's thread, moves all views together. It prepares the next state beside the published one and
 //! then exchanges a single reference, so readers never wait for it, nor it for them.
+//!
+//! Views come and go at a step's Time: one that comes is filled before, as a [`Draft`] that nobody sees. Each has a
+//! number, which names it as long as it is there and is not given again.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -14,8 +18,8 @@ use tokio::sync::watch;
 use crate::error::ViewError;
 use crate::errors::{Errors, RowError, errors_info};
 use crate::page::Collection;
-use crate::snapshot::{Snapshot, ViewRows};
-use crate::subscribe::{Clock, Rings, Subscription, Update};
+use crate::snapshot::{Shown, Snapshot, ViewRows};
+use crate::subscribe::{Clock, Line, Subscription, Update};
 
 /// What readers need to know of a view.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,14 +45,14 @@ impl From<&ViewPlan> for ViewInfo {
     }
 }
 
+/// The number of the rows that views lack: behind all views.
+const ERRORS_NUMBER: usize = usize::MAX;
+
 /// The rows of every view, all at one Time, and the way to hear of changes.
 #[derive(Debug)]
 pub struct Views {
-    /// The views, and behind them the rows that they lack.
-    infos: Vec<Arc<ViewInfo>>,
     writer: Mutex<Writer>,
     published: RwLock<Snapshot>,
-    rings: Rings,
     clock: watch::Sender<Clock>,
     /// The same Time as the clock's, for threads that block.
     passed: (Mutex<Time>, Condvar),
@@ -57,33 +61,108 @@ pub struct Views {
 /// What moves.
 #[derive(Debug)]
 struct Writer {
-    collections: Vec<Collection>,
+    collections: BTreeMap<usize, Collection>,
+    errors: Errors,
+    /// The number of the next view that comes.
+    next: usize,
+}
+
+/// A view that is being filled. Nobody sees it until it is [shown](Step::shown).
+#[derive(Debug)]
+pub struct Draft {
+    info: Arc<ViewInfo>,
+    rows: Collection,
     errors: Errors,
 }
 
+impl Draft {
+    /// Makes a view without rows.
+    #[must_use]
+    pub fn new(info: ViewInfo) -> Self {
+        let rows = Collection::new(Arc::clone(&info.schema));
+        Self { info: Arc::new(info), rows, errors: Errors::default() }
+    }
+
+    /// Moves the view. The number of the view that errors name does not matter.
+    ///
+    /// # Errors
+    /// When Arrow cannot hold the rows.
+    ///
+    /// # Panics
+    /// When a row that is not there is to go.
+    pub fn apply(
+        &mut self,
+        changes: &[ChangeBatch],
+        errors: Vec<RowError>,
+    ) -> Result<(), ViewError> {
+        for batch in changes {
+            self.rows.apply(batch)?;
+        }
+        errors.into_iter().for_each(|error| self.errors.add(RowError { view: 0, ..error }));
+        Ok(())
+    }
+
+    /// What is known of the view.
+    #[must_use]
+    pub fn info(&self) -> &ViewInfo {
+        &self.info
+    }
+
+    /// How many rows there are, equal ones counted each.
+    #[must_use]
+    pub fn row_count(&self) -> u64 {
+        self.rows.row_count()
+    }
+}
+
+/// What leads all views to a Time.
+#[derive(Debug)]
+pub struct Step {
+    /// The Time.
+    pub time: Time,
+    /// What changes, by the views' numbers; each is consolidated.
+    pub changes: Vec<(usize, ChangeBatch)>,
+    /// The rows that views lack more, or less, than before.
+    pub errors: Vec<RowError>,
+    /// The views that come: exact at this Time.
+    pub shown: Vec<Draft>,
+    /// The numbers of the views that go.
+    pub removed: Vec<usize>,
+}
+
+impl Step {
+    /// A step to a Time, in which nothing changes.
+    #[must_use]
+    pub fn to(time: Time) -> Self {
+        let (changes, errors) = (Vec::new(), Vec::new());
+        Self { time, changes, errors, shown: Vec::new(), removed: Vec::new() }
+    }
+}
+
 impl Views {
-    /// Makes views without rows, at [`Time::ZERO`].
+    /// Makes views without rows, at [`Time::ZERO`]; their numbers are their positions.
     #[must_use]
     pub fn new(views: Vec<ViewInfo>) -> Arc<Self> {
-        let all = views.into_iter().chain([errors_info()]);
-        let infos: Vec<Arc<ViewInfo>> = all.map(Arc::new).collect();
-        let collections: Vec<Collection> =
-            infos.iter().map(|info| Collection::new(Arc::clone(&info.schema))).collect();
-        let empty = infos.iter().zip(&collections).map(|(info, rows)| view_rows(info, rows));
-        let lacking = vec![0; infos.len() - 1].into();
-        let snapshot = Snapshot { time: Time::ZERO, views: empty.collect(), lacking };
-        let writer = Writer { collections, errors: Errors::default() };
+        let next = views.len();
+        let mut collections = BTreeMap::new();
+        let errors = (ERRORS_NUMBER, errors_info());
+        let all = views.into_iter().enumerate().chain([errors]).map(|(number, info)| {
+            let rows = Collection::new(Arc::clone(&info.schema));
+            let shown = Shown::new(number, &Arc::new(info), &rows, Time::ZERO);
+            collections.insert(number, rows);
+            shown
+        });
+        let snapshot = Snapshot { time: Time::ZERO, views: all.collect() };
+        let writer = Writer { collections, errors: Errors::default(), next };
         Arc::new(Self {
-            rings: Rings::new(infos.len()),
             clock: watch::Sender::new(Clock { time: Time::ZERO, open: true }),
             writer: Mutex::new(writer),
             published: RwLock::new(snapshot),
             passed: (Mutex::new(Time::ZERO), Condvar::new()),
-            infos,
         })
     }
 
-    /// Moves all views to `time`. The changes name views by their position; each is consolidated.
+    /// Moves all views to `time`. The changes name views by their numbers; each is consolidated.
     ///
     /// # Errors
     /// When Arrow cannot hold the rows; the process should end, for the views are between two Times.
@@ -104,35 +183,58 @@ impl Views {
     pub fn apply_with_errors(
         &self,
         time: Time,
-        mut changes: Vec<(usize, ChangeBatch)>,
+        changes: Vec<(usize, ChangeBatch)>,
         errors: Vec<RowError>,
     ) -> Result<(), ViewError> {
+        self.step(Step { changes, errors, ..Step::to(time) }).map(drop)
+    }
+
+    /// Takes a step, in which views may also come and go. Returns the numbers of those that came.
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply).
+    ///
+    /// # Panics
+    /// As [`apply`](Self::apply).
+    pub fn step(&self, step: Step) -> Result<Vec<usize>, ViewError> {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.snapshot();
+        let Step { time, mut changes, mut errors, shown, removed } = step;
         assert!(time > before.time, "time {time} is not after {}", before.time);
         let mut views = before.views.to_vec();
-        let mut lacking = Arc::clone(&before.lacking);
+        changes.retain(|(number, _)| !removed.contains(number));
+        errors.retain(|error| !removed.contains(&error.view));
+        removed.iter().for_each(|&number| errors.extend(writer.errors.negated(number)));
+        let came: Vec<usize> = shown
+            .into_iter()
+            .map(|draft| writer.add(draft, time, &mut views, &mut errors))
+            .collect();
         if !errors.is_empty() {
-            let mut sums = lacking.to_vec();
-            changes.push((sums.len(), writer.errors.apply(errors, &self.infos, &mut sums)?));
-            lacking = sums.into();
+            changes.push((ERRORS_NUMBER, writer.errors.apply(errors, &mut views)?));
         }
         let mut updates = Vec::with_capacity(changes.len());
         for (number, changes) in changes {
             if changes.is_empty() {
                 continue;
             }
-            writer.collections[number].apply(&changes)?;
-            views[number] = view_rows(&self.infos[number], &writer.collections[number]);
-            updates.push((number, Arc::new(Update::new(before.time, time, changes))));
+            let rows = writer.collections.get_mut(&number).expect("a view that changes is there");
+            rows.apply(&changes)?;
+            let at = place(&views, number).expect("a view that changes is shown");
+            let view = &mut views[at];
+            view.rows = view_rows(&view.rows.info, rows);
+            updates.push((Arc::clone(&view.line), Update::new(before.time, time, changes)));
         }
-        let next = Snapshot { time, views: views.into(), lacking };
+        let (gone, views): (Vec<Shown>, Vec<Shown>) =
+            views.into_iter().partition(|view| removed.contains(&view.number));
+        gone.iter().for_each(|view| drop(writer.collections.remove(&view.number)));
+        let next = Snapshot { time, views: views.into() };
         *self.published.write().unwrap_or_else(PoisonError::into_inner) = next;
-        self.rings.push(updates);
+        updates.into_iter().for_each(|(line, update)| line.push(Arc::new(update)));
+        gone.iter().for_each(|view| view.line.end());
         *self.passed.0.lock().unwrap_or_else(PoisonError::into_inner) = time;
         self.passed.1.notify_all();
         self.clock.send_modify(|clock| clock.time = time);
-        Ok(())
+        Ok(came)
     }
 
     /// All views as they are now.
@@ -145,16 +247,6 @@ impl Views {
     #[must_use]
     pub fn time(&self) -> Time {
         self.clock.borrow().time
-    }
-
-    /// The views, in the order of the script.
-    #[must_use]
-    pub fn infos(&self) -> &[Arc<ViewInfo>] {
-        &self.infos[..self.infos.len() - 1]
-    }
-
-    pub(crate) fn info(&self, number: usize) -> &Arc<ViewInfo> {
-        &self.infos[number]
     }
 
     /// Waits until the views include `time`, or are closed; returns their Time.
@@ -178,8 +270,7 @@ impl Views {
     /// # Errors
     /// When there is no such view.
     pub fn subscribe(self: &Arc<Self>, view: &str) -> Result<Subscription, ViewError> {
-        let number = self.number(view)?;
-        Ok(Subscription::new(Arc::clone(self), number, None))
+        Ok(Subscription::new(Arc::clone(self), self.line(view)?, None))
     }
 
     /// Follows a view behind `after`, the Time up to which the reader has seen it: every change from there when all of
@@ -191,8 +282,7 @@ impl Views {
     /// # Errors
     /// When there is no such view.
     pub fn resume(self: &Arc<Self>, view: &str, after: Time) -> Result<Subscription, ViewError> {
-        let number = self.number(view)?;
-        Ok(Subscription::new(Arc::clone(self), number, Some(after)))
+        Ok(Subscription::new(Arc::clone(self), self.line(view)?, Some(after)))
     }
 
     /// Ends all subscriptions and waits. Snapshots stay readable.
@@ -200,20 +290,45 @@ impl Views {
         self.clock.send_modify(|clock| clock.open = false);
     }
 
-    pub(crate) fn rings(&self) -> &Rings {
-        &self.rings
-    }
-
     pub(crate) fn clock(&self) -> watch::Receiver<Clock> {
         self.clock.subscribe()
     }
 
-    fn number(&self, view: &str) -> Result<usize, ViewError> {
-        self.infos.iter().position(|info| info.name == view).ok_or_else(|| ViewError::UnknownView {
-            name: view.to_owned(),
-            known: self.infos().iter().map(|info| info.name.clone()).collect(),
-        })
+    fn line(&self, view: &str) -> Result<Arc<Line>, ViewError> {
+        Ok(Arc::clone(&self.snapshot().shown(view)?.line))
     }
+}
+
+impl Writer {
+    /// Adds a view that comes; returns its number.
+    fn add(
+        &mut self,
+        draft: Draft,
+        time: Time,
+        views: &mut Vec<Shown>,
+        errors: &mut Vec<RowError>,
+    ) -> usize {
+        let (number, Draft { info, rows, errors: lacking }) = (self.next, draft);
+        self.next += 1;
+        errors.extend(lacking.rows(0).map(|error| RowError { view: number, ..error }));
+        // What views lack stays behind all of them.
+        views.insert(views.len() - 1, Shown::new(number, &info, &rows, time));
+        self.collections.insert(number, rows);
+        number
+    }
+}
+
+impl Shown {
+    /// A view whose changes are known behind a Time.
+    fn new(number: usize, info: &Arc<ViewInfo>, rows: &Collection, time: Time) -> Self {
+        let line = Arc::new(Line::new(number, Arc::clone(info), time));
+        Self { number, rows: view_rows(info, rows), lacking: 0, line }
+    }
+}
+
+/// Where a view is among those shown, which are in the order of their numbers.
+pub(crate) fn place(views: &[Shown], number: usize) -> Option<usize> {
+    views.binary_search_by_key(&number, |view| view.number).ok()
 }
 
 fn view_rows(info: &Arc<ViewInfo>, rows: &Collection) -> Arc<ViewRows> {

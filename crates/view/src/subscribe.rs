@@ -17,7 +17,7 @@ use crate::error::ViewError;
 use crate::json;
 use crate::limits::{RING_BYTES_MAX, RING_UPDATES_MAX};
 use crate::snapshot::Snapshot;
-use crate::store::{ViewInfo, Views};
+use crate::store::{ViewInfo, Views, place};
 
 /// The difference between a view at one Time and at a later one; shared by all who follow the view.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ pub(crate) struct Clock {
 #[derive(Debug)]
 pub struct Subscription {
     views: Arc<Views>,
-    number: usize,
+    line: Arc<Line>,
     clock: watch::Receiver<Clock>,
     place: Place,
 }
@@ -86,37 +86,39 @@ enum Place {
 }
 
 impl Subscription {
-    pub(crate) fn new(views: Arc<Views>, number: usize, after: Option<Time>) -> Self {
+    pub(crate) fn new(views: Arc<Views>, line: Arc<Line>, after: Option<Time>) -> Self {
         let clock = views.clock();
         let place = after.map_or(Place::Start, Place::Resuming);
-        Self { views, number, clock, place }
+        Self { views, line, clock, place }
     }
 
     /// The view that is followed.
     #[must_use]
     pub fn info(&self) -> &Arc<ViewInfo> {
-        self.views.info(self.number)
+        &self.line.info
     }
 
     /// Waits for the next event; `None` when the views were closed. It may be cancelled without losing an event.
     ///
     /// # Errors
-    /// [`ViewError::CutOff`] when the reader was too slow; the next event is then a snapshot.
+    /// [`ViewError::CutOff`] when the reader was too slow; the next event is then a snapshot. [`ViewError::Dropped`]
+    /// when the view was dropped; nothing follows then.
     pub async fn next(&mut self) -> Result<Option<Event>, ViewError> {
         loop {
             let clock = *self.clock.borrow_and_update();
             let event = match self.place {
-                Place::Start => Some(self.start()),
+                Place::Start => Some(self.start()?),
                 Place::Resuming(after) if clock.time < after => None,
-                Place::Resuming(after) => match self.views.rings().next(self.number, after) {
+                Place::Resuming(after) => match self.line.next(after) {
                     Next::Update(update) => Some(self.follow(update)),
                     Next::Nothing => {
                         self.place = Place::Following(clock.time);
                         None
                     }
-                    Next::Lost => Some(self.start()),
+                    Next::Lost => Some(self.start()?),
+                    Next::Dropped => return Err(self.dropped()),
                 },
-                Place::Following(after) => match self.views.rings().next(self.number, after) {
+                Place::Following(after) => match self.line.next(after) {
                     Next::Update(update) => Some(self.follow(update)),
                     Next::Nothing => {
                         self.place = Place::Following(clock.time.max(after));
@@ -127,6 +129,7 @@ impl Subscription {
                         let view = self.info().name.clone();
                         return Err(ViewError::CutOff { view, after });
                     }
+                    Next::Dropped => return Err(self.dropped()),
                 },
             };
             if event.is_some() {
@@ -138,10 +141,18 @@ impl Subscription {
         }
     }
 
-    fn start(&mut self) -> Event {
+    fn start(&mut self) -> Result<Event, ViewError> {
         let snapshot = self.views.snapshot();
+        // Another view of the same name is not this one.
+        if place(&snapshot.views, self.line.number).is_none() {
+            return Err(self.dropped());
+        }
         self.place = Place::Following(snapshot.time);
-        Event::Snapshot(snapshot)
+        Ok(Event::Snapshot(snapshot))
+    }
+
+    fn dropped(&self) -> ViewError {
+        ViewError::Dropped { view: self.info().name.clone() }
     }
 
     fn follow(&mut self, update: Arc<Update>) -> Event {
@@ -150,9 +161,13 @@ impl Subscription {
     }
 }
 
-/// The last changes of every view.
+/// What its followers share of a view.
 #[derive(Debug)]
-pub(crate) struct Rings(Vec<Mutex<Ring>>);
+pub(crate) struct Line {
+    number: usize,
+    info: Arc<ViewInfo>,
+    ring: Mutex<Ring>,
+}
 
 /// The last changes of one view.
 ///
@@ -162,6 +177,8 @@ struct Ring {
     updates: VecDeque<Arc<Update>>,
     bytes: usize,
     complete_after: Time,
+    /// The view was dropped.
+    has_ended: bool,
 }
 
 /// What comes after a Time.
@@ -169,21 +186,27 @@ enum Next {
     Update(Arc<Update>),
     Nothing,
     Lost,
+    Dropped,
 }
 
-impl Rings {
-    pub(crate) fn new(views: usize) -> Self {
-        Self((0..views).map(|_| Mutex::default()).collect())
+impl Line {
+    /// Nothing is known of the view's changes up to `complete_after`.
+    pub(crate) fn new(number: usize, info: Arc<ViewInfo>, complete_after: Time) -> Self {
+        Self { number, info, ring: Mutex::new(Ring { complete_after, ..Ring::default() }) }
     }
 
-    pub(crate) fn push(&self, updates: Vec<(usize, Arc<Update>)>) {
-        for (number, update) in updates {
-            self.0[number].lock().unwrap_or_else(PoisonError::into_inner).push(update);
-        }
+    pub(crate) fn push(&self, update: Arc<Update>) {
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner).push(update);
     }
 
-    fn next(&self, number: usize, after: Time) -> Next {
-        self.0[number].lock().unwrap_or_else(PoisonError::into_inner).next(after)
+    /// Says that the view was dropped; the clock wakes who follows it.
+    pub(crate) fn end(&self) {
+        let ended = Ring { has_ended: true, ..Ring::default() };
+        *self.ring.lock().unwrap_or_else(PoisonError::into_inner) = ended;
+    }
+
+    fn next(&self, after: Time) -> Next {
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner).next(after)
     }
 }
 
@@ -199,6 +222,9 @@ impl Ring {
     }
 
     fn next(&self, after: Time) -> Next {
+        if self.has_ended {
+            return Next::Dropped;
+        }
         if after < self.complete_after {
             return Next::Lost;
         }

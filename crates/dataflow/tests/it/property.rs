@@ -94,8 +94,9 @@ fn tables(world: &World) -> Vec<Arc<TableSchema>> {
     world.tables.iter().map(|model| Arc::clone(&model.table)).collect()
 }
 
-/// Maintains random views over random changes and compares each with the oracle after every step.
-fn run(seed: u64, steps: usize) {
+/// Maintains random views over random changes and compares each with the oracle after every step. When told, it drops
+/// one view after the other on the way.
+fn run(seed: u64, steps: usize, drops: bool) {
     let mut random = Random::new(seed);
     let mut world = World::new();
     let tables = tables(&world);
@@ -107,16 +108,24 @@ fn run(seed: u64, steps: usize) {
     let mut held: Vec<Held> = plans.iter().map(|plan| Held::new(nullable(&plan.schema))).collect();
     let context = context();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let mut dropped = vec![false; plans.len()];
     for step in 0..steps {
         for _ in 0..random.below(4) {
             dataflow.push(&world.part(&mut random)).unwrap();
         }
         for (view, difference) in dataflow.finish_step().unwrap() {
-            assert!(!difference.is_empty());
+            assert!(!difference.is_empty() && !dropped[view]);
             held[view].add(&difference);
         }
+        if drops && random.one_in(2) {
+            let view = random.below(plans.len());
+            if !std::mem::replace(&mut dropped[view], true) {
+                dataflow.drop_view(view);
+            }
+        }
         register(&context, &world);
-        for (held, query) in held.iter().zip(&queries) {
+        let kept = held.iter().zip(&queries).zip(&dropped).filter(|(_, dropped)| !**dropped);
+        for ((held, query), _) in kept {
             let schema = held.rows.schema();
             let (is, should) = runtime.block_on(async {
                 (comparable(&held.rows, &schema), oracle(&context, &query.sql, &schema).await)
@@ -145,7 +154,14 @@ pub(crate) fn seeds(count: u64) -> std::ops::Range<u64> {
 #[test]
 fn every_view_equals_its_query_after_every_step() {
     for seed in seeds(40) {
-        run(seed, 5);
+        run(seed, 5, false);
+    }
+}
+
+#[test]
+fn views_stay_exact_when_others_are_dropped() {
+    for seed in seeds(40) {
+        run(seed, 6, true);
     }
 }
 

@@ -1,6 +1,10 @@
-//! `evert drop`: removes a source, table, view or sink, and what it left behind.
+//! `evert drop`: removes a source, table, view or sink, and what it left behind. A view goes also from a process that
+//! runs; all else waits until it has ended.
+
+use std::path::Path;
 
 use change::catalog::{CatalogChange, Kind};
+use serve::client::{Client, ClientError};
 use source::SourceConfig;
 
 use crate::catalogue::Catalogue;
@@ -14,11 +18,12 @@ use crate::{directory, output};
 pub(crate) async fn drop(arguments: DropArgs) -> Result<(), Failure> {
     let root = arguments.dir.path();
     directory::must_exist(&root)?;
-    let mut opened = Opened::new(&root)?;
     let name = arguments.name.as_str();
-    let kinds = [Kind::Sink, Kind::View, Kind::TableStatement, Kind::Source];
-    let Some(kind) = kinds.into_iter().find(|&kind| opened.catalogue.get(kind, name).is_some())
-    else {
+    let mut opened = match Opened::new(&root) {
+        Err(in_use @ Failure::InUse { .. }) => return drop_running(&root, name, in_use).await,
+        opened => opened?,
+    };
+    let Some(kind) = kind_of(&opened.catalogue, name) else {
         return Err(unknown(name, &opened.catalogue));
     };
     intent::still_plans_without(&opened.catalogue, kind, name)?;
@@ -34,6 +39,27 @@ pub(crate) async fn drop(arguments: DropArgs) -> Result<(), Failure> {
         }
     }
     output::print(format!("dropped {} {name}\n", intent::word_for(kind)).as_bytes())
+}
+
+/// What the name means to who drops it.
+fn kind_of(catalogue: &Catalogue, name: &str) -> Option<Kind> {
+    let kinds = [Kind::Sink, Kind::View, Kind::TableStatement, Kind::Source];
+    kinds.into_iter().find(|&kind| catalogue.get(kind, name).is_some())
+}
+
+/// Asks the process that has the directory to drop a view; all else waits for its end.
+async fn drop_running(root: &Path, name: &str, in_use: Failure) -> Result<(), Failure> {
+    // What is in no catalogue may be a view that is still being filled: the process knows.
+    let kind = kind_of(&Opened::at_rest(root)?.catalogue, name);
+    if kind.is_some_and(|kind| kind != Kind::View) {
+        return Err(in_use);
+    }
+    let statement = format!("drop view \"{}\"", name.replace('"', "\"\""));
+    match Client::new(&directory::socket(root)).sql(&statement).await {
+        Ok(_) => output::print(format!("dropped view {name}\n").as_bytes()),
+        Err(ClientError::NotRunning { .. }) => Err(in_use),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn removal(kind: Kind, name: &str) -> CatalogChange {
@@ -76,7 +102,7 @@ async fn drop_source(opened: &mut Opened, name: &str, force: bool) -> Result<(),
 }
 
 /// Removes a search sink's index. Other targets keep what they hold.
-fn remove_index(root: &std::path::Path, catalogue: &Catalogue, sink: &str) -> Result<(), Failure> {
+fn remove_index(root: &Path, catalogue: &Catalogue, sink: &str) -> Result<(), Failure> {
     let statement = catalogue.get(Kind::Sink, sink).unwrap_or_default();
     for spec in plan::parse(statement)?.sinks() {
         let dir = directory::search_dir(root, &spec.view);

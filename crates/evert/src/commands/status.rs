@@ -82,6 +82,7 @@ fn at_rest(root: &Path) -> Result<Status, Failure> {
         },
         sources: sources.collect(),
         views: shown.collect::<Result<_, Failure>>()?,
+        filling: Vec::new(),
         sinks: sinks.collect(),
     })
 }
@@ -104,8 +105,13 @@ fn drawn(status: &Status, running: bool) -> String {
     };
     let log = HumanBytes(status.log.bytes);
     let mut text = format!("{since}, at Time {}, with {log} of log.\n", status.time);
-    for table in [drawn_sources(status, running), drawn_views(status), drawn_sinks(status, running)]
-    {
+    let tables = [
+        drawn_sources(status, running),
+        drawn_views(status),
+        drawn_filling(status),
+        drawn_sinks(status, running),
+    ];
+    for table in tables {
         if table.row_iter().next().is_some() {
             text.push('\n');
             text.push_str(&output::drawn(&table));
@@ -140,6 +146,21 @@ fn drawn_views(status: &Status) -> Table {
         };
         let rows = view.row_count.to_string();
         table.add_row([view.name.clone(), rows, lacks, searchable.to_owned()]);
+    }
+    table
+}
+
+/// Views that are being created.
+fn drawn_filling(status: &Status) -> Table {
+    let mut table = output::table(&["being filled", "at Time", "behind", "rows read", "rows"]);
+    for view in &status.filling {
+        table.add_row([
+            view.name.clone(),
+            view.time.to_string(),
+            output::counted(view.behind_transactions, "transaction"),
+            view.rows.to_string(),
+            view.row_count.to_string(),
+        ]);
     }
     table
 }

@@ -22,7 +22,7 @@ impl Session {
         let one = found.ok_or_else(|| self.unknown("view", view))?;
         let stat = match (one.stat(), &self.running) {
             (Some(stat), _) => stat,
-            (None, Some(running)) => running.engine.stat()?,
+            (None, Some(running)) => running.engine.stat(view)?,
             (None, None) => return Err(Failure::Ended("the engine")),
         };
         Ok(shown(&lines(&stat, view, &self.tables_of(view)?)))

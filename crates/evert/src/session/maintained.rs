@@ -75,7 +75,7 @@ impl Maintained {
 
     /// What its dataflow did and holds; `None` when the running process has it.
     pub(crate) fn stat(&self) -> Option<FlowStat> {
-        self.engine.as_ref().map(Engine::stat)
+        self.engine.as_ref().and_then(|engine| engine.stat(&self.name))
     }
 
     /// The name.

@@ -7,6 +7,7 @@
 
 mod analyze;
 mod assign;
+mod beside;
 mod error;
 mod maintained;
 mod verify;
@@ -19,19 +20,19 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use change::catalog::{CatalogChange, Kind, TABLES_SOURCE};
-use change::{ChangeBatch, TableSchema, Time};
+use change::{ChangeBatch, TableSchema};
 use log::Log;
 use plan::ir::ViewPlan;
 use plan::{Answer, Dropped, Read, Relation, SessionStatement, TableDefinition};
 use serve::api::SqlOutcome;
-use view::{ERRORS, Lacking, Views, errors_info};
+use view::{ERRORS, Lacking, errors_info};
 
 use crate::catalogue::{Catalogue, own_table_rows};
-use crate::engine::EngineHandle;
 use crate::failure::Failure;
 use crate::intent::{self, Opened};
 use crate::session::maintained::Maintained;
 
+pub(crate) use crate::session::beside::Running;
 pub(crate) use crate::session::error::SessionError;
 
 /// Statements over a data directory.
@@ -46,12 +47,6 @@ pub(crate) struct Session {
     running: Option<Running>,
     /// The views that were read and lacked rows, with how many they lacked last.
     lacking: BTreeMap<String, u64>,
-}
-
-/// The pipeline that runs beside a session.
-struct Running {
-    views: Arc<Views>,
-    engine: EngineHandle,
 }
 
 /// What a statement came to.
@@ -97,17 +92,16 @@ impl Session {
     pub(crate) fn beside(
         log: &Arc<Log>,
         log_id: [u8; 16],
-        views: &Arc<Views>,
-        engine: EngineHandle,
+        running: &Running,
     ) -> Result<Self, Failure> {
         let (log, catalogue) = (Arc::clone(log), Catalogue::read(log)?);
         let positions = BTreeMap::new();
         let mut this =
             Self::with_tables(Opened { log, log_id, positions, catalogue, directory: None })?;
-        let infos = views.snapshot();
-        let infos = infos.views().map(|info| Maintained::of_running(info, views));
+        let infos = running.views.snapshot();
+        let infos = infos.views().map(|info| Maintained::of_running(info, &running.views));
         this.maintained.extend(infos);
-        this.running = Some(Running { views: Arc::clone(views), engine });
+        this.running = Some(running.clone());
         Ok(this)
     }
 
@@ -142,8 +136,7 @@ impl Session {
         let outcomes = self.execute(text).await;
         if self.transaction.take().is_some() {
             outcomes?;
-            let what = "the statements end within a transaction, which was rolled back";
-            return Err(SessionError::Order { what, help: "end them with `commit`" }.into());
+            return Err(left_open());
         }
         outcomes
     }
@@ -157,12 +150,13 @@ impl Session {
             }
             SessionStatement::CreateView { text } => {
                 self.outside_of_transaction()?;
-                self.not_running()?;
                 self.create_view(&text).await
             }
             SessionStatement::Drop { kind, names, if_exists } => {
                 self.outside_of_transaction()?;
-                self.not_running()?;
+                if self.running.is_some() {
+                    return self.drop_running(kind, &names, if_exists).await;
+                }
                 for name in &names {
                     self.forget(kind, name, if_exists)?;
                 }
@@ -204,26 +198,10 @@ impl Session {
         Err(SessionError::Order { what, help: "write `commit` or `rollback` first" }.into())
     }
 
-    fn not_running(&self) -> Result<(), Failure> {
-        if self.running.is_none() {
-            return Ok(());
-        }
-        let what = "a process that runs keeps the views that it started with";
-        Err(SessionError::Order { what, help: "stop it, and do this before the next `evert run`" }
-            .into())
-    }
-
     /// Moves every table and view to the log's end, and waits for those that the running process moves.
     async fn reached(&mut self) -> Result<(), Failure> {
         self.catch_up()?;
-        if let Some(running) = &self.running {
-            let end = Time(self.opened.log.upper().0 - 1);
-            let reached = running.views.wait_past(end).await;
-            if reached < end {
-                return Err(Failure::Ended("the running process"));
-            }
-        }
-        Ok(())
+        self.running_reached().await
     }
 
     /// Moves every table and view of this session to the log's end.
@@ -243,7 +221,7 @@ impl Session {
         if_not_exists: bool,
     ) -> Result<Outcome, Failure> {
         let name = table.name.clone();
-        if self.find(&name).is_some() {
+        if self.find(&name).is_some() || self.is_being_created(&name) {
             if if_not_exists && self.tables.contains_key(&name) {
                 return Ok(Outcome::Done("create table"));
             }
@@ -272,6 +250,7 @@ impl Session {
     }
 
     async fn create_view(&mut self, text: &str) -> Result<Outcome, Failure> {
+        assert!(self.running.is_none(), "a view of a running process is filled beside the session");
         let plan = self.planned(text)?;
         if self.find(&plan.name).is_some() {
             return Err(SessionError::Taken { name: plan.name }.into());
@@ -387,6 +366,11 @@ impl Session {
         let definition = self.tables.get(name).ok_or_else(|| self.unknown("table", name))?;
         Ok(Arc::new(definition.schema()))
     }
+}
+
+fn left_open() -> Failure {
+    let what = "the statements end within a transaction, which was rolled back";
+    SessionError::Order { what, help: "end them with `commit`" }.into()
 }
 
 fn no_transaction() -> Failure {

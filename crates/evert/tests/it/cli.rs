@@ -508,13 +508,17 @@ fn two_sinks_with_one_target_are_refused() {
 #[test]
 fn a_second_process_is_refused_with_the_first_ones_id() {
     let (user, job) = following();
-    for arguments in [&["run", "--once"][..], &["drop", "words"]] {
+    for arguments in [&["run", "--once"][..], &["drop", "words_search"]] {
         let ended = user.evert(arguments);
         assert_eq!(ended.code, Some(4), "{}", ended.stderr);
         let error = "error[EVT002]: the data directory .evert is in use by process ";
         assert!(ended.stderr.starts_with(error), "{}", ended.stderr);
         assert!(ended.stderr.contains("help: "), "{}", ended.stderr);
     }
+    // Views go while a process runs, and the process says why this one does not.
+    let ended = user.evert(&["drop", "words"]);
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    assert!(ended.stderr.contains("needed by sink words_search"), "{}", ended.stderr);
     drop(job);
 }
 

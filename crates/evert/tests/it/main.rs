@@ -18,6 +18,7 @@ mod disk;
 mod documents;
 mod errors;
 mod faults;
+mod live;
 mod load;
 mod outages;
 mod page;

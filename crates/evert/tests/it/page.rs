@@ -155,6 +155,23 @@ fn the_demos_page_shows_the_views_the_path_and_a_search() {
          document.getElementById('search-words').dispatchEvent(new Event('input', { bubbles: true }))",
     );
     browser.until("hits", "document.querySelectorAll('#search-result tbody tr mark').length > 0");
+    // Views come and go under the reader's eyes, and the others move on.
+    let regions =
+        "create view regions as select region, count(*) as n from customers group by region";
+    user.ok(&["sql", "--data", "shop", regions]);
+    let of_view =
+        "document.querySelectorAll('article[aria-label=\"View regions\"] tbody tr').length";
+    browser.until("rows of the new view", &format!("{of_view} > 1"));
+    user.ok(&["drop", "--data", "shop", "regions"]);
+    browser.until("the view is gone", &format!("{of_view} === 0"));
+    let before = browser.value("document.getElementById('time').textContent");
+    browser.until(
+        "the page lives on",
+        &format!(
+            "document.getElementById('time').textContent !== {before}
+             && document.getElementById('link').dataset.state === 'live'"
+        ),
+    );
     assert_eq!(demo.end_by(Signal::Interrupt).code, Some(0));
     browser.until(
         "the page says that nobody answers",

@@ -495,7 +495,8 @@
     log.unit.textContent = transactions === 1 ? 'transaction' : 'transactions';
     log.rateText.textContent = rate(log.rate);
     const behind = transactions - status.time;
-    note(log, behind > 100 ? `Views are ${count(behind)} transactions behind` : 'Synced to disk');
+    const filling = (status.filling ?? []).map((view) => `Filling ${view.name}: ${count(view.behind_transactions)} to go`);
+    note(log, filling.length ? filling.join(' · ') : behind > 100 ? `Views are ${count(behind)} transactions behind` : 'Synced to disk');
     byId('pace').textContent = log.rate < 0.05 ? '' : `+${rate(log.rate)}`;
     for (const view of status.views) {
       const node = nodes.get(`view/${view.name}`);

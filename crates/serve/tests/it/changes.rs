@@ -186,3 +186,29 @@ async fn a_stream_ends_when_the_server_stops() {
     rig.serving.take().unwrap().ended().await;
     assert!(tokio::net::TcpStream::connect(rig.address).await.is_err(), "nobody listens any more");
 }
+
+#[tokio::test]
+async fn a_stream_ends_with_a_word_when_its_view_is_dropped() {
+    let rig = Rig::start().await;
+    let mut one = rig.follow("/v1/views/sums/changes", None).await;
+    let mut many = rig.follow("/v1/changes", None).await;
+    let mut other = rig.follow("/v1/views/orders/changes", None).await;
+    for follower in [&mut one, &mut many, &mut other] {
+        assert_eq!(follower.next().await.unwrap().name, "snapshot");
+    }
+    let update = orders(&[(1, (3, "red kite", 700))]);
+    let step =
+        view::Step { changes: vec![(0, update)], removed: vec![1], ..view::Step::to(Time(3)) };
+    rig.views.step(step).unwrap();
+    for follower in [&mut one, &mut many] {
+        let last = follower.next().await.unwrap();
+        assert_eq!((last.name.as_str(), last.id), ("dropped", 2));
+        assert_eq!(last.data, json!({ "view": "sums" }));
+        assert!(follower.next().await.is_none(), "nothing follows");
+    }
+    assert_eq!(other.next().await.unwrap().name, "changes");
+    // Who follows all views comes back, and goes on with those that there are.
+    let mut back = rig.follow("/v1/changes", Some(2)).await;
+    let changes = back.next().await.unwrap();
+    assert_eq!((changes.name.as_str(), changes.id), ("changes", 3));
+}

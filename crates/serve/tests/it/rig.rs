@@ -18,7 +18,9 @@ use hyper::{Method, Request, StatusCode, header::HeaderMap};
 use hyper_util::rt::TokioIo;
 use plan::ir::OrderKey;
 use serde_json::Value;
-use serve::api::{LogStatus, Phase, Problem, SinkStatus, SourceStatus, SqlAnswer, SqlOutcome};
+use serve::api::{
+    FillingStatus, LogStatus, Phase, Problem, SinkStatus, SourceStatus, SqlAnswer, SqlOutcome,
+};
 use serve::{Backend, Limits, RunStatus, Serving, Site, serve_tcp};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -42,6 +44,13 @@ impl Backend for Process {
             version: "9.9.9".to_owned(),
             uptime_ms: 1_500,
             log: LogStatus { id: "ab12".to_owned(), upper: Time(8), bytes: 4_096 },
+            filling: vec![FillingStatus {
+                name: "late".to_owned(),
+                time: Time(5),
+                behind_transactions: 2,
+                rows: 30,
+                row_count: 7,
+            }],
             sources: vec![SourceStatus {
                 name: "shop".to_owned(),
                 kind: "demo".to_owned(),

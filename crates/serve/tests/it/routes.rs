@@ -22,6 +22,7 @@ async fn status_shows_all_that_runs() {
     assert_eq!((status.version.as_str(), status.time), ("9.9.9", Time(2)));
     assert_eq!((status.log.upper, status.sources[0].rows), (Time(8), 42));
     assert_eq!((status.sinks[0].held, status.sinks[0].behind_transactions), (Time(6), 1));
+    assert_eq!((status.filling[0].name.as_str(), status.filling[0].rows), ("late", 30));
     let view = &status.views[0];
     assert_eq!((view.name.as_str(), view.row_count, view.searchable), ("orders", 2, false));
     assert_eq!(view.key, ["id"]);

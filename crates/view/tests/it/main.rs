@@ -7,6 +7,7 @@
 )]
 
 mod cells;
+mod drafts;
 mod errors;
 mod fixture;
 mod queries;
