@@ -466,7 +466,7 @@ impl Graph {
             Work::Arrange(arrangement) => ("arrange", self.state.size(*arrangement)),
             Work::Join(join) => {
                 let sizes = join.private().map(|arrangement| self.state.size(arrangement));
-                ("join", sizes.fold(StateSize::default(), std::ops::Add::add))
+                (join.name(), sizes.fold(StateSize::default(), std::ops::Add::add))
             }
             Work::Operator(operator) => (operator.name(), operator.size()),
             Work::Exchange(_) => ("exchange", StateSize::default()),
@@ -474,7 +474,19 @@ impl Graph {
             Work::Idle => ("idle", StateSize::default()),
         };
         let (rows_in, rows_out) = (stage.rows_in, stage.rows_out);
-        OperatorStat { operator, rows_in, rows_out, state }
+        let touched = match &stage.work {
+            Work::Join(join) => join.touched(),
+            Work::Table(_)
+            | Work::Filter(_)
+            | Work::Project(_)
+            | Work::Select(..)
+            | Work::Union(_)
+            | Work::Arrange(_)
+            | Work::Exchange(_)
+            | Work::Operator(_)
+            | Work::Idle => 0,
+        };
+        OperatorStat { operator, rows_in, rows_out, touched, state }
     }
 }
 

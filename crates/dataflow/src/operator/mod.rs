@@ -7,6 +7,7 @@
 //! asks; filters, projections and joins it drives itself.
 
 mod aggregate;
+pub(crate) mod band;
 mod constant;
 pub(crate) mod filter;
 pub(crate) mod join;
@@ -82,6 +83,10 @@ impl Out {
 
 /// The rows that an emitted batch has at most, about.
 pub(crate) const EMIT_ROWS: usize = 32_768;
+
+/// The bytes without fixed width that a part of a join's result has at most, unless one row has more. A column of texts
+/// holds 2 GiB.
+pub(crate) const EMIT_BYTES: usize = 64 << 20;
 
 /// An operator of a view.
 pub(crate) enum Operator {

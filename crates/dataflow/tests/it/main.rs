@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, reason = "a test that was asked to show what it skips does")]
 #![allow(clippy::wildcard_enum_match_arm, reason = "the tests use few of Arrow's types")]
 
+mod bands;
 mod build;
 mod cases;
 mod grammar;
