@@ -94,7 +94,25 @@ pub(crate) fn widest(columns: &[ArrayRef]) -> usize {
     columns.iter().map(column).sum()
 }
 
-/// The bytes of each row in columns without a fixed width, about.
+/// The bytes of all rows in columns without a fixed width, about.
+pub(crate) fn texts_bytes(columns: &[ArrayRef]) -> usize {
+    fn span<O: OffsetSizeTrait>(offsets: &[O]) -> usize {
+        let ends = offsets.first().zip(offsets.last());
+        ends.map_or(0, |(first, last)| (*last - *first).as_usize())
+    }
+    let column = |column: &ArrayRef| {
+        if let Some(texts) = column.as_string_opt::<i32>() {
+            span(texts.value_offsets())
+        } else if let Some(bytes) = column.as_binary_opt::<i32>() {
+            span(bytes.value_offsets())
+        } else {
+            widest(std::slice::from_ref(column)) * column.len()
+        }
+    };
+    columns.iter().map(column).sum()
+}
+
+/// The bytes of a row in columns without a fixed width, about.
 pub(crate) fn text_bytes(columns: &[ArrayRef], row: usize) -> usize {
     let column = |column: &ArrayRef| {
         if let Some(texts) = column.as_string_opt::<i32>() {

@@ -50,6 +50,8 @@ pub struct OperatorStat {
     pub rows_in: u64,
     /// Rows of changes that it emitted.
     pub rows_out: u64,
+    /// The most of them that it emitted at once.
+    pub largest: u64,
     /// Rows that a join looked at in order to find pairs.
     pub touched: u64,
     /// What it keeps.
@@ -63,6 +65,7 @@ impl ViewStat {
         for (sum, part) in self.operators.iter_mut().zip(&other.operators) {
             sum.rows_in += part.rows_in;
             sum.rows_out += part.rows_out;
+            sum.largest = sum.largest.max(part.largest);
             sum.touched += part.touched;
             sum.state = sum.state + part.state;
         }

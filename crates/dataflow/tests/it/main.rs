@@ -5,6 +5,7 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "the tests use few of Arrow's types")]
 
 mod bands;
+mod batches;
 mod build;
 mod cases;
 mod grammar;
