@@ -17,8 +17,8 @@
 //! the run for each pair that it finds.
 //!
 //! Values become words that are ordered as DataFusion's comparisons order the values: integers, dates, times and
-//! decimals as numbers, floats in IEEE 754's total order (NaN is the greatest), texts by their bytes, of which the first
-//! sixteen count. So what is searched for is necessary for a pair, and hardly ever more: the condition itself, all
+//! decimals as numbers, floats in IEEE 754's total order (NaN is the greatest) but for −0.0, which is 0.0, texts by their
+//! bytes, of which the first sixteen count. So what is searched for is necessary for a pair, and hardly ever more: the condition itself, all
 //! of it, is then asked of the pairs that were found. A NULL meets nothing. An expression that fails for a row meets
 //! everything, so that the condition fails for the same pairs as it does without a tree.
 
@@ -190,14 +190,14 @@ fn word(number: i128) -> u128 {
     number.cast_unsigned() ^ (1 << 127)
 }
 
-/// A float's place in the total order.
+/// A float's place in the total order; the zeros have one.
 fn ordered(value: f64) -> i128 {
-    let bits = value.to_bits().cast_signed();
+    let bits = (value + 0.0).to_bits().cast_signed();
     i128::from(bits ^ (bits >> 63 & i64::MAX))
 }
 
 fn ordered_single(value: f32) -> i128 {
-    let bits = value.to_bits().cast_signed();
+    let bits = (value + 0.0).to_bits().cast_signed();
     i128::from(bits ^ (bits >> 31 & i32::MAX))
 }
 
@@ -213,26 +213,42 @@ fn first_bytes(text: &[u8]) -> u128 {
 mod tests {
     use arrow::array::{
         BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array, Int8Array,
-        StringArray, TimestampMicrosecondArray, UInt64Array, make_comparator,
+        StringArray, TimestampMicrosecondArray, UInt32Array, UInt64Array,
     };
-    use arrow::compute::SortOptions;
+    use arrow::compute::take;
+    use arrow::datatypes::{Field, Schema};
+    use datafusion::logical_expr::Operator;
+    use datafusion::physical_expr::expressions::{BinaryExpr, Column};
 
     use super::*;
 
-    /// The words of values are ordered as Arrow compares the values, and equal only where the type says so.
+    /// The words of values are ordered as DataFusion compares the values, and equal only where the type says so.
     fn check(column: &ArrayRef) {
-        let compare = make_comparator(column, column, SortOptions::default()).unwrap();
-        let words = words(column);
-        let is_exact = is_exact(column.data_type()).unwrap();
-        for (one, first) in words.iter().enumerate() {
-            for (other, second) in words.iter().enumerate() {
-                let (Some(first), Some(second)) = (first, second) else { continue };
-                let (values, words) = (compare(one, other), first.cmp(second));
-                assert!(values == words || !is_exact && words.is_eq(), "{column:?} {one} {other}");
-            }
+        let all = 0..u32::try_from(column.len()).unwrap();
+        let pairs = all.clone().flat_map(|one| all.clone().map(move |other| (one, other)));
+        let (ones, others): (Vec<u32>, Vec<u32>) = pairs.unzip();
+        let taken = |at: Vec<u32>| take(column, &UInt32Array::from(at), None).unwrap();
+        let field = |name| Field::new(name, column.data_type().clone(), true);
+        let schema = Arc::new(Schema::new(vec![field("one"), field("other")]));
+        let rows = vec![taken(ones.clone()), taken(others.clone())];
+        let rows = batch(&schema, rows, ones.len()).unwrap();
+        let compared = |operator| {
+            let [one, other] = [Column::new("one", 0), Column::new("other", 1)].map(Arc::new);
+            let compared = BinaryExpr::new(one, operator, other).evaluate(&rows).unwrap();
+            as_booleans(&compared.into_array(rows.num_rows()).unwrap())
+        };
+        let (lesser, equal) = (compared(Operator::Lt), compared(Operator::Eq));
+        let (words, is_exact) = (words(column), is_exact(column.data_type()).unwrap());
+        for (at, (&one, &other)) in ones.iter().zip(&others).enumerate() {
+            let (Some(first), Some(second)) = (words[one as usize], words[other as usize]) else {
+                assert!(lesser.is_null(at));
+                continue;
+            };
+            let are_alike = first == second && !is_exact;
+            assert!(are_alike || lesser.value(at) == (first < second), "{column:?} {one} {other}");
+            assert!(are_alike || equal.value(at) == (first == second), "{column:?} {one} {other}");
         }
-        let nulls = words.iter().filter(|word| word.is_none()).count();
-        assert_eq!(nulls, column.null_count());
+        assert!(words.iter().zip(0..).all(|(word, at)| word.is_none() == column.is_null(at)));
     }
 
     #[test]
