@@ -327,15 +327,18 @@ impl Graph {
                 continue;
             }
             let mut work = std::mem::replace(&mut stage.work, Work::Idle);
-            let mut out = Out::default();
-            let mut done = Ok(());
-            if let Work::Operator(operator) = &mut work {
+            let mut done = Ok(true);
+            while let (Work::Operator(operator), Ok(true)) = (&mut work, &done) {
+                let mut out = Out::default();
                 done = operator.finish(&mut out);
+                if done.is_ok() {
+                    self.give_out(at, &mut out);
+                }
+                if self.stages[at].has_failed {
+                    break;
+                }
             }
-            if done.is_ok() {
-                self.give_out(at, &mut out);
-            }
-            self.settle(at, work, done);
+            self.settle(at, work, done.map(drop));
         }
     }
 

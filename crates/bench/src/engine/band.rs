@@ -31,7 +31,8 @@ pub(crate) fn run(size: Size) -> Outcome {
         let mut shown: BTreeMap<(i64, i64), i64> = BTreeMap::new();
         let load = tables.all.iter().map(|table| changes(table, 0..rows, 1)).collect();
         flow.run(&[load], |difference| see(&mut shown, difference))?;
-        let steps: Vec<Step> = (0..size.of(100_000, 10_000)).map(|n| step(&tables, n, rows)).collect();
+        let steps: Vec<Step> =
+            (0..size.of(100_000, 10_000)).map(|n| step(&tables, n, rows)).collect();
         let time = flow.run(&steps, |difference| see(&mut shown, difference))?;
         shown.retain(|_, count| *count != 0);
         // Within the width of an end there are fewer rows.
@@ -90,7 +91,10 @@ mod tests {
         for number in 0..40 {
             let [gone, come] = [2 * number, 2 * number + 1].map(|number| step(&tables, number, 9));
             assert_eq!(gone[0].changes().rows(), come[0].changes().rows());
-            assert_eq!((gone[0].changes().diffs(), come[0].changes().diffs()), (&[-1][..], &[1][..]));
+            assert_eq!(
+                (gone[0].changes().diffs(), come[0].changes().diffs()),
+                (&[-1][..], &[1][..])
+            );
             assert_eq!(gone[0].table(), come[0].table());
         }
         let mut shown = BTreeMap::new();

@@ -149,17 +149,18 @@ impl Operator {
         Ok(())
     }
 
-    /// Ends the step: emits what had to wait for its end.
-    pub(crate) fn finish(&mut self, out: &mut Out) -> Result<(), OperatorError> {
+    /// Ends the step: emits what had to wait for its end, or a part of it; returns whether there is more.
+    pub(crate) fn finish(&mut self, out: &mut Out) -> Result<bool, OperatorError> {
         match self {
-            Self::Unnest(_) => Ok(()),
-            Self::Constant(constant) => constant.finish(out),
-            Self::Set(set) => set.finish(out),
-            Self::Window(window) => window.finish(out),
-            Self::Single(single) => single.finish(out),
-            Self::Aggregate(aggregate) => aggregate.finish(out),
-            Self::TopK(topk) => topk.finish(out),
+            Self::Unnest(_) => {}
+            Self::Constant(constant) => constant.finish(out)?,
+            Self::Set(set) => return set.finish(out),
+            Self::Window(window) => return window.finish(out),
+            Self::Single(single) => single.finish(out)?,
+            Self::Aggregate(aggregate) => aggregate.finish(out)?,
+            Self::TopK(topk) => topk.finish(out)?,
         }
+        Ok(false)
     }
 
     /// What the operator holds.

@@ -107,3 +107,29 @@ fn parts_with_wide_texts_are_bounded_by_bytes() {
         assert!(sizes.len() < 20, "{sizes:?}");
     }
 }
+
+#[test]
+fn a_step_that_touches_all_rows_ends_in_parts() {
+    for (query, name) in [
+        ("select x, row_number() over (partition by x % 100 order by x) as n from a", "window"),
+        ("select distinct x, s from a", "distinct"),
+    ] {
+        let tables = tables();
+        let mut dataflow = maintained(query, &tables);
+        for at in [0, 30_000, 60_000] {
+            dataflow.push(&[rows_at(&tables[0], at..at + 30_000, "", 1)]).unwrap();
+        }
+        let found = dataflow.finish_step().unwrap();
+        assert_eq!(found[0].1.len(), 90_000, "{query}");
+        let stat = dataflow.stat();
+        let operators = stat.views[0].operators.iter();
+        let operator = operators.clone().find(|one| one.operator == name).unwrap();
+        assert_eq!(operator.rows_out, 90_000, "{stat}");
+        // A partition is never cut.
+        assert!(operator.largest <= ROWS_MAX + 900, "{}", operator.largest);
+        dataflow.push(&[rows_at(&tables[0], 0..90_000, "", -1)]).unwrap();
+        assert_eq!(dataflow.finish_step().unwrap()[0].1.len(), 90_000, "{query}");
+        let stat = dataflow.stat();
+        assert_eq!(stat.views[0].operators.iter().map(|one| one.state.rows).sum::<usize>(), 0);
+    }
+}
