@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array,
+    Array, ArrayRef, AsArray, BooleanArray, Int64Array, OffsetSizeTrait, RecordBatch,
+    RecordBatchOptions, UInt32Array,
 };
 use arrow::compute::take;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{ArrowNativeType, DataType, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use change::ChangeBatch;
 
@@ -65,6 +66,64 @@ pub(crate) fn rename(input: &ChangeBatch, schema: &SchemaRef) -> Result<ChangeBa
 pub(crate) fn nullable(schema: &SchemaRef) -> SchemaRef {
     let fields = schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
     Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone()))
+}
+
+/// The bytes of the widest row in columns without a fixed width, or a little more.
+pub(crate) fn widest(columns: &[ArrayRef]) -> usize {
+    fn longest<O: OffsetSizeTrait>(offsets: &[O]) -> usize {
+        let lengths = offsets.windows(2).map(|ends| ends[1] - ends[0]);
+        lengths.max().map_or(0, |length| length.as_usize())
+    }
+    let column = |column: &ArrayRef| {
+        if let Some(texts) = column.as_string_opt::<i32>() {
+            longest(texts.value_offsets())
+        } else if let Some(bytes) = column.as_binary_opt::<i32>() {
+            longest(bytes.value_offsets())
+        } else if let Some(lists) = column.as_list_opt::<i32>() {
+            let element =
+                lists.values().get_array_memory_size().div_ceil(lists.values().len().max(1));
+            longest(lists.value_offsets()) * element
+        } else if column.data_type().primitive_width().is_some()
+            || matches!(column.data_type(), DataType::Boolean | DataType::Null)
+        {
+            0
+        } else {
+            column.get_array_memory_size().div_ceil(column.len().max(1))
+        }
+    };
+    columns.iter().map(column).sum()
+}
+
+/// The bytes of all rows in columns without a fixed width, about.
+pub(crate) fn texts_bytes(columns: &[ArrayRef]) -> usize {
+    fn span<O: OffsetSizeTrait>(offsets: &[O]) -> usize {
+        let ends = offsets.first().zip(offsets.last());
+        ends.map_or(0, |(first, last)| (*last - *first).as_usize())
+    }
+    let column = |column: &ArrayRef| {
+        if let Some(texts) = column.as_string_opt::<i32>() {
+            span(texts.value_offsets())
+        } else if let Some(bytes) = column.as_binary_opt::<i32>() {
+            span(bytes.value_offsets())
+        } else {
+            widest(std::slice::from_ref(column)) * column.len()
+        }
+    };
+    columns.iter().map(column).sum()
+}
+
+/// The bytes of a row in columns without a fixed width, about.
+pub(crate) fn text_bytes(columns: &[ArrayRef], row: usize) -> usize {
+    let column = |column: &ArrayRef| {
+        if let Some(texts) = column.as_string_opt::<i32>() {
+            texts.value_length(row).as_usize()
+        } else if let Some(bytes) = column.as_binary_opt::<i32>() {
+            bytes.value_length(row).as_usize()
+        } else {
+            widest(&[column.slice(row, 1)])
+        }
+    };
+    columns.iter().map(column).sum()
 }
 
 /// Reads a column of conditions; NULL means no. An untyped NULL holds for no row.

@@ -17,7 +17,7 @@ use change::{ChangeBatch, consolidate};
 use plan::ir::ViewPlan;
 
 use crate::arrangement::StateSize;
-use crate::columns::{batch, nullable, pick, rename, select};
+use crate::columns::{batch, nullable, pick, rename, select, texts_bytes};
 use crate::error::{FlowError, OperatorError};
 use crate::exchange::{Parcel, Peer, partition};
 use crate::operator::filter::Filter;
@@ -30,6 +30,10 @@ use crate::workers::{Order, Step};
 
 /// Staged rows are consolidated when there are this many, and again when they have doubled since.
 const STAGED_ROWS: usize = 65_536;
+
+/// Staged rows of more bytes without fixed width, each text counted, are consolidated in parts: a column of one batch
+/// holds 2 GiB.
+const STAGED_BYTES: usize = 512 << 20;
 
 /// Views, being maintained.
 pub(crate) struct Graph {
@@ -57,6 +61,8 @@ pub(crate) struct Stage {
     has_failed: bool,
     rows_in: u64,
     rows_out: u64,
+    /// The most rows that were emitted at once.
+    largest: u64,
 }
 
 /// What a stage does.
@@ -94,8 +100,14 @@ struct View {
     columns: Vec<usize>,
     schema: SchemaRef,
     staged: Vec<ChangeBatch>,
+    /// How many rows are staged, and how many bytes of them have no fixed width.
     rows: usize,
-    limit: usize,
+    bytes: usize,
+    /// When they are consolidated.
+    rows_limit: usize,
+    bytes_limit: usize,
+    /// How many bytes are consolidated together.
+    bytes_max: usize,
     has_failed: bool,
     is_dropped: bool,
 }
@@ -103,7 +115,8 @@ struct View {
 impl Stage {
     pub(crate) fn new(work: Work, inputs: Vec<usize>, level: usize) -> Self {
         let (readers, has_failed) = (Vec::new(), false);
-        Self { work, inputs, level, readers, has_failed, rows_in: 0, rows_out: 0 }
+        let (rows_in, rows_out, largest) = (0, 0, 0);
+        Self { work, inputs, level, readers, has_failed, rows_in, rows_out, largest }
     }
 }
 
@@ -131,7 +144,10 @@ impl Graph {
             schema: nullable(&plan.schema),
             staged: Vec::new(),
             rows: 0,
-            limit: STAGED_ROWS,
+            bytes: 0,
+            rows_limit: STAGED_ROWS,
+            bytes_limit: STAGED_BYTES,
+            bytes_max: STAGED_BYTES,
             has_failed: false,
             is_dropped: false,
         });
@@ -165,13 +181,15 @@ impl Graph {
         if delta.changes.is_empty() {
             return;
         }
-        self.stages[at].rows_out += delta.changes.len() as u64;
+        let (stage, rows) = (&mut self.stages[at], delta.changes.len() as u64);
+        stage.rows_out += rows;
+        stage.largest = stage.largest.max(rows);
         for reader in (0..self.stages[at].readers.len()).rev() {
             match self.stages[at].readers[reader] {
                 Reader::Stage { stage, port } => self.deliver(stage, port, delta.clone()),
                 Reader::View(view) => {
-                    if let Err(source) = self.views[view].stage(&delta.changes) {
-                        self.fail(at, OperatorError::Columns(source));
+                    if let Err(error) = self.views[view].stage(&delta.changes) {
+                        self.fail(at, error);
                         return;
                     }
                 }
@@ -311,15 +329,18 @@ impl Graph {
                 continue;
             }
             let mut work = std::mem::replace(&mut stage.work, Work::Idle);
-            let mut out = Out::default();
-            let mut done = Ok(());
-            if let Work::Operator(operator) = &mut work {
+            let mut done = Ok(true);
+            while let (Work::Operator(operator), Ok(true)) = (&mut work, &done) {
+                let mut out = Out::default();
                 done = operator.finish(&mut out);
+                if done.is_ok() {
+                    self.give_out(at, &mut out);
+                }
+                if self.stages[at].has_failed {
+                    break;
+                }
             }
-            if done.is_ok() {
-                self.give_out(at, &mut out);
-            }
-            self.settle(at, work, done);
+            self.settle(at, work, done.map(drop));
         }
     }
 
@@ -484,15 +505,27 @@ impl Graph {
             Work::Arrange(arrangement) => ("arrange", self.state.size(*arrangement)),
             Work::Join(join) => {
                 let sizes = join.private().map(|arrangement| self.state.size(arrangement));
-                ("join", sizes.fold(StateSize::default(), std::ops::Add::add))
+                (join.name(), sizes.fold(StateSize::default(), std::ops::Add::add))
             }
             Work::Operator(operator) => (operator.name(), operator.size()),
             Work::Exchange(_) => ("exchange", StateSize::default()),
             Work::Idle if stage.has_failed => ("stopped", StateSize::default()),
             Work::Idle => ("idle", StateSize::default()),
         };
-        let (rows_in, rows_out) = (stage.rows_in, stage.rows_out);
-        OperatorStat { operator, rows_in, rows_out, state }
+        let Stage { rows_in, rows_out, largest, .. } = *stage;
+        let touched = match &stage.work {
+            Work::Join(join) => join.touched(),
+            Work::Table(_)
+            | Work::Filter(_)
+            | Work::Project(_)
+            | Work::Select(..)
+            | Work::Union(_)
+            | Work::Arrange(_)
+            | Work::Exchange(_)
+            | Work::Operator(_)
+            | Work::Idle => 0,
+        };
+        OperatorStat { operator, rows_in, rows_out, largest, touched, state }
     }
 }
 
@@ -532,25 +565,103 @@ impl Work {
 }
 
 impl View {
-    fn stage(&mut self, changes: &ChangeBatch) -> Result<(), arrow::error::ArrowError> {
+    fn stage(&mut self, changes: &ChangeBatch) -> Result<(), OperatorError> {
         let columns: Vec<ArrayRef> = pick(changes.rows().columns(), &self.columns);
-        self.staged.push(changes.with_rows(batch(&self.schema, columns, changes.len())?));
+        self.bytes += texts_bytes(&columns);
         self.rows += changes.len();
-        if self.rows >= self.limit {
-            let summed = consolidate(&self.schema, &self.staged)?;
-            self.rows = summed.len();
-            self.limit = STAGED_ROWS.max(self.rows * 2);
-            self.staged = vec![summed];
+        self.staged.push(changes.with_rows(batch(&self.schema, columns, changes.len())?));
+        if self.rows >= self.rows_limit || self.bytes >= self.bytes_limit {
+            self.settle()?;
         }
         Ok(())
     }
 
+    /// Sums what is staged: in one batch, or in several of which each has all copies of its rows.
+    fn settle(&mut self) -> Result<(), OperatorError> {
+        let staged = std::mem::take(&mut self.staged);
+        let parts = 1 + 4 * self.bytes / self.bytes_max;
+        if self.bytes < self.bytes_max {
+            self.staged.push(consolidate(&self.schema, &staged)?);
+        } else {
+            let all: Vec<usize> = (0..self.schema.fields().len()).collect();
+            let mut sums = vec![ChangeBatch::empty(Arc::clone(&self.schema)); parts];
+            for changes in staged {
+                for (sum, part) in sums.iter_mut().zip(partition(&changes, &all, parts)?) {
+                    // One at a time: equal rows may come again and again.
+                    *sum = consolidate(&self.schema, &[sum.clone(), part])?;
+                }
+            }
+            sums.retain(|sum| !sum.is_empty());
+            self.staged = sums;
+        }
+        self.rows = self.staged.iter().map(ChangeBatch::len).sum();
+        self.bytes = self.staged.iter().map(|sum| texts_bytes(sum.rows().columns())).sum();
+        self.rows_limit = STAGED_ROWS.max(self.rows * 2);
+        self.bytes_limit = self.bytes_max.max(self.bytes * 2);
+        Ok(())
+    }
+
     fn take(&mut self, order: Order) -> Result<Vec<ChangeBatch>, arrow::error::ArrowError> {
-        (self.rows, self.limit) = (0, STAGED_ROWS);
+        (self.rows, self.rows_limit) = (0, STAGED_ROWS);
+        (self.bytes, self.bytes_limit) = (0, self.bytes_max);
         let staged = std::mem::take(&mut self.staged);
         match order {
             Order::Sorted if !staged.is_empty() => Ok(vec![consolidate(&self.schema, &staged)?]),
             Order::Sorted | Order::AsTheyCome => Ok(staged),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Int64Array, RecordBatch, StringArray};
+    use arrow::datatypes::{DataType, Field, Schema};
+
+    use super::*;
+
+    fn rows(texts: &[&str], diff: i64) -> ChangeBatch {
+        let fields =
+            vec![Field::new("x", DataType::Int64, true), Field::new("s", DataType::Utf8, true)];
+        let numbers: Int64Array = (0..).take(texts.len()).map(Some).collect();
+        let texts = StringArray::from(texts.to_vec());
+        let schema = Arc::new(Schema::new(fields));
+        let columns: Vec<ArrayRef> = vec![Arc::new(numbers), Arc::new(texts)];
+        let diffs = vec![diff; columns[0].len()];
+        ChangeBatch::new(RecordBatch::try_new(schema, columns).unwrap(), diffs.into())
+    }
+
+    #[test]
+    fn what_is_staged_is_summed_in_parts_when_it_is_large() {
+        let texts = ["a", "b", "c", "d", "e", "f", "g", "h"].map(|letter| letter.repeat(100));
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let schema = rows(&texts, 1).schema();
+        let mut view = View {
+            name: "v".into(),
+            stage: 0,
+            columns: vec![0, 1],
+            schema: Arc::clone(&schema),
+            staged: Vec::new(),
+            rows: 0,
+            bytes: 0,
+            rows_limit: STAGED_ROWS,
+            bytes_limit: 1_500,
+            bytes_max: 1_500,
+            has_failed: false,
+        };
+        for round in 0..9 {
+            view.stage(&rows(&texts, 1)).unwrap();
+            view.stage(&rows(&texts[..round], 1)).unwrap();
+            view.stage(&rows(&texts[..round], -1)).unwrap();
+            // Equal rows are summed again and again, so there is never much of them.
+            assert!(view.bytes <= 5_000, "{}", view.bytes);
+        }
+        view.bytes = view.bytes.max(1_500);
+        view.settle().unwrap();
+        assert!(view.staged.len() > 2, "{} parts", view.staged.len());
+        let most = view.staged.iter().map(|part| texts_bytes(part.rows().columns())).max();
+        assert!(most <= Some(500), "{most:?}");
+        let all = view.take(Order::Sorted).unwrap();
+        assert_eq!(all, [consolidate(&schema, &[rows(&texts, 9)]).unwrap()]);
+        assert_eq!((view.rows, view.bytes), (0, 0));
     }
 }

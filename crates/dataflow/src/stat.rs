@@ -50,6 +50,10 @@ pub struct OperatorStat {
     pub rows_in: u64,
     /// Rows of changes that it emitted.
     pub rows_out: u64,
+    /// The most of them that it emitted at once.
+    pub largest: u64,
+    /// Rows that a join looked at in order to find pairs.
+    pub touched: u64,
     /// What it keeps.
     pub state: StateSize,
 }
@@ -61,6 +65,8 @@ impl ViewStat {
         for (sum, part) in self.operators.iter_mut().zip(&other.operators) {
             sum.rows_in += part.rows_in;
             sum.rows_out += part.rows_out;
+            sum.largest = sum.largest.max(part.largest);
+            sum.touched += part.touched;
             sum.state = sum.state + part.state;
         }
     }
@@ -76,7 +82,7 @@ impl fmt::Display for FlowStat {
         for view in &self.views {
             let stopped = if view.failed { " (stopped)" } else { "" };
             writeln!(f, "view {}{stopped}", view.view)?;
-            for OperatorStat { operator, rows_in, rows_out, state } in &view.operators {
+            for OperatorStat { operator, rows_in, rows_out, state, .. } in &view.operators {
                 write!(f, "  {operator}: {rows_in} in, {rows_out} out, {} kept", state.rows)?;
                 writeln!(f, " ({} bytes)", state.bytes)?;
             }

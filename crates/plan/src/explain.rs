@@ -214,9 +214,11 @@ fn window_call(input: &Schema, call: &WindowCall) -> String {
         WindowFunction::NthValue { argument, n, ignore_nulls } => {
             format!("nth_value({}, {n}){}", name(*argument), kept(*ignore_nulls))
         }
-        WindowFunction::Aggregate { function, argument } => {
+        WindowFunction::Aggregate { function, argument, separator } => {
             let argument = argument.map_or_else(|| "*".to_owned(), name);
-            format!("{}({argument})", aggregate_name(*function))
+            let separator = separator.as_ref().map(|text| format!(", '{text}'"));
+            let separator = separator.unwrap_or_default();
+            format!("{}({argument}{separator})", aggregate_name(*function))
         }
     };
     let filter = call.filter.map(|column| format!(" filter ({})", name(column)));

@@ -365,6 +365,9 @@ pub enum WindowFunction {
         function: AggregateFunction,
         /// The column that it reads; `None` for `count(*)`.
         argument: Option<usize>,
+        /// What stands between the values of `string_agg`. It takes its values in the order of the rows, and so does
+        /// `array_agg`.
+        separator: Option<String>,
     },
 }
 

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use datafusion::common::Diagnostic;
+use datafusion::common::tree_node::Transformed;
 use datafusion::error::{DataFusionError, Result as PlanResult};
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
@@ -19,7 +20,9 @@ use datafusion::optimizer::optimize_unions::OptimizeUnions;
 use datafusion::optimizer::push_down_filter::PushDownFilter;
 use datafusion::optimizer::rewrite_set_comparison::RewriteSetComparison;
 use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
-use datafusion::optimizer::{Optimizer, OptimizerContext, OptimizerRule};
+use datafusion::optimizer::{
+    ApplyOrder, Optimizer, OptimizerConfig, OptimizerContext, OptimizerRule,
+};
 use datafusion::sql::planner::SqlToRel;
 use datafusion::sql::sqlparser::ast::{Query, Statement};
 
@@ -78,11 +81,40 @@ pub(crate) fn optimize(plan: LogicalPlan, state: &SessionState) -> PlanResult<Lo
         Arc::new(EliminateDuplicatedExpr::new()),
         Arc::new(EliminateCrossJoin::new()),
         Arc::new(EliminateOuterJoin::new()),
-        Arc::new(PushDownFilter::new()),
+        Arc::new(FiltersAboveTotals(PushDownFilter::new())),
         Arc::new(OptimizeProjections::new()),
     ]);
     let context = OptimizerContext::new_with_config_options(Arc::clone(state.config_options()));
     rules.optimize(plan, &context, |_, _| {})
+}
+
+/// Moves filters down, but not below an aggregate without groups, which has one row also over none. DataFusion moves a
+/// filter there that reads no column: below a branch of a rollup, `a >= a` is one, because `a` is NULL.
+#[derive(Debug)]
+struct FiltersAboveTotals(PushDownFilter);
+
+impl OptimizerRule for FiltersAboveTotals {
+    fn name(&self) -> &'static str {
+        "filters_above_totals"
+    }
+
+    fn apply_order(&self) -> Option<ApplyOrder> {
+        self.0.apply_order()
+    }
+
+    fn rewrite(
+        &self,
+        plan: LogicalPlan,
+        config: &dyn OptimizerConfig,
+    ) -> PlanResult<Transformed<LogicalPlan>> {
+        if let LogicalPlan::Filter(filter) = &plan
+            && let LogicalPlan::Aggregate(aggregate) = filter.input.as_ref()
+            && aggregate.group_expr.is_empty()
+        {
+            return Ok(Transformed::no(plan));
+        }
+        self.0.rewrite(plan, config)
+    }
 }
 
 /// Turns DataFusion's error into a problem at the best place that can be found.

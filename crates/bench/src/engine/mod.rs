@@ -3,6 +3,7 @@
 //!
 //! Every answer is checked after the clock has stopped. A query that cannot be planned yet has a line that says so.
 
+mod band;
 mod batch;
 mod bytes;
 mod flow;
@@ -22,7 +23,7 @@ use inputs::{FULL, QUICK, Scale};
 use crate::{Benchmark, Size};
 
 /// The benchmarks of the engine.
-pub(crate) const BENCHMARKS: [Benchmark; 12] = [
+pub(crate) const BENCHMARKS: [Benchmark; 13] = [
     benchmark("q1", "a projection, against dbsp", spec::q1),
     benchmark("q3", "a filtered join, against dbsp", spec::q3),
     benchmark(
@@ -56,6 +57,11 @@ pub(crate) const BENCHMARKS: [Benchmark; 12] = [
         "tpch",
         "a refresh of each TPC-H view, against DataFusion and DuckDB anew",
         tpch::run,
+    ),
+    benchmark(
+        "band",
+        "one change of a band join on 1,000 and 100,000 rows, against the smaller",
+        band::run,
     ),
     benchmark(
         "state-bytes",

@@ -8,6 +8,7 @@
 //! - [`Keys`] gives every key a small number, dense and reused. Everything else is indexed by that number.
 //! - [`Space`] is keys that several arrangements share, and forgets those that none of them holds.
 //! - [`Rows`] holds the rows of each key with their counts, as words: a side of a join.
+//! - [`Bands`] finds, of the rows of a long run, those that an interval meets.
 //! - [`Slots`] and [`Shown`] hold at most one row of each key, as bytes or as words: a table with a primary key, the
 //!   row that an aggregate has shown.
 //! - [`Totals`] holds a few words of sums for each key: groups.
@@ -18,6 +19,7 @@
 //! inside of a step, because parts of it arrive in any order; at its end they are not. What reaches weight zero gives its
 //! number back only at the end of the step, so numbers stay valid until then.
 
+mod bands;
 mod codec;
 mod heap;
 mod keys;
@@ -31,6 +33,7 @@ mod space;
 mod texts;
 mod totals;
 
+pub(crate) use bands::{Bands, Interval, Met};
 pub(crate) use codec::{Codec, Encoded, Floats, fold};
 pub(crate) use heap::{Heap, Place};
 pub(crate) use keys::{Keys, Nulls};

@@ -6,6 +6,7 @@
 //! arranges no column that nobody reads. Joins that arrange the same stage by the same key share the arrangement, and
 //! it keeps the columns that any of them needs.
 
+mod bounds;
 mod placement;
 mod same;
 
@@ -21,17 +22,19 @@ use datafusion::physical_expr::expressions::Column;
 use plan::ir::{AggregateCall, JoinKind, Node, ViewPlan};
 
 use crate::DataflowOptions;
-use crate::arrangement::{Nulls, Rows, RowsOptions, Space};
+use crate::arrangement::{Bands, Nulls, Rows, RowsOptions, Space};
 use crate::columns::nullable;
 use crate::error::FlowError;
 use crate::exchange::Peer;
 use crate::graph::{Graph, Reader, Stage, Work};
+use crate::operator::band::{Band, Ends, Strictness};
 use crate::operator::filter::Filter;
-use crate::operator::join::{Input, Join, JoinOptions, PairColumn, Side, shows_alone};
+use crate::operator::join::{Condition, Input, Join, JoinOptions, PairColumn, Side, shows_alone};
 use crate::operator::project::Project;
 use crate::operator::{BuildError, Operator};
 use crate::state::Arrangement;
 
+use self::bounds::{Bounds, bounds};
 use self::placement::Placement;
 use self::same::is_same;
 
@@ -88,7 +91,7 @@ struct JoinSpec {
     kind: JoinKind,
     left: SideSpec,
     right: SideSpec,
-    filter: Option<(Physical, Vec<PairColumn>)>,
+    conditions: Vec<(Physical, Vec<PairColumn>)>,
     output: Vec<PairColumn>,
 }
 
@@ -100,6 +103,8 @@ struct SideSpec {
     wanted: usize,
     is_private: bool,
     is_elided: bool,
+    /// Which of the arrangement's intervals pairs must meet at, and how.
+    band: Option<(usize, Strictness)>,
 }
 
 /// An arrangement that joins want.
@@ -112,6 +117,8 @@ struct Wanted {
     options: RowsOptions,
     is_private: bool,
     payload: Columns,
+    /// The intervals that it knows of its rows.
+    bands: Vec<Ends>,
 }
 
 /// A node that was built: its stage, and where the node's columns are among the stage's; those that were not needed are
@@ -349,17 +356,25 @@ impl<'a> Builder<'a> {
             None => PairColumn::Left(left_built.columns[column]),
             Some(column) => PairColumn::Right(right_built.columns[column]),
         };
-        let sides = self.sides(node, [&left_built, &right_built], [&kept.0, &kept.1])?;
-        let filter = filter.as_ref().map(|filter| {
-            let read: Vec<usize> = columns_of(filter).into_iter().collect();
-            let mut places = vec![usize::MAX; width + right.schema().fields().len()];
+        let pairs = pair_schema(left, right);
+        let found = filter.as_ref().and_then(|filter| bounds(filter, &pairs, width));
+        let built = [&left_built, &right_built];
+        let sides = self.sides(node, built, [&kept.0, &kept.1], found.as_ref())?;
+        let all = match found {
+            Some(found) => found.conditions,
+            None => filter.iter().map(Arc::clone).collect(),
+        };
+        let condition = |condition: &Physical| {
+            let read: Vec<usize> = columns_of(condition).into_iter().collect();
+            let mut places = vec![usize::MAX; pairs.fields().len()];
             read.iter().enumerate().for_each(|(at, &column)| places[column] = at);
-            (moved(filter, &places), read.into_iter().map(pair).collect())
-        });
+            (moved(condition, &places), read.into_iter().map(pair).collect())
+        };
+        let conditions = all.iter().map(condition).collect();
         let shown: Vec<usize> = needed.iter().copied().collect();
         let output = shown.iter().map(|&column| pair(column)).collect();
         let [left, right] = sides;
-        let spec = JoinSpec { kind: *kind, left, right, filter, output };
+        let spec = JoinSpec { kind: *kind, left, right, conditions, output };
         let schema = selected(&node.schema(), &shown);
         let stage = self.add(Spec::Join(Box::new(spec)), schema);
         Ok(Built { stage, columns: compact(&shown, node) })
@@ -371,6 +386,7 @@ impl<'a> Builder<'a> {
         node: &Node,
         built: [&Built; 2],
         kept: [&Columns; 2],
+        bounds: Option<&Bounds>,
     ) -> Result<[SideSpec; 2], BuildError> {
         let Node::Join { left, right, kind, on, nulls_equal, filter, .. } = node else {
             unreachable!("the caller has a join");
@@ -397,6 +413,7 @@ impl<'a> Builder<'a> {
                 && meets_one_for_ever(from, other, &theirs, self.options);
             let key: Vec<usize> = mine.iter().map(|&column| built.columns[column]).collect();
             let payload = self.payload(built, kept, if has_matches { &[] } else { &key });
+            let band = bounds.map(|bounds| self.band(bounds, input, (built, left)));
             let wanted = Wanted {
                 input: built.stage,
                 key,
@@ -405,13 +422,46 @@ impl<'a> Builder<'a> {
                 options: RowsOptions { unique: is_unique, has_matches },
                 is_private: has_matches || is_elided,
                 payload,
+                bands: Vec::new(),
             };
             let taken = specs.first().map(|first| first.wanted);
             let (wanted, is_private) = self.want(wanted, &types, taken);
             space = Some(self.wanted[wanted].space);
-            specs.push(SideSpec { input: built.stage, wanted, is_private, is_elided });
+            let band = band.map(|(ends, strictness)| (self.want_band(wanted, ends), strictness));
+            specs.push(SideSpec { input: built.stage, wanted, is_private, is_elided, band });
         }
         Ok(specs.try_into().unwrap_or_else(|_| unreachable!("a join has two sides")))
+    }
+
+    /// The ends of the intervals of an input's rows, as expressions over the columns of its stage.
+    fn band(
+        &self,
+        bounds: &Bounds,
+        input: Input,
+        (built, left): (&Built, &Node),
+    ) -> (Ends, Strictness) {
+        let width = left.schema().fields().len();
+        let ((low, high), first, strictness) = match input {
+            Input::Left => (&bounds.left, 0, bounds.strictness[0]),
+            Input::Right => (&bounds.right, width, bounds.strictness[1]),
+        };
+        let read: Columns = low.iter().chain(high).flat_map(columns_of).collect();
+        let columns: Vec<usize> =
+            read.iter().map(|&column| built.columns[column - first]).collect();
+        let mut places = vec![usize::MAX; read.last().map_or(0, |last| last + 1)];
+        read.iter().enumerate().for_each(|(at, &column)| places[column] = at);
+        let end = |end: &Option<Physical>| end.as_ref().map(|end| moved(end, &places));
+        let schema = selected(&self.schemas[built.stage], &columns);
+        (Ends { columns, schema, low: end(low), high: end(high) }, strictness)
+    }
+
+    /// Finds the intervals among those that an arrangement knows, or wants them of it.
+    fn want_band(&mut self, wanted: usize, ends: Ends) -> usize {
+        let bands = &mut self.wanted[wanted].bands;
+        bands.iter().position(|known| *known == ends).unwrap_or_else(|| {
+            bands.push(ends);
+            bands.len() - 1
+        })
     }
 
     /// The columns of a stage that an arrangement keeps: those that are read, but for parts of the key that the other
@@ -506,9 +556,19 @@ impl<'a> Builder<'a> {
             let schema = &self.schemas[wanted.input];
             let types: Vec<DataType> =
                 payload.iter().map(|&column| schema.field(column).data_type().clone()).collect();
-            let rows = Rows::new(&types, wanted.options).map_err(failed)?;
-            let (space, key) = (wanted.space, wanted.key.clone());
-            graph.state.arrangements.push(Arrangement { space, key, payload, rows });
+            let mut rows = Rows::new(&types, wanted.options).map_err(failed)?;
+            if !wanted.bands.is_empty() {
+                rows.follow();
+            }
+            let band = |ends: &Ends| Band { ends: ends.clone(), bands: Bands::default() };
+            graph.state.arrangements.push(Arrangement {
+                space: wanted.space,
+                key: wanted.key.clone(),
+                payload,
+                rows,
+                bands: wanted.bands.iter().map(band).collect(),
+                widest_bytes: 0,
+            });
         }
         let mut levels: Vec<usize> = Vec::with_capacity(self.specs.len());
         for (at, spec) in self.specs.iter().enumerate() {
@@ -571,21 +631,23 @@ impl<'a> Builder<'a> {
             arrangement: side.wanted,
             is_private: side.is_private,
             is_elided: side.is_elided,
+            band: side.band,
             types: types(side.input),
         };
-        let filter = spec.filter.as_ref().map(|(filter, columns)| {
+        let condition = |(predicate, columns): &(Physical, Vec<PairColumn>)| {
             let field = |column: &PairColumn| match *column {
                 PairColumn::Left(column) => self.schemas[spec.left.input].field(column).clone(),
                 PairColumn::Right(column) => self.schemas[spec.right.input].field(column).clone(),
             };
             let fields: Vec<_> = columns.iter().map(field).collect();
-            (Arc::clone(filter), nullable(&Arc::new(Schema::new(fields))), columns.clone())
-        });
+            let schema = nullable(&Arc::new(Schema::new(fields)));
+            Condition { predicate: Arc::clone(predicate), schema, columns: columns.clone() }
+        };
         Join::new(JoinOptions {
             kind: spec.kind,
             left: side(&spec.left),
             right: side(&spec.right),
-            filter,
+            conditions: spec.conditions.iter().map(condition).collect(),
             output: spec.output.clone(),
             schema: Arc::clone(schema),
         })
@@ -607,6 +669,12 @@ fn compact(kept: &[usize], node: &Node) -> Vec<usize> {
 fn selected(schema: &SchemaRef, columns: &[usize]) -> SchemaRef {
     let fields = columns.iter().map(|&column| schema.field(column).clone());
     nullable(&Arc::new(Schema::new(fields.collect::<Vec<_>>())))
+}
+
+/// The columns of pairs of rows.
+fn pair_schema(left: &Node, right: &Node) -> SchemaRef {
+    let (left, right) = (left.schema(), right.schema());
+    Arc::new(Schema::new(left.fields().iter().chain(right.fields()).cloned().collect::<Vec<_>>()))
 }
 
 /// The columns that an expression reads.

@@ -28,7 +28,7 @@ pub(super) fn is_same(one: &Spec, other: &Spec) -> bool {
                 && a.left == b.left
                 && a.right == b.right
                 && a.output == b.output
-                && a.filter == b.filter
+                && a.conditions == b.conditions
         }
         (Spec::Operator { inputs: a, node: m, .. }, Spec::Operator { inputs: b, node: n, .. }) => {
             a == b && is_same_node(m, n)

@@ -12,6 +12,12 @@
 //! its arrangement and are moved by the pairs that meet the condition. Either way what was emitted so far is S(L, R)
 //! after every batch, so there is nothing to do at a step's end.
 //!
+//! A condition that compares the sides (`a.t between b.t − 5 and b.t + 5`) is asked of few pairs only where runs are long:
+//! see [`band`](super::band).
+//!
+//! What follows from a batch is emitted in parts of a bounded number of rows and of bytes, each of which the readers
+//! take before the next is made: a batch that meets a million rows makes no million rows at once.
+//!
 //! Facts save state. When right rows have unique keys and neither side ever loses a row, a left row that has met its
 //! right row will meet no other: it is not kept.
 
@@ -25,12 +31,13 @@ use change::ChangeBatch;
 use datafusion::physical_expr::PhysicalExpr;
 use plan::ir::JoinKind;
 
-use super::{EMIT_ROWS, Out};
-use crate::arrangement::{NONE, Rows, TOUCHED_ROWS};
-use crate::columns::{as_booleans, batch, changes as batch_of, nullable};
+use super::band::{Band, Strictness};
+use super::{EMIT_BYTES, EMIT_ROWS, Out};
+use crate::arrangement::{Interval, Met, NONE, Rows, TOUCHED_ROWS, number};
+use crate::columns::{as_booleans, batch, changes as batch_of, nullable, pick, text_bytes, widest};
 use crate::error::OperatorError;
 use crate::faulty::compute;
-use crate::state::{Arrangement, Delta, State};
+use crate::state::{Delta, State};
 
 /// A column of a pair: of the left or of the right input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,11 +68,18 @@ pub(crate) struct JoinOptions {
     pub(crate) kind: JoinKind,
     pub(crate) left: Side,
     pub(crate) right: Side,
-    /// A condition over the columns of `filter_columns`, in their order.
-    pub(crate) filter: Option<(Arc<dyn PhysicalExpr>, SchemaRef, Vec<PairColumn>)>,
+    /// What a pair must meet to be a match, in this order.
+    pub(crate) conditions: Vec<Condition>,
     /// The resulting columns.
     pub(crate) output: Vec<PairColumn>,
     pub(crate) schema: SchemaRef,
+}
+
+/// A condition over columns of a pair.
+pub(crate) struct Condition {
+    pub(crate) predicate: Arc<dyn PhysicalExpr>,
+    pub(crate) schema: SchemaRef,
+    pub(crate) columns: Vec<PairColumn>,
 }
 
 /// One input of a join.
@@ -76,6 +90,8 @@ pub(crate) struct Side {
     pub(crate) is_private: bool,
     /// Whether rows are kept only until they have met a row of the other side.
     pub(crate) is_elided: bool,
+    /// The intervals, among the arrangement's, that pairs must meet at, and how.
+    pub(crate) band: Option<(usize, Strictness)>,
     /// The types of the input's columns.
     pub(crate) types: Vec<DataType>,
 }
@@ -84,6 +100,7 @@ pub(crate) struct Side {
 pub(crate) struct Join {
     options: JoinOptions,
     pending: Option<Pending>,
+    touched: u64,
 }
 
 /// Changes of one input that are being joined.
@@ -94,6 +111,16 @@ struct Pending {
     /// The next row to join, and how many of its pairs are done.
     row: usize,
     done: u32,
+    /// What the rows' intervals are, once one had to be known.
+    intervals: Option<Vec<Interval>>,
+    /// The pairs of the next row, when its run is long.
+    met: Option<Met>,
+    /// Rows of the other side that were looked at.
+    touched: u64,
+    /// Whether a part must be bounded by bytes.
+    is_wide: bool,
+    /// Rows of the other side that are to be shown, once all is joined, and how many of them are done.
+    loners: Option<(Loners, usize)>,
     /// The matches of each row so far, when they are wanted.
     matches: Vec<i64>,
     /// Rows of the other side whose matches moved, with their matches before.
@@ -130,7 +157,7 @@ impl Pairs {
 impl Join {
     pub(crate) fn new(mut options: JoinOptions) -> Self {
         options.schema = nullable(&options.schema);
-        Self { options, pending: None }
+        Self { options, pending: None, touched: 0 }
     }
 
     /// Takes changes of an input in.
@@ -148,8 +175,22 @@ impl Join {
         };
         let counts = self.keeps_matches(input);
         let matches = vec![0; if counts { changes.len() } else { 0 }];
-        let moved = Vec::new();
-        self.pending = Some(Pending { input, changes, keys, row: 0, done: 0, matches, moved });
+        let other = &state.arrangements[self.side(input.other()).arrangement];
+        let row_bytes = widest(changes.rows().columns()) + other.widest_bytes;
+        self.pending = Some(Pending {
+            input,
+            keys,
+            row: 0,
+            done: 0,
+            intervals: None,
+            met: None,
+            touched: 0,
+            is_wide: row_bytes > EMIT_BYTES / EMIT_ROWS,
+            loners: None,
+            matches,
+            moved: Vec::new(),
+            changes,
+        });
         Ok(())
     }
 
@@ -160,14 +201,32 @@ impl Join {
         out: &mut Out,
     ) -> Result<bool, OperatorError> {
         let Some(mut pending) = self.pending.take() else { return Ok(false) };
-        let pairs = self.pairs(state, &mut pending);
-        self.join(state, &mut pending, pairs, out)?;
-        if pending.row < pending.changes.len() {
-            self.pending = Some(pending);
-            return Ok(true);
+        if let Some((loners, done)) = &mut pending.loners {
+            *done = self.show(state, pending.input.other(), (loners, *done), out)?;
+        } else {
+            let pairs = self.pairs(state, &mut pending)?;
+            self.join(state, &mut pending, pairs, out)?;
+            if pending.row == pending.changes.len() {
+                pending.loners = Some((self.conclude(state, &mut pending, out)?, 0));
+            }
         }
-        self.conclude(state, pending, out)?;
-        Ok(false)
+        let is_over = |(loners, done): &(Loners, usize)| *done == loners.positions.len();
+        if pending.loners.as_ref().is_some_and(is_over) {
+            self.touched += pending.touched;
+            return Ok(false);
+        }
+        self.pending = Some(pending);
+        Ok(true)
+    }
+
+    /// How many rows of either side were looked at in order to find the pairs.
+    pub(crate) fn touched(&self) -> u64 {
+        self.touched
+    }
+
+    /// What the join is called.
+    pub(crate) fn name(&self) -> &'static str {
+        if self.options.left.band.is_some() { "band join" } else { "join" }
     }
 
     /// The arrangements that the join adds rows to itself.
@@ -193,37 +252,100 @@ impl Join {
     }
 
     /// Finds the next pairs.
-    fn pairs(&self, state: &State, pending: &mut Pending) -> Pairs {
-        let other = pending.input.other();
-        let is_idle = !self.shows_pairs() && self.options.filter.is_none();
+    fn pairs(&self, state: &State, pending: &mut Pending) -> Result<Pairs, OperatorError> {
+        let other = self.side(pending.input.other());
+        let is_idle = !self.shows_pairs() && self.options.conditions.is_empty();
         if is_idle {
             pending.row = pending.changes.len();
-            return Pairs::default();
+            return Ok(Pairs::default());
         }
-        let rows = &state.arrangements[self.side(other).arrangement].rows;
+        let rows = &state.arrangements[other.arrangement].rows;
         let mut pairs = Pairs {
             rows: Vec::with_capacity(pending.keys.len()),
             positions: Vec::with_capacity(pending.keys.len()),
         };
+        let mut bytes = 0;
         while pending.row < pending.keys.len() && pairs.rows.len() < EMIT_ROWS {
             if pending.row.is_multiple_of(TOUCHED_ROWS) {
                 let end = pending.keys.len().min(pending.row + TOUCHED_ROWS);
                 rows.touch(&pending.keys[pending.row..end]);
             }
-            let (start, len) = rows.run(pending.keys[pending.row]);
-            let row = crate::arrangement::number(pending.row);
-            let room = crate::arrangement::number(EMIT_ROWS - pairs.rows.len());
-            let first = start + pending.done;
-            let last = first + (len - pending.done).min(room);
-            pairs.positions.extend(first..last);
-            pairs.rows.resize(pairs.positions.len(), row);
-            pending.done += last - first;
+            let (start, mut len) = rows.run(pending.keys[pending.row]);
+            if other.band.is_some() && pending.done == 0 && pending.met.is_none() {
+                self.search(state, pending)?;
+            }
+            let (first, room) = (pairs.positions.len(), EMIT_ROWS - pairs.rows.len());
+            let done = pending.done as usize;
+            if let Some(met) = &pending.met {
+                len = number(met.places.len());
+                let places = met.places[done..].iter().take(room);
+                pairs.positions.extend(places.map(|place| start + place));
+            } else {
+                let first = start + pending.done;
+                pairs.positions.extend(first..start + len.min(pending.done + number(room)));
+            }
+            let is_full = pending.is_wide
+                && self.cut(state, pending, &mut pairs.positions, (first, &mut bytes));
+            pairs.rows.resize(pairs.positions.len(), number(pending.row));
+            pending.done += number(pairs.positions.len() - first);
             if pending.done == len {
-                pending.row += 1;
-                pending.done = 0;
+                (pending.row, pending.done, pending.met) = (pending.row + 1, 0, None);
+            }
+            if is_full {
+                break;
             }
         }
-        pairs
+        pending.touched += pairs.rows.len() as u64;
+        Ok(pairs)
+    }
+
+    /// Searches the other side's long run for what the next row's interval meets.
+    fn search(&self, state: &State, pending: &mut Pending) -> Result<(), OperatorError> {
+        let key = pending.keys[pending.row];
+        let Some((band, _)) = self.band(state, pending.input.other()) else { return Ok(()) };
+        let Some((own, strictness)) = self.band(state, pending.input) else { return Ok(()) };
+        if !band.bands.has(key) {
+            return Ok(());
+        }
+        if pending.intervals.is_none() {
+            let rows = pending.changes.rows();
+            let columns = pick(rows.columns(), &own.ends.columns);
+            pending.intervals = Some(own.ends.of(columns, rows.num_rows())?);
+        }
+        let interval = pending.intervals.as_ref().map_or(Interval::Anything, |of| of[pending.row]);
+        let mut met = Met::default();
+        band.bands.search(key, strictness.wanted(interval), &mut met);
+        pending.touched += met.touched;
+        pending.met = Some(met);
+        Ok(())
+    }
+
+    /// The intervals of an input's rows.
+    fn band<'a>(&self, state: &'a State, input: Input) -> Option<(&'a Band, Strictness)> {
+        let side = self.side(input);
+        let (band, strictness) = side.band?;
+        Some((&state.arrangements[side.arrangement].bands[band], strictness))
+    }
+
+    /// Takes back those of the next row's pairs, from `first` on, that would make a part too large; whether there were
+    /// any. A part has one pair at least.
+    fn cut(
+        &self,
+        state: &State,
+        pending: &Pending,
+        positions: &mut Vec<u32>,
+        (first, bytes): (usize, &mut usize),
+    ) -> bool {
+        let rows = &state.arrangements[self.side(pending.input.other()).arrangement].rows;
+        let mine = text_bytes(pending.changes.rows().columns(), pending.row);
+        for at in first..positions.len() {
+            *bytes += mine + rows.text_bytes(positions[at]);
+            if *bytes > EMIT_BYTES && at > 0 {
+                positions.truncate(at);
+                return true;
+            }
+        }
+        false
     }
 
     /// Emits the pairs that meet the condition, and notes the matches.
@@ -264,28 +386,31 @@ impl Join {
 
     /// Whether matches are kept for the rows of an input.
     fn keeps_matches(&self, input: Input) -> bool {
-        self.shows_alone(input) && self.options.filter.is_some()
+        self.shows_alone(input) && !self.options.conditions.is_empty()
     }
 
-    /// The pairs that meet the condition. One for which it cannot be computed is a fault, and no match.
+    /// The pairs that meet the conditions. One for which one cannot be computed is a fault, and no match.
     fn that_match(
         &self,
         state: &State,
         pending: &Pending,
-        pairs: Pairs,
+        mut pairs: Pairs,
         out: &mut Out,
     ) -> Result<Pairs, OperatorError> {
-        let Some((filter, schema, columns)) = &self.options.filter else { return Ok(pairs) };
-        if pairs.rows.is_empty() {
-            return Ok(pairs);
-        }
-        let columns = self.columns(state, pending, &pairs, columns)?;
-        let joined = batch(schema, columns, pairs.rows.len())?;
         let other = self.side(pending.input.other()).arrangement;
-        let diffs = pair_diffs(&state.arrangements[other].rows, pending.changes.diffs(), &pairs)?;
-        let changes = ChangeBatch::new(joined, diffs);
-        let computed = compute(std::slice::from_ref(filter), &changes, out)?;
-        Ok(pairs.filtered(&as_booleans(&computed.columns[0])))
+        for Condition { predicate, schema, columns } in &self.options.conditions {
+            if pairs.rows.is_empty() {
+                break;
+            }
+            let columns = self.columns(state, pending, &pairs, columns)?;
+            let joined = batch(schema, columns, pairs.rows.len())?;
+            let rows = &state.arrangements[other].rows;
+            let diffs = pair_diffs(rows, pending.changes.diffs(), &pairs)?;
+            let changes = ChangeBatch::new(joined, diffs);
+            let computed = compute(std::slice::from_ref(predicate), &changes, out)?;
+            pairs = pairs.filtered(&as_booleans(&computed.columns[0]));
+        }
+        Ok(pairs)
     }
 
     /// Columns of pairs.
@@ -309,7 +434,7 @@ impl Join {
         let of_other = |column: usize| match other.payload.binary_search(&column) {
             Ok(payload) => other.rows.gather(payload, &pairs.positions),
             // A key column that is not kept equals the one of this side.
-            Err(_) => of_mine(own.key[key_position(other, column)]),
+            Err(_) => of_mine(own.key[other.key_position(column)]),
         };
         let column =
             |column: &PairColumn| match (*column, pending.input) {
@@ -321,16 +446,17 @@ impl Join {
         Ok(wanted.iter().map(column).collect::<Result<_, _>>()?)
     }
 
-    /// Ends a batch: keeps its rows, and shows the rows that are alone now.
+    /// Ends a batch: keeps its rows, shows those that are alone, and finds the rows of the other side that are alone now
+    /// or no more.
     fn conclude(
         &self,
         state: &mut State,
-        pending: Pending,
+        pending: &mut Pending,
         out: &mut Out,
-    ) -> Result<(), OperatorError> {
+    ) -> Result<Loners, OperatorError> {
         let (input, other) = (pending.input, pending.input.other());
         if self.shows_alone(input) {
-            self.show_mine(state, &pending, out)?;
+            self.show_mine(state, pending, out)?;
         }
         let side = self.side(input);
         if side.is_private {
@@ -345,13 +471,11 @@ impl Join {
         if self.side(other).is_elided {
             self.let_go(state, other, &pending.keys)?;
         }
-        if self.shows_alone(other) {
-            match self.options.filter {
-                Some(_) => self.show_moved(state, other, pending.moved, out)?,
-                None => self.show_keys(state, other, &pending, out)?,
-            }
-        }
-        Ok(())
+        Ok(match (self.shows_alone(other), self.keeps_matches(other)) {
+            (false, _) => Loners::default(),
+            (true, true) => self.moved(state, other, std::mem::take(&mut pending.moved)),
+            (true, false) => self.keys_moved(state, other, pending),
+        })
     }
 
     /// Forgets the rows of an input that have met the only row that they ever will.
@@ -362,8 +486,7 @@ impl Join {
             if key != NONE && state.arrangements[own].rows.total(key) > 1 {
                 return Err(OperatorError::KeyTwice);
             }
-            let Arrangement { space, rows, .. } = &mut state.arrangements[arrangement];
-            rows.remove_key(key, &mut state.spaces[*space]);
+            state.remove_key(arrangement, key)?;
         }
         Ok(())
     }
@@ -377,9 +500,10 @@ impl Join {
     ) -> Result<(), OperatorError> {
         let other = &state.arrangements[self.side(pending.input.other()).arrangement].rows;
         let wants_match = self.options.kind == JoinKind::Semi;
-        let has_match = |row: usize| match self.options.filter {
-            Some(_) => pending.matches[row] != 0,
-            None => other.total(pending.keys[row]) != 0,
+        let counts = self.keeps_matches(pending.input);
+        let has_match = |row: usize| match counts {
+            true => pending.matches[row] != 0,
+            false => other.total(pending.keys[row]) != 0,
         };
         let shown: BooleanArray =
             (0..pending.changes.len()).map(|row| Some(has_match(row) == wants_match)).collect();
@@ -395,14 +519,8 @@ impl Join {
         Ok(())
     }
 
-    /// Shows or hides rows of an input whose own matches moved from or to zero.
-    fn show_moved(
-        &self,
-        state: &State,
-        input: Input,
-        mut moved: Vec<(u32, i64)>,
-        out: &mut Out,
-    ) -> Result<(), OperatorError> {
+    /// The rows of an input whose own matches moved from or to zero.
+    fn moved(&self, state: &State, input: Input, mut moved: Vec<(u32, i64)>) -> Loners {
         let rows = &state.arrangements[self.side(input).arrangement].rows;
         // The first of several moves knows the matches before all of them.
         moved.sort_by_key(|&(position, _)| position);
@@ -415,7 +533,7 @@ impl Join {
                 loners.diffs.push(appears * rows.count(position));
             }
         }
-        self.show(state, input, &loners, out)
+        loners
     }
 
     /// 1 when a row is shown alone because its matches moved, −1 when it is not any more, else 0.
@@ -425,14 +543,8 @@ impl Join {
         shown(after) - shown(before)
     }
 
-    /// Shows or hides all rows of an input with keys of which the other side's total moved from or to zero.
-    fn show_keys(
-        &self,
-        state: &State,
-        input: Input,
-        pending: &Pending,
-        out: &mut Out,
-    ) -> Result<(), OperatorError> {
+    /// All rows of an input with keys of which the other side's total moved from or to zero.
+    fn keys_moved(&self, state: &State, input: Input, pending: &Pending) -> Loners {
         let theirs = &state.arrangements[self.side(pending.input).arrangement].rows;
         let rows = &state.arrangements[self.side(input).arrangement].rows;
         let mut sums: BTreeMap<u32, i64> = BTreeMap::new();
@@ -453,34 +565,36 @@ impl Join {
                 loners.keys.resize(loners.positions.len(), key);
             }
         }
-        self.show(state, input, &loners, out)
+        loners
     }
 
-    /// Emits rows of an input, alone.
+    /// Emits the next rows of an input that are shown or hidden, alone; returns how many are done then.
     fn show(
         &self,
         state: &State,
         input: Input,
-        loners: &Loners,
+        (loners, done): (&Loners, usize),
         out: &mut Out,
-    ) -> Result<(), OperatorError> {
+    ) -> Result<usize, OperatorError> {
         let arrangement = &state.arrangements[self.side(input).arrangement];
         let space = &state.spaces[arrangement.space];
-        let all = loners.positions.len();
-        for at in (0..all).step_by(EMIT_ROWS) {
-            let end = (at + EMIT_ROWS).min(all);
-            let positions = &loners.positions[at..end];
-            let keys = loners.keys.get(at..end).unwrap_or_default();
-            let columns = self.alone(input, positions.len(), |column| {
-                match arrangement.payload.binary_search(&column) {
-                    Ok(payload) => arrangement.rows.gather(payload, positions),
-                    Err(_) => space.keys().column(key_position(arrangement, column), keys),
-                }
-            })?;
-            let diffs = loners.diffs[at..end].to_vec();
-            out.rows(batch_of(&self.options.schema, columns, diffs)?);
+        let mut end = loners.positions.len().min(done + EMIT_ROWS);
+        if arrangement.widest_bytes > EMIT_BYTES / EMIT_ROWS {
+            let mut bytes = 0;
+            let next = loners.positions[done..end].iter();
+            let fit = next.take_while(|&&position| {
+                bytes += arrangement.rows.text_bytes(position);
+                bytes <= EMIT_BYTES
+            });
+            end = done + fit.count().max(1);
         }
-        Ok(())
+        let positions = &loners.positions[done..end];
+        let keys = loners.keys.get(done..end).unwrap_or_default();
+        let columns = self.alone(input, positions.len(), |column| {
+            arrangement.column(space, column, (positions, keys))
+        })?;
+        out.rows(batch_of(&self.options.schema, columns, loners.diffs[done..end].to_vec())?);
+        Ok(end)
     }
 
     /// The output's columns for rows of an input that stand alone; the other side's are NULL.
@@ -511,12 +625,6 @@ pub(crate) fn shows_alone(kind: JoinKind, input: Input) -> bool {
         JoinKind::Left | JoinKind::Semi | JoinKind::Anti => input == Input::Left,
         JoinKind::Right => input == Input::Right,
     }
-}
-
-/// Where a column lies in an arrangement's key.
-fn key_position(arrangement: &Arrangement, column: usize) -> usize {
-    let position = arrangement.key.iter().position(|&key| key == column);
-    position.expect("a column that is not kept is part of the key")
 }
 
 /// The products of pairs' diffs.

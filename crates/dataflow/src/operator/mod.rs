@@ -7,6 +7,7 @@
 //! asks; filters, projections and joins it drives itself.
 
 mod aggregate;
+pub(crate) mod band;
 mod constant;
 pub(crate) mod filter;
 pub(crate) mod join;
@@ -83,6 +84,10 @@ impl Out {
 /// The rows that an emitted batch has at most, about.
 pub(crate) const EMIT_ROWS: usize = 32_768;
 
+/// The bytes without fixed width that a part of a join's result has at most, unless one row has more. A column of texts
+/// holds 2 GiB.
+pub(crate) const EMIT_BYTES: usize = 64 << 20;
+
 /// An operator of a view.
 pub(crate) enum Operator {
     Constant(Constant),
@@ -144,17 +149,18 @@ impl Operator {
         Ok(())
     }
 
-    /// Ends the step: emits what had to wait for its end.
-    pub(crate) fn finish(&mut self, out: &mut Out) -> Result<(), OperatorError> {
+    /// Ends the step: emits what had to wait for its end, or a part of it; returns whether there is more.
+    pub(crate) fn finish(&mut self, out: &mut Out) -> Result<bool, OperatorError> {
         match self {
-            Self::Unnest(_) => Ok(()),
-            Self::Constant(constant) => constant.finish(out),
-            Self::Set(set) => set.finish(out),
-            Self::Window(window) => window.finish(out),
-            Self::Single(single) => single.finish(out),
-            Self::Aggregate(aggregate) => aggregate.finish(out),
-            Self::TopK(topk) => topk.finish(out),
+            Self::Unnest(_) => {}
+            Self::Constant(constant) => constant.finish(out)?,
+            Self::Set(set) => return set.finish(out),
+            Self::Window(window) => return window.finish(out),
+            Self::Single(single) => single.finish(out)?,
+            Self::Aggregate(aggregate) => aggregate.finish(out)?,
+            Self::TopK(topk) => topk.finish(out)?,
         }
+        Ok(false)
     }
 
     /// What the operator holds.

@@ -91,9 +91,9 @@ impl Deltas {
         Delta { row, diff: piece.diff }
     }
 
-    /// The changes of each partition, as ranges of places.
-    pub(super) fn partitions(&self) -> impl Iterator<Item = std::ops::Range<usize>> {
-        let mut start = 0;
+    /// The changes of each partition, as ranges of places, from a place on at which one begins.
+    pub(super) fn partitions(&self, from: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
+        let mut start = from;
         std::iter::from_fn(move || {
             if start == self.len() {
                 return None;
@@ -136,7 +136,8 @@ mod tests {
         pending.add(&[&9_u32.to_be_bytes()], -1);
         let deltas = pending.take();
         assert_eq!(deltas.len(), 16);
-        assert_eq!(deltas.partitions().collect::<Vec<_>>(), [0..5, 5..10, 10..15, 15..16]);
+        assert_eq!(deltas.partitions(0).collect::<Vec<_>>(), [0..5, 5..10, 10..15, 15..16]);
+        assert_eq!(deltas.partitions(10).collect::<Vec<_>>(), [10..15, 15..16]);
         let sum: i64 = deltas.slice(0..15).iter().map(|delta| delta.diff).sum();
         assert_eq!(sum, 200_000);
         assert_eq!(deltas.get(15), Delta { row: &9_u32.to_be_bytes(), diff: 0 });

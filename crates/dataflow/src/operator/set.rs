@@ -76,9 +76,11 @@ impl Set {
         Ok(())
     }
 
-    pub(super) fn finish(&mut self, out: &mut Out) -> Result<(), OperatorError> {
+    /// Emits a part of what changed; returns whether there is more.
+    pub(super) fn finish(&mut self, out: &mut Out) -> Result<bool, OperatorError> {
         let (mut changed, mut diffs, mut gone) = (Vec::new(), Vec::new(), Vec::new());
-        for row in std::mem::take(&mut self.touched) {
+        let rest = self.touched.len().saturating_sub(EMIT_ROWS);
+        for row in self.touched.split_off(rest) {
             let words = self.totals.get(row);
             let (left, right) = (words[COUNTS].cast_signed(), words[COUNTS + 1].cast_signed());
             let count = self.count(left, right);
@@ -94,13 +96,11 @@ impl Set {
                 gone.push(row);
             }
         }
-        for (changed, diffs) in changed.chunks(EMIT_ROWS).zip(diffs.chunks(EMIT_ROWS)) {
-            out.rows(batch_of(&self.schema, self.rows.columns(changed)?, diffs.to_vec())?);
-        }
+        out.rows(batch_of(&self.schema, self.rows.columns(&changed)?, diffs)?);
         for row in gone {
             self.rows.release(row);
         }
-        Ok(())
+        Ok(rest > 0)
     }
 
     /// How often the result has a row.

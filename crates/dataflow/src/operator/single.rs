@@ -41,7 +41,7 @@ impl Single {
     pub(super) fn finish(&mut self, out: &mut Out) -> Result<(), OperatorError> {
         let deltas: Deltas = self.rows.take();
         let mut emitted = Emitted::default();
-        for places in deltas.partitions() {
+        for places in deltas.partitions(0) {
             let deltas = deltas.slice(places);
             let partition = partition_of(deltas[0].row);
             let before = self.rows.span(partition);

@@ -103,8 +103,11 @@ fn a_window_whose_sum_overflows_is_a_fault_of_its_row() {
         start: FrameBound::UnboundedPreceding,
         end: FrameBound::CurrentRow,
     };
-    let function =
-        WindowFunction::Aggregate { function: AggregateFunction::Sum, argument: Some(1) };
+    let function = WindowFunction::Aggregate {
+        function: AggregateFunction::Sum,
+        argument: Some(1),
+        separator: None,
+    };
     let call = WindowCall { function, filter: None, frame, output: DataType::Int64 };
     let input = schema(&["g", "x"]);
     let mut window = built(Window::new(&input, &[0], &[], &[call], &schema(&["g", "x", "sum"])));

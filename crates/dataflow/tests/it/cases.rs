@@ -512,7 +512,11 @@ fn the_nth_value_of_a_frame_is_null_until_the_frame_has_so_many_rows() {
 #[test]
 fn a_range_ends_where_values_do_and_nulls_are_a_range_of_their_own() {
     let table = numbers();
-    let sum = WindowFunction::Aggregate { function: AggregateFunction::Sum, argument: Some(2) };
+    let sum = WindowFunction::Aggregate {
+        function: AggregateFunction::Sum,
+        argument: Some(2),
+        separator: None,
+    };
     let one = || ScalarValue::Int64(Some(1));
     let range =
         frame(FrameUnits::Range, FrameBound::Preceding(one()), FrameBound::Following(one()));
@@ -539,9 +543,38 @@ fn a_range_ends_where_values_do_and_nulls_are_a_range_of_their_own() {
 }
 
 #[test]
+fn a_text_over_a_frame_that_moves_is_joined_anew_where_a_change_reaches() {
+    let table = facts(&[("g", DataType::Int64), ("t", DataType::Int64), ("x", DataType::Utf8)]);
+    let joined = WindowFunction::Aggregate {
+        function: AggregateFunction::StringAgg,
+        argument: Some(2),
+        separator: Some("+".into()),
+    };
+    let one = || ScalarValue::UInt64(Some(1));
+    let near = frame(FrameUnits::Rows, FrameBound::Preceding(one()), FrameBound::Following(one()));
+    let mut dataflow = windowed(&table, joined, near);
+    let row = |t, x: Cell, diff| send(&table, &[(&[int(1), int(t), x], diff)]);
+    check(
+        &mut dataflow,
+        &[row(1, text("a"), 1), row(2, NULL, 1), row(3, text("c"), 2)],
+        &["1 1 a a +1", "1 2 - a+c +1", "1 3 c c+c +2"],
+    );
+    check(
+        &mut dataflow,
+        &[row(2, text("b"), 1)],
+        &["1 2 - a+b +1", "1 2 - a+c -1", "1 2 b b+c +1", "1 3 c b+c+c +1", "1 3 c c+c -1"],
+    );
+    check(&mut dataflow, &[row(1, text("a"), -1)], &["1 1 a a -1", "1 2 - a+b -1", "1 2 - b +1"]);
+}
+
+#[test]
 fn rows_that_a_change_cannot_reach_are_not_emitted() {
     let table = numbers();
-    let sum = WindowFunction::Aggregate { function: AggregateFunction::Sum, argument: Some(2) };
+    let sum = WindowFunction::Aggregate {
+        function: AggregateFunction::Sum,
+        argument: Some(2),
+        separator: None,
+    };
     let running = frame(FrameUnits::Rows, FrameBound::UnboundedPreceding, FrameBound::CurrentRow);
     let mut dataflow = windowed(&table, sum, running);
     let row = |t, x, diff| send(&table, &[(&[int(1), int(t), int(x)], diff)]);

@@ -318,7 +318,16 @@ impl<'a> Grammar<'a> {
         }
         let Column { text: value, kind } = (*self.random.pick(&known)).clone();
         let frame = self.frame();
-        match self.random.below(9) {
+        match self.random.below(10) {
+            9 => {
+                // DataFusion has no texts over frames whose beginning moves.
+                let last =
+                    *self.random.pick(&["current row", "1 following", "unbounded following"]);
+                let unit = *self.random.pick(&["rows", "groups"]);
+                let frame = format!("{unit} between unbounded preceding and {last}");
+                let text = self.scalar(Kind::Text, scope, 1);
+                (format!("string_agg({text}, '+') over ({over} {frame})"), Kind::Shown)
+            }
             0 => (format!("row_number() over ({over})"), Kind::Int),
             1 => {
                 let call = *self.random.pick(&["rank", "dense_rank"]);
@@ -499,6 +508,11 @@ impl<'a> Grammar<'a> {
         if kind == "full join" {
             return Some(format!("{} = {}", a.text, b.text));
         }
+        if self.random.one_in(8)
+            && let Some(band) = self.band(a, b)
+        {
+            return Some(band);
+        }
         let comparison = match self.random.below(8) {
             // In parentheses: sqlparser reads all that follows as its right side.
             0 => return Some(format!("({} is not distinct from {})", a.text, b.text)),
@@ -517,6 +531,21 @@ impl<'a> Grammar<'a> {
             condition.push_str(&format!(" and {}", self.condition(&all, 0)));
         }
         Some(condition)
+    }
+
+    /// One value between bounds that follow from the other.
+    fn band(&mut self, a: &Column, b: &Column) -> Option<String> {
+        let (below, above) = match a.kind {
+            Kind::Small | Kind::Int | Kind::Decimal | Kind::Float => ("2", "1"),
+            Kind::Local | Kind::Zoned => ("interval '8 hours'", "interval '1 day'"),
+            Kind::Text | Kind::Bool | Kind::Date | Kind::Shown => return None,
+        };
+        let (a, b) = (&a.text, &b.text);
+        Some(match self.random.below(3) {
+            0 => format!("({a} > {b} - {below} and {a} < {b})"),
+            1 => format!("{b} + {above} >= {a}"),
+            _ => format!("({a} between {b} - {below} and {b} + {above})"),
+        })
     }
 
     /// Rows that are counted out for each row.

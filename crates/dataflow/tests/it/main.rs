@@ -4,6 +4,8 @@
 #![allow(clippy::print_stdout, reason = "a test that was asked to show what it skips does")]
 #![allow(clippy::wildcard_enum_match_arm, reason = "the tests use few of Arrow's types")]
 
+mod bands;
+mod batches;
 mod build;
 mod cases;
 mod grammar;

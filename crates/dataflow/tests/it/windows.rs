@@ -163,6 +163,7 @@ fn random_call(random: &mut Random, query: &Query, order: &Order) -> Call {
                 WindowFunction::Lag { argument: any, offset: signed, default, ignore_nulls };
             simple(function, &text, of, true)
         }
+        8 if random.one_in(2) => random_list(random, query, any),
         8 => random_pick(random, query, any),
         _ => random_aggregate(random, query, order),
     }
@@ -185,6 +186,36 @@ fn random_pick(random: &mut Random, query: &Query, argument: usize) -> Call {
     };
     let output = field.data_type().clone();
     Call { call: WindowCall { function, filter: None, frame, output }, text, by_rows: true }
+}
+
+/// The values of a frame as a list or a text.
+fn random_list(random: &mut Random, query: &Query, argument: usize) -> Call {
+    let schema = query.schema();
+    let flags = columns_of(&schema, |of| of == &DataType::Boolean);
+    let filter = (!flags.is_empty() && random.one_in(3)).then(|| *random.pick(&flags));
+    let field = schema.field(argument);
+    let (of, name) = (field.data_type(), field.name());
+    let mut frame = random_frame(random, FrameUnits::Rows, of);
+    let is_text = of == &DataType::Utf8;
+    let function = if is_text { AggregateFunction::StringAgg } else { AggregateFunction::ArrayAgg };
+    if is_text {
+        // DataFusion has no texts over frames whose beginning moves.
+        frame.start = FrameBound::UnboundedPreceding;
+    }
+    let filter_text =
+        filter.map_or(String::new(), |f| format!(" filter (where {})", schema.field(f).name()));
+    let separator = is_text.then(|| "+".to_owned());
+    let more = if is_text { ", '+'" } else { "" };
+    Call {
+        text: format!("{}({name}{more}){filter_text}", sql_name(function)),
+        by_rows: true,
+        call: WindowCall {
+            function: WindowFunction::Aggregate { function, argument: Some(argument), separator },
+            filter,
+            frame,
+            output: output(function, Some(of)),
+        },
+    }
 }
 
 fn random_aggregate(random: &mut Random, query: &Query, order: &Order) -> Call {
@@ -222,7 +253,7 @@ fn random_aggregate(random: &mut Random, query: &Query, order: &Order) -> Call {
         text: format!("{}({name}){filter_text}", sql_name(function)),
         by_rows: units == FrameUnits::Rows,
         call: WindowCall {
-            function: WindowFunction::Aggregate { function, argument },
+            function: WindowFunction::Aggregate { function, argument, separator: None },
             filter,
             frame,
             output,

@@ -44,7 +44,8 @@ type Line = (String, OperatorStat);
 fn lines(stat: &FlowStat, view: &str, tables: &BTreeSet<TableName>) -> Vec<Line> {
     let tables = stat.tables.iter().filter(|table| tables.contains(&table.table)).map(|table| {
         let (rows_in, rows_out, state) = (table.rows_in, table.rows_out, table.state);
-        let line = OperatorStat { operator: TABLE, rows_in, rows_out, state };
+        let line =
+            OperatorStat { operator: TABLE, rows_in, rows_out, largest: 0, touched: 0, state };
         (format!("{TABLE} {}", table.table), line)
     });
     let operators = stat.views.iter().filter(|stat| stat.view == view);

@@ -158,7 +158,7 @@ fn call_of(expression: &Expr) -> Result<Call, Refusal> {
 }
 
 /// The separator of `string_agg`.
-fn text_of(expression: &Expr) -> Result<String, Refusal> {
+pub(super) fn text_of(expression: &Expr) -> Result<String, Refusal> {
     match expression {
         Expr::Literal(value, _) if value.is_null() => Ok(String::new()),
         Expr::Literal(value, _) if value.try_as_str().flatten().is_some() => {
@@ -198,7 +198,7 @@ pub(super) fn check_argument(
 }
 
 /// The type of a result: DataFusion's long text is text here.
-fn type_of(function: AggregateFunction, planned: &DataType) -> DataType {
+pub(super) fn type_of(function: AggregateFunction, planned: &DataType) -> DataType {
     match (function, planned) {
         (AggregateFunction::StringAgg, DataType::LargeUtf8) => DataType::Utf8,
         (_, planned) => planned.clone(),

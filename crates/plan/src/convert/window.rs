@@ -19,7 +19,7 @@ use datafusion::logical_expr::{
     WindowFunctionDefinition,
 };
 
-use super::aggregate::{argument_of, check_argument, function_of};
+use super::aggregate::{argument_of, check_argument, function_of, text_of, type_of};
 use super::{Converter, Refusal, nullable, order_keys, projected};
 use crate::codes;
 use crate::ir::{
@@ -86,7 +86,8 @@ impl Converter<'_> {
             let mut fields: Vec<_> = input.fields().iter().cloned().collect();
             for one in &group {
                 places[one.index] = fields.len();
-                fields.push(Arc::new(Field::clone(names.field(own + one.index))));
+                let field = Field::clone(names.field(own + one.index));
+                fields.push(Arc::new(field.with_data_type(one.call.output.clone())));
             }
             let (partition, order) = (group[0].partition.clone(), group[0].order.clone());
             node = Node::Window {
@@ -176,20 +177,21 @@ fn place(
                 return Err(Refusal::new(codes::WINDOW, what, help));
             }
             let function = function_of(name)?;
-            if matches!(function, AggregateFunction::StringAgg | AggregateFunction::ArrayAgg) {
-                let what = format!("{name} over a window cannot be maintained yet");
-                let help = "join with an aggregate `group by` the partition";
-                return Err(Refusal::new(codes::WINDOW, what, help));
-            }
+            let separator = params.args.get(1).filter(|_| function == AggregateFunction::StringAgg);
+            let separator = separator.map(text_of).transpose()?;
             let argument = argument_of(function, false, params.args.first().cloned());
             let argument =
                 argument.map(|argument| at(&argument).ok_or_else(|| constant(name))).transpose()?;
             check_argument(function, argument.map(types).as_ref())?;
-            WindowFunction::Aggregate { function, argument }
+            WindowFunction::Aggregate { function, argument, separator }
         }
     };
     let frame = frame(&params.window_frame)?;
-    let call = WindowCall { function, filter, frame, output: output.clone() };
+    let output = match &function {
+        WindowFunction::Aggregate { function, .. } => type_of(*function, output),
+        _ => output.clone(),
+    };
+    let call = WindowCall { function, filter, frame, output };
     Ok(Placed {
         partition: all(&params.partition_by)?,
         order: order_keys(&sorted, &all(&keys)?),

@@ -8,7 +8,6 @@ use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, Function, FunctionArgumentClause, FunctionArguments, ObjectName,
     ObjectNamePart, Query, SelectItem, SetExpr, Spanned, VisitMut, VisitorMut,
 };
-use datafusion::sql::sqlparser::tokenizer::Span;
 
 use super::subquery::{call, is_series};
 use super::{Aggregates, Resolver};
@@ -50,7 +49,7 @@ impl Resolver<'_> {
                 });
             }
             Some(Kind::Window | Kind::Aggregate) if function.over.is_some() => {
-                self.window(span, aggregates);
+                self.window(function, aggregates);
             }
             Some(Kind::Window) => {
                 let message = format!("{name} needs to know which rows it looks at");
@@ -71,7 +70,18 @@ impl Resolver<'_> {
         }
     }
 
-    fn window(&mut self, span: Span, place: Aggregates) {
+    fn window(&mut self, function: &Function, place: Aggregates) {
+        let span = function.name.span();
+        if let FunctionArguments::List(list) = &function.args
+            && list
+                .clauses
+                .iter()
+                .any(|clause| matches!(clause, FunctionArgumentClause::OrderBy(_)))
+        {
+            let message = "a window function takes its values in the window's order";
+            let help = "write the order into it: `over (… order by …)`";
+            self.refuse(codes::WINDOW, span, message, help);
+        }
         if let Aggregates::Refused(place @ ("where" | "on" | "group by" | "values" | "from")) =
             place
         {

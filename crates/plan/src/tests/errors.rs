@@ -185,6 +185,15 @@ fn what_cannot_be_maintained_is_refused_with_advice() {
         "#]],
     );
     check(
+        "create view a as select id, string_agg(status, ',' order by id) over () as s from orders",
+        &expect![[r#"
+            SQL031: a window function takes its values in the window's order
+            1 | create view a as select id, string_agg(status, ',' order by id) over () as s from orders
+              |                             ^^^^^^^^^^ not supported
+              = help: write the order into it: `over (… order by …)`
+        "#]],
+    );
+    check(
         "create view a as with recursive t as (select id from orders) select id from t",
         &expect![[r#"
             SQL035: WITH RECURSIVE cannot be maintained yet

@@ -181,6 +181,12 @@ impl Layout {
         }
     }
 
+    /// The bytes of a row's texts, and of all else that has no fixed width.
+    pub(crate) fn text_bytes(&self, row: &[u64]) -> usize {
+        let texts = self.columns.iter().filter(|column| column.kind.is_text());
+        texts.map(|column| low32(row[column.word]) as usize).sum()
+    }
+
     /// Whether a row may hold long texts.
     pub(crate) fn has_texts(&self) -> bool {
         self.columns.iter().any(|column| column.kind.is_text())

@@ -47,6 +47,8 @@ pub(crate) struct Rows {
     negatives: usize,
     held: usize,
     encoded: Encoded,
+    /// Places of long runs whose rows changed, when someone follows them: keys, and places within their runs.
+    changed: Option<Vec<(u32, u32)>>,
 }
 
 /// What an entry's words are: values, NULLs if any, the count if any is not one, the matches if wanted.
@@ -150,7 +152,39 @@ impl Rows {
             negatives: 0,
             held: 0,
             encoded: Encoded::default(),
+            changed: None,
         })
+    }
+
+    /// From now on notes which places of long runs change.
+    pub(crate) fn follow(&mut self) {
+        self.changed.get_or_insert_default();
+    }
+
+    /// The places of long runs, by key and place within the run, that hold other rows or none since this was asked
+    /// last. Of a run that became long, or that went place by place, at least one is named; [`NONE`] stands for all.
+    pub(crate) fn take_changed(&mut self) -> Vec<(u32, u32)> {
+        self.changed.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Whether a key's run is long: it was once, and has rows still.
+    pub(crate) fn is_long(&self, key: u32) -> bool {
+        match &self.form {
+            Form::Unique => false,
+            Form::Runs(runs) => runs.runs.get(key as usize).is_some_and(|run| run.is_indexed()),
+        }
+    }
+
+    /// The bytes of variable length of the row at a position.
+    pub(crate) fn text_bytes(&self, position: u32) -> usize {
+        let start = position as usize * self.shape.stride;
+        self.layout.text_bytes(&self.words[start..start + self.shape.width])
+    }
+
+    fn note_changed(&mut self, key: u32, place: u32) {
+        if let Some(changed) = &mut self.changed {
+            changed.push((key, place));
+        }
     }
 
     /// The positions of a key's rows: the first, and how many.
@@ -274,6 +308,7 @@ impl Rows {
         let run = self.runs().runs[key as usize];
         if run.is_indexed() {
             (start..start + len).for_each(|position| self.forget(key, position));
+            self.note_changed(key, NONE);
         }
         let runs = self.runs();
         runs.free_place(run);
@@ -492,6 +527,7 @@ impl Rows {
         if run.is_indexed() {
             let hash = hash_words(u64::from(key), row);
             runs.index.insert_unique(hash, (hash, position), |&(hash, _)| hash);
+            self.note_changed(key, run.len);
         }
         self.hold_texts(row);
     }
@@ -503,8 +539,10 @@ impl Rows {
         let last = run.start + run.len - 1;
         if run.is_indexed() {
             self.forget(key, position);
+            self.note_changed(key, position - run.start);
             if last != position {
                 self.forget(key, last);
+                self.note_changed(key, last - run.start);
             }
         }
         if last != position {

@@ -117,7 +117,8 @@ impl Lists {
     }
 }
 
-fn texts(
+/// Joins texts, cut as lists are, with a separator between; NULL stands for none.
+pub(crate) fn texts(
     values: &ArrayRef,
     ends: &[usize],
     separator: &str,

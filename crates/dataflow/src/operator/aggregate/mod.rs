@@ -28,7 +28,7 @@ use plan::ir::{AggregateCall, AggregateFunction};
 
 pub(super) use self::formula::{Computed, Formula};
 use self::lists::Lists;
-pub(super) use self::lists::lists;
+pub(super) use self::lists::{lists, texts};
 pub(super) use self::total::{Term, Terms, Total, TotalKind};
 use self::values::Values;
 use super::{BuildError, EMIT_ROWS, Fault, Out};

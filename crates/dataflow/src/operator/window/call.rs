@@ -49,6 +49,8 @@ pub(super) enum Kind {
         argument: usize,
         /// Which rows count.
         input: usize,
+        /// What stands between the texts; `None` for a list.
+        separator: Option<String>,
     },
 }
 
@@ -140,8 +142,8 @@ impl Calls {
             WindowFunction::NthValue { argument, n, ignore_nulls } => {
                 pick(*argument, *ignore_nulls, Which::Nth(*n))
             }
-            WindowFunction::Aggregate { function, argument } => {
-                self.aggregate(input, call, (*function, *argument))?
+            WindowFunction::Aggregate { function, argument, separator } => {
+                self.aggregate(input, call, (*function, *argument, separator.as_ref()))?
             }
         })
     }
@@ -150,7 +152,7 @@ impl Calls {
         &mut self,
         schema: &SchemaRef,
         call: &ir::WindowCall,
-        (function, argument): (AggregateFunction, Option<usize>),
+        (function, argument, separator): (AggregateFunction, Option<usize>, Option<&String>),
     ) -> Result<Kind, BuildError> {
         let data_type = argument.map(|column| schema.field(column).data_type());
         let unsupported = || {
@@ -175,7 +177,11 @@ impl Calls {
                 let is_greatest = function == AggregateFunction::Max;
                 Ok(Kind::Extreme(self.folds.extreme(data_type, input, is_greatest)?))
             }
-            AggregateFunction::ArrayAgg => Ok(Kind::List { argument, input }),
+            AggregateFunction::ArrayAgg => Ok(Kind::List { argument, input, separator: None }),
+            AggregateFunction::StringAgg => {
+                let separator = Some(separator.cloned().unwrap_or_default());
+                Ok(Kind::List { argument, input, separator })
+            }
             AggregateFunction::Count
             | AggregateFunction::Sum
             | AggregateFunction::Avg
@@ -184,9 +190,7 @@ impl Calls {
             | AggregateFunction::VariancePopulation
             | AggregateFunction::VarianceSample
             | AggregateFunction::DeviationPopulation
-            | AggregateFunction::DeviationSample
-            // The plan has no separator for it.
-            | AggregateFunction::StringAgg => Err(unsupported()),
+            | AggregateFunction::DeviationSample => Err(unsupported()),
         }
     }
 

@@ -12,7 +12,7 @@ use arrow::array::{Array, ArrayRef, Float64Array, UInt32Array, UInt64Array};
 use arrow::compute::{cast, concat, take};
 use arrow::error::ArrowError;
 
-use super::super::aggregate::{Computed, lists};
+use super::super::aggregate::{Computed, lists, texts};
 use super::super::pending::PARTITION_BYTES;
 use super::Window;
 use super::arranged::{Arranged, Group, Partition};
@@ -355,31 +355,62 @@ impl<'a> Scan<'a> {
         take(&with_default, &UInt32Array::from_iter_values(indices), None)
     }
 
-    /// The lists of ranges' values.
+    /// The lists or texts of ranges' values. Each row is decoded once, however many ranges it lies in.
     fn lists(
         &self,
         kind: &Kind,
         call: &Call,
         ranges: &[(u64, u64)],
     ) -> Result<ArrayRef, ArrowError> {
-        let Kind::List { argument, input } = kind else { unreachable!("only lists find ranges") };
+        let Kind::List { argument, input, separator } = kind else {
+            unreachable!("only lists find ranges")
+        };
         let folds = self.window.folds();
-        let (mut rows, mut ends) = (Vec::new(), Vec::with_capacity(ranges.len()));
-        for &(from, to) in ranges {
+        let mut entries: Vec<Entry<'_>> = Vec::new();
+        for (from, to) in covered(ranges) {
             self.arranged.rows.visit(from, to, &mut |entry| {
-                let parts = parts(entry.row);
-                let end = entry.place + entry.count.cast_unsigned();
-                let copies = end.min(to) - entry.place.max(from);
-                if folds.counts(parts, *input) {
-                    let copies = usize::try_from(copies).unwrap_or(usize::MAX);
-                    rows.extend(std::iter::repeat_n(parts.row, copies));
+                if folds.counts(parts(entry.row), *input) {
+                    entries.push(entry);
                 }
             });
-            ends.push(rows.len());
         }
-        let columns = self.window.row_codec.decode(rows)?;
-        lists(Arc::clone(&columns[*argument]), &ends, &call.output)
+        // Copies of a row may lie in several of them.
+        entries.dedup_by_key(|entry| entry.place);
+        let rows = entries.iter().map(|entry| parts(entry.row).row);
+        let values = Arc::clone(&self.window.row_codec.decode(rows)?[*argument]);
+        let (mut indices, mut ends) = (Vec::new(), Vec::with_capacity(ranges.len()));
+        for &(from, to) in ranges {
+            let end = |entry: &Entry<'_>| entry.place + entry.count.cast_unsigned();
+            let first = entries.partition_point(|entry| end(entry) <= from);
+            let inside = entries[first..].iter().take_while(|entry| entry.place < to);
+            for (at, entry) in (number(first)..).zip(inside) {
+                let copies = end(entry).min(to) - entry.place.max(from);
+                let copies = usize::try_from(copies).unwrap_or(usize::MAX);
+                indices.extend(std::iter::repeat_n(at, copies));
+            }
+            ends.push(indices.len());
+        }
+        let values = take(&values, &UInt32Array::from(indices), None)?;
+        match separator {
+            Some(separator) => texts(&values, &ends, separator, &call.output),
+            None => lists(values, &ends, &call.output),
+        }
     }
+}
+
+/// The places that lie in some range, as ranges that do not overlap, ascending.
+fn covered(ranges: &[(u64, u64)]) -> Vec<(u64, u64)> {
+    let mut ranges: Vec<(u64, u64)> =
+        ranges.iter().copied().filter(|(from, to)| from < to).collect();
+    ranges.sort_unstable();
+    let mut covered: Vec<(u64, u64)> = Vec::new();
+    for (from, to) in ranges {
+        match covered.last_mut() {
+            Some(last) if from <= last.1 => last.1 = last.1.max(to),
+            Some(_) | None => covered.push((from, to)),
+        }
+    }
+    covered
 }
 
 /// What the row format writes before a value of fixed length that is not NULL.

@@ -55,7 +55,17 @@ pub(crate) struct Window {
     result_codec: Codec,
     arranged: Arranged,
     pending: Pending,
+    /// The step that is being ended.
+    ending: Option<Ending>,
     numbers: Vec<u32>,
+}
+
+/// A step that is being ended, in parts.
+struct Ending {
+    deltas: Deltas,
+    limits: Vec<Limits>,
+    /// How many of the changes are applied.
+    done: usize,
 }
 
 /// Partitions whose changes are applied together.
@@ -101,6 +111,7 @@ impl Window {
             result_codec: Codec::new(&outputs, Floats::Kept)?,
             arranged: Arranged::new(folds, counts_groups),
             pending: Pending::default(),
+            ending: None,
             numbers: Vec::new(),
         })
     }
@@ -124,22 +135,33 @@ impl Window {
         Ok(())
     }
 
-    pub(super) fn finish(&mut self, out: &mut Out) -> Result<(), OperatorError> {
-        let deltas = self.pending.take();
-        let limits = self.reaches(&deltas)?;
+    /// Applies the changes of some partitions, and emits what follows; returns whether there are more.
+    pub(super) fn finish(&mut self, out: &mut Out) -> Result<bool, OperatorError> {
+        let ending = match self.ending.take() {
+            Some(ending) => ending,
+            None => {
+                let deltas = self.pending.take();
+                Ending { limits: self.reaches(&deltas)?, deltas, done: 0 }
+            }
+        };
+        let Ending { deltas, limits, mut done } = ending;
         let mut settled = Settled::default();
-        for places in deltas.partitions() {
+        for places in deltas.partitions(done) {
             let (arranged, calls) = (&self.arranged, &self.calls);
             let ground = Ground { arranged, calls, limits: &limits };
             let (found, rows) = intervals(&ground, places.start, &deltas.slice(places.clone()));
+            done = places.end;
             settled.changes.push(places);
             settled.intervals.extend(found);
             settled.rows += rows;
             if settled.rows >= EMIT_ROWS as u64 {
-                self.settle(&deltas, &std::mem::take(&mut settled), out)?;
+                break;
             }
         }
-        self.settle(&deltas, &settled, out)
+        self.settle(&deltas, &settled, out)?;
+        let has_more = done < deltas.len();
+        self.ending = has_more.then_some(Ending { deltas, limits, done });
+        Ok(has_more)
     }
 
     /// Applies the changes of some partitions, and emits by how much their results differ.
