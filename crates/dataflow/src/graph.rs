@@ -22,6 +22,7 @@ use crate::error::{FlowError, OperatorError};
 use crate::exchange::{Parcel, Peer, partition};
 use crate::operator::filter::Filter;
 use crate::operator::join::{Input, Join};
+use crate::operator::numbering::Numbering;
 use crate::operator::project::Project;
 use crate::operator::{Fault, Operator, Out};
 use crate::stat::{OperatorStat, ViewStat};
@@ -61,8 +62,12 @@ pub(crate) struct Stage {
 
 /// What a stage does.
 pub(crate) enum Work {
-    /// The changes of a table, handed in from outside.
-    Table(usize),
+    /// The changes of a table, handed in from outside, of which each worker takes its own: those that the hash of columns
+    /// gives to it, or an even share.
+    Table {
+        table: usize,
+        owners: Option<Vec<usize>>,
+    },
     Filter(Filter),
     Project(Project),
     /// Some of the columns.
@@ -72,6 +77,8 @@ pub(crate) enum Work {
     /// Adds changes to an arrangement, and passes them on with their keys' numbers.
     Arrange(usize),
     Join(Box<Join>),
+    /// Adds a column with the number of each row's group.
+    Number(Numbering),
     Operator(Box<Operator>),
     /// Sends each row to the worker that the columns' values belong to.
     Exchange(Vec<usize>),
@@ -136,18 +143,41 @@ impl Graph {
     }
 
     /// Takes exact changes of a table in.
-    pub(crate) fn push(&mut self, table: usize, changes: ChangeBatch) {
-        let is_it = |stage: &Stage| matches!(stage.work, Work::Table(of) if of == table);
-        if let Some(at) = self.stages.iter().position(is_it) {
-            self.stages[at].rows_in += changes.len() as u64;
-            self.forward(at, &Delta::new(changes));
+    pub(crate) fn push(&mut self, table: usize, changes: &ChangeBatch) {
+        for at in self.of_table(table) {
+            let Work::Table { owners, .. } = &self.stages[at].work else { continue };
+            match self.peer.part(changes, owners.as_deref()) {
+                Ok(part) => {
+                    self.stages[at].rows_in += part.len() as u64;
+                    self.forward(at, &Delta::new(part));
+                }
+                Err(error) => self.fail(at, error),
+            }
+        }
+    }
+
+    /// The stages where a table's changes enter.
+    fn of_table(&self, wanted: usize) -> Vec<usize> {
+        let is_it = |at: &usize| matches!(self.stages[*at].work, Work::Table { table, .. } if table == wanted);
+        (0..self.stages.len()).filter(is_it).collect()
+    }
+
+    /// Makes stages idle that nobody reads.
+    pub(crate) fn forget_unread(&mut self) {
+        for at in (0..self.stages.len()).rev() {
+            if self.stages[at].readers.is_empty() {
+                self.stages[at].work = Work::Idle;
+                for input in self.stages[at].inputs.clone() {
+                    let is_it = |reader: &Reader| matches!(reader, Reader::Stage { stage, .. } if *stage == at);
+                    self.stages[input].readers.retain(|reader| !is_it(reader));
+                }
+            }
         }
     }
 
     /// Stops all views that read a table.
     pub(crate) fn stop_table(&mut self, table: usize) {
-        let is_it = |stage: &Stage| matches!(stage.work, Work::Table(of) if of == table);
-        if let Some(at) = self.stages.iter().position(is_it) {
+        for at in self.of_table(table) {
             self.stop(at);
         }
     }
@@ -209,7 +239,7 @@ impl Graph {
     ) -> Result<(), OperatorError> {
         let changes = &delta.changes;
         match work {
-            Work::Table(_) | Work::Idle => {}
+            Work::Table { .. } | Work::Idle => {}
             Work::Filter(filter) => {
                 let mut out = Out::default();
                 filter.push(changes, &mut out)?;
@@ -245,6 +275,10 @@ impl Graph {
                         break;
                     }
                 }
+            }
+            Work::Number(numbering) => {
+                let numbered = numbering.push(&mut self.state, changes)?;
+                self.forward(at, &Delta::new(numbered));
             }
             Work::Exchange(columns) => {
                 for (target, part) in
@@ -312,7 +346,7 @@ impl Graph {
             let mut out = Out::default();
             let mut done = Ok(());
             if let Work::Operator(operator) = &mut work {
-                done = operator.finish(&mut out);
+                done = operator.finish(&self.state, &mut out);
             }
             if done.is_ok() {
                 self.give_out(at, &mut out);
@@ -423,12 +457,13 @@ impl Graph {
             Work::Join(join) => {
                 join.private().for_each(|arrangement| self.state.clear(arrangement));
             }
-            Work::Table(_)
+            Work::Table { .. }
             | Work::Filter(_)
             | Work::Project(_)
             | Work::Select(..)
             | Work::Union(_)
             | Work::Exchange(_)
+            | Work::Number(_)
             | Work::Operator(_)
             | Work::Idle => {}
         }
@@ -458,7 +493,7 @@ impl Graph {
     fn stage_stat(&self, at: usize) -> OperatorStat {
         let stage = &self.stages[at];
         let (operator, state) = match &stage.work {
-            Work::Table(_) => ("table", StateSize::default()),
+            Work::Table { .. } => ("table", StateSize::default()),
             Work::Filter(_) => ("filter", StateSize::default()),
             Work::Project(_) => ("project", StateSize::default()),
             Work::Select(..) => ("select", StateSize::default()),
@@ -468,6 +503,7 @@ impl Graph {
                 let sizes = join.private().map(|arrangement| self.state.size(arrangement));
                 ("join", sizes.fold(StateSize::default(), std::ops::Add::add))
             }
+            Work::Number(numbering) => ("number", numbering.size(&self.state)),
             Work::Operator(operator) => (operator.name(), operator.size()),
             Work::Exchange(_) => ("exchange", StateSize::default()),
             Work::Idle if stage.has_failed => ("stopped", StateSize::default()),

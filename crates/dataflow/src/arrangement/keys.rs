@@ -114,6 +114,13 @@ impl Keys {
     ) -> Result<(), ArrowError> {
         numbers.clear();
         numbers.reserve(rows);
+        if let Form::Word { table, keys, .. } = &mut self.form
+            && let Some(words) = self.layout.plain_words(columns)
+        {
+            let number = |&key| word_number(table, keys, key, &mut self.numbers);
+            numbers.extend(words.iter().map(number));
+            return Ok(());
+        }
         self.layout.encode(&mut self.texts, columns, rows, &mut self.encoded)?;
         let Self { layout, texts, form, encoded, .. } = self;
         let skips_nulls = self.nulls == Nulls::Nothing && encoded.has_nulls;

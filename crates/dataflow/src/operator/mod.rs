@@ -10,6 +10,7 @@ mod aggregate;
 mod constant;
 pub(crate) mod filter;
 pub(crate) mod join;
+pub(crate) mod numbering;
 mod partitioned;
 mod pending;
 pub(crate) mod project;
@@ -26,8 +27,10 @@ use plan::ir::Node;
 
 use crate::arrangement::StateSize;
 use crate::error::OperatorError;
+use crate::state::State;
 
-use aggregate::Aggregate;
+use aggregate::{Aggregate, GroupBy};
+pub(crate) use aggregate::Numbered;
 use constant::Constant;
 use set::{Rule, Set};
 use single::Single;
@@ -95,12 +98,20 @@ pub(crate) enum Operator {
 }
 
 impl Operator {
-    /// Builds the operator of a plan's node, its inputs apart; `only_grows` when no row of them ever goes.
-    pub(crate) fn new(node: &Node, only_grows: bool) -> Result<Self, BuildError> {
+    /// Builds the operator of a plan's node, its inputs apart; `only_grows` when no row of them ever goes. The groups of
+    /// an aggregate may be numbered already.
+    pub(crate) fn new(
+        node: &Node,
+        only_grows: bool,
+        numbered: Option<Numbered>,
+    ) -> Result<Self, BuildError> {
         Ok(match node {
-            Node::Aggregate { input, group, aggregates, schema } => Self::Aggregate(Box::new(
-                Aggregate::new(&input.schema(), group, aggregates, schema, only_grows)?,
-            )),
+            Node::Aggregate { input, group, aggregates, schema } => {
+                let group = numbered.map_or(GroupBy::Columns(group), GroupBy::Number);
+                let input = input.schema();
+                let aggregate = Aggregate::new(&input, group, aggregates, schema, only_grows)?;
+                Self::Aggregate(Box::new(aggregate))
+            }
             Node::Distinct { input } => Self::Set(Set::new(&input.schema(), Rule::Distinct)?),
             Node::SetOperation { operation, all, schema, .. } => {
                 let (operation, all) = (*operation, *all);
@@ -145,14 +156,14 @@ impl Operator {
     }
 
     /// Ends the step: emits what had to wait for its end.
-    pub(crate) fn finish(&mut self, out: &mut Out) -> Result<(), OperatorError> {
+    pub(crate) fn finish(&mut self, state: &State, out: &mut Out) -> Result<(), OperatorError> {
         match self {
             Self::Unnest(_) => Ok(()),
             Self::Constant(constant) => constant.finish(out),
             Self::Set(set) => set.finish(out),
             Self::Window(window) => window.finish(out),
             Self::Single(single) => single.finish(out),
-            Self::Aggregate(aggregate) => aggregate.finish(out),
+            Self::Aggregate(aggregate) => aggregate.finish(state, out),
             Self::TopK(topk) => topk.finish(out),
         }
     }
