@@ -6,20 +6,19 @@
 //! arranges no column that nobody reads. Joins that arrange the same stage by the same key share the arrangement, and
 //! it keeps the columns that any of them needs.
 
-mod numbering;
+mod aggregate;
 mod placement;
 mod same;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use change::{ChangeForm, TableName};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
-use plan::ir::{AggregateCall, JoinKind, Node, ViewPlan};
+use plan::ir::{JoinKind, Node, ViewPlan};
 
 use crate::DataflowOptions;
 use crate::arrangement::{Nulls, Rows, RowsOptions, Space};
@@ -31,10 +30,10 @@ use crate::operator::filter::Filter;
 use crate::operator::join::{Input, Join, JoinOptions, PairColumn, Side, shows_alone};
 use crate::operator::numbering::{Numbering, numbered as with_number};
 use crate::operator::project::Project;
-use crate::operator::{BuildError, Numbered, Operator};
+use crate::operator::{AggregateOptions, BuildError, Operator};
 use crate::state::Arrangement;
 
-use self::numbering::{plain, side_of};
+use self::aggregate::{Wish, plain, side_of};
 use self::placement::Placement;
 use self::same::is_same;
 
@@ -88,10 +87,9 @@ enum Spec {
     Operator {
         inputs: Vec<usize>,
         node: Box<Node>,
-        /// Whether no row of the inputs ever goes.
-        only_grows: bool,
-        /// The groups of an aggregate, when they are numbered already, and the parts of their key that say where they are.
-        numbered: Option<(Numbered, Vec<usize>)>,
+        options: AggregateOptions,
+        /// Where an aggregate's groups are, when their key is not among the columns of its input.
+        placement: Option<Placement>,
     },
 }
 
@@ -205,8 +203,8 @@ impl<'a> Builder<'a> {
                 self.project((input, expressions, schema), needed, numbered)
             }
             Node::Join { .. } => self.join(node, needed, numbered),
-            Node::Aggregate { input, group, aggregates, schema } => {
-                self.aggregate(input, group, aggregates, schema)
+            Node::Aggregate { input, group, aggregates: calls, schema } => {
+                self.aggregate(Wish { input, group, calls, schema })
             }
             Node::Union { inputs, schema } => {
                 let kept: Vec<usize> = needed.iter().copied().collect();
@@ -259,11 +257,12 @@ impl<'a> Builder<'a> {
         }
         // It must be possible to make it.
         let grows = node.inputs().into_iter().all(|input| only_grows(input, self.options));
-        Operator::new(node, grows, None)?;
-        let (node, numbered) = (Box::new(node.clone()), None);
+        let options = AggregateOptions { only_grows: grows, ..AggregateOptions::default() };
+        Operator::new(node, options)?;
+        let (node, placement) = (Box::new(node.clone()), None);
         let schema = nullable(&node.schema());
         let width = schema.fields().len();
-        let spec = Spec::Operator { inputs, node, only_grows: grows, numbered };
+        let spec = Spec::Operator { inputs, node, options, placement };
         let stage = self.add(spec, schema);
         Ok(Built::new(stage, (0..width).collect()))
     }
@@ -325,57 +324,6 @@ impl<'a> Builder<'a> {
             columns[column] = at;
         }
         Ok(Built { stage, columns, number })
-    }
-
-    fn aggregate(
-        &mut self,
-        input: &Node,
-        group: &[usize],
-        aggregates: &[AggregateCall],
-        schema: &SchemaRef,
-    ) -> Result<Built, BuildError> {
-        let is_numbered = self.pays_to_number(input, group, aggregates);
-        let mut read: Columns = if is_numbered { &[] } else { group }.iter().copied().collect();
-        for call in aggregates {
-            read.extend(call.argument);
-            read.extend(call.filter);
-            read.extend(call.order.iter().map(|key| key.column));
-        }
-        let built = self.node(input, &read, is_numbered.then_some(group))?;
-        let kept: Vec<usize> = read.into_iter().collect();
-        let mut narrow = selected(&nullable(&input.schema()), &kept);
-        let place = |column: usize| kept.binary_search(&column).expect("the column is read");
-        let (stage, grouped, numbered) = match built.number {
-            Some((_, space)) => {
-                narrow = with_number(&narrow);
-                let number = Numbered { column: kept.len(), space, width: group.len() };
-                let local = self.local_key(input, group);
-                (self.select(&built, &kept, &narrow), Vec::new(), Some((number, local)))
-            }
-            None => {
-                let stage = self.select(&built, &kept, &narrow);
-                let grouped: Vec<usize> = group.iter().map(|&column| place(column)).collect();
-                (self.together(stage, &grouped, false), grouped, None)
-            }
-        };
-        let mut calls = aggregates.to_vec();
-        for call in &mut calls {
-            call.argument = call.argument.map(place);
-            call.filter = call.filter.map(place);
-            call.order.iter_mut().for_each(|key| key.column = place(key.column));
-        }
-        let node = Node::Aggregate {
-            input: Box::new(Node::Constant { rows: RecordBatch::new_empty(narrow) }),
-            group: grouped,
-            aggregates: calls,
-            schema: Arc::clone(schema),
-        };
-        let only_grows = only_grows(input, self.options);
-        Operator::new(&node, only_grows, numbered.as_ref().map(|(numbered, _)| *numbered))?;
-        let (width, node) = (schema.fields().len(), Box::new(node));
-        let spec = Spec::Operator { inputs: vec![stage], node, only_grows, numbered };
-        let stage = self.add(spec, nullable(schema));
-        Ok(Built::new(stage, (0..width).collect()))
     }
 
     fn join(
@@ -662,10 +610,8 @@ impl<'a> Builder<'a> {
             Spec::Number { input, columns, space } => {
                 (Work::Number(Numbering::new(columns.clone(), *space, schema)), vec![*input])
             }
-            Spec::Operator { inputs, node, only_grows, numbered } => {
-                let numbered = numbered.as_ref().map(|(numbered, _)| *numbered);
-                let operator = Operator::new(node, *only_grows, numbered)?;
-                (Work::Operator(Box::new(operator)), inputs.clone())
+            Spec::Operator { inputs, node, options, .. } => {
+                (Work::Operator(Box::new(Operator::new(node, *options)?)), inputs.clone())
             }
         })
     }

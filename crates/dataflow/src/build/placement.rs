@@ -5,7 +5,7 @@ use std::sync::Arc;
 use datafusion::physical_expr::expressions::Column;
 use plan::ir::{JoinKind, Node};
 
-use super::numbering::plain;
+use super::aggregate::plain;
 use super::{Builder, JoinSpec, Physical, Spec};
 use crate::operator::join::PairColumn;
 
@@ -22,7 +22,7 @@ impl Placement {
     pub(super) const ANYWHERE: Self = Self::Hashed(Vec::new());
 
     /// Where the hash of columns says; without columns, at the first worker.
-    fn of(columns: &[usize]) -> Self {
+    pub(super) fn of(columns: &[usize]) -> Self {
         if columns.is_empty() { Self::First } else { Self::Hashed(vec![columns.to_vec()]) }
     }
 
@@ -117,9 +117,7 @@ impl Builder<'_> {
             Spec::Exchange { columns, .. } => Placement::of(columns),
             Spec::Arrange { input, .. } | Spec::Number { input, .. } => of(*input).clone(),
             Spec::Join(join) => self.join_placement(join),
-            Spec::Operator { numbered: Some((_, local)), .. } => {
-                Placement::Hashed(vec![local.clone()])
-            }
+            Spec::Operator { placement: Some(placement), .. } => placement.clone(),
             Spec::Operator { inputs, node, .. } => self.operator_placement(inputs, node),
         }
     }

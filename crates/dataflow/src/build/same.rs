@@ -36,8 +36,8 @@ pub(super) fn is_same(one: &Spec, other: &Spec) -> bool {
             a == b && c == d
         }
         (
-            Spec::Operator { inputs: a, node: m, numbered: x, .. },
-            Spec::Operator { inputs: b, node: n, numbered: y, .. },
+            Spec::Operator { inputs: a, node: m, options: x, .. },
+            Spec::Operator { inputs: b, node: n, options: y, .. },
         ) => a == b && x == y && is_same_node(m, n),
         (
             Spec::Table { .. }

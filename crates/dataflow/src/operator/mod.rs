@@ -29,8 +29,8 @@ use crate::arrangement::StateSize;
 use crate::error::OperatorError;
 use crate::state::State;
 
-use aggregate::{Aggregate, GroupBy};
-pub(crate) use aggregate::Numbered;
+use aggregate::Aggregate;
+pub(crate) use aggregate::{AggregateOptions, Numbered, Phase, part_schema};
 use constant::Constant;
 use set::{Rule, Set};
 use single::Single;
@@ -98,18 +98,12 @@ pub(crate) enum Operator {
 }
 
 impl Operator {
-    /// Builds the operator of a plan's node, its inputs apart; `only_grows` when no row of them ever goes. The groups of
-    /// an aggregate may be numbered already.
-    pub(crate) fn new(
-        node: &Node,
-        only_grows: bool,
-        numbered: Option<Numbered>,
-    ) -> Result<Self, BuildError> {
+    /// Builds the operator of a plan's node, its inputs apart.
+    pub(crate) fn new(node: &Node, options: AggregateOptions) -> Result<Self, BuildError> {
         Ok(match node {
             Node::Aggregate { input, group, aggregates, schema } => {
-                let group = numbered.map_or(GroupBy::Columns(group), GroupBy::Number);
                 let input = input.schema();
-                let aggregate = Aggregate::new(&input, group, aggregates, schema, only_grows)?;
+                let aggregate = Aggregate::new(&input, group, aggregates, schema, options)?;
                 Self::Aggregate(Box::new(aggregate))
             }
             Node::Distinct { input } => Self::Set(Set::new(&input.schema(), Rule::Distinct)?),

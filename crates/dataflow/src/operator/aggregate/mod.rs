@@ -14,6 +14,7 @@
 mod extremes;
 mod formula;
 mod lists;
+mod parts;
 mod total;
 mod values;
 
@@ -30,6 +31,7 @@ use plan::ir::{AggregateCall, AggregateFunction};
 pub(super) use self::formula::{Computed, Formula};
 use self::lists::Lists;
 pub(super) use self::lists::lists;
+pub(crate) use self::parts::{Phase, part_schema};
 pub(super) use self::total::{Term, Terms, Total, TotalKind};
 use self::values::Values;
 use super::{BuildError, EMIT_ROWS, Fault, Out};
@@ -48,6 +50,7 @@ const FIRST: usize = 2;
 
 /// One row for each group.
 pub(crate) struct Aggregate {
+    phase: Phase,
     groups: Groups,
     schema: SchemaRef,
     arguments: Vec<Argument>,
@@ -61,13 +64,14 @@ pub(crate) struct Aggregate {
     numbers: Vec<u32>,
 }
 
-/// How rows are grouped.
-#[derive(Clone, Copy)]
-pub(super) enum GroupBy<'a> {
-    /// By the values of columns.
-    Columns(&'a [usize]),
-    /// By a number that the rows have already.
-    Number(Numbered),
+/// How an aggregate works.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct AggregateOptions {
+    /// Whether no row of the input ever goes.
+    pub(crate) only_grows: bool,
+    /// The groups, when the rows have their numbers already.
+    pub(crate) numbered: Option<Numbered>,
+    pub(crate) phase: Phase,
 }
 
 /// Groups that were numbered before they came here.
@@ -123,26 +127,36 @@ struct Results {
 impl Aggregate {
     pub(super) fn new(
         input: &SchemaRef,
-        group: GroupBy<'_>,
+        group: &[usize],
         calls: &[AggregateCall],
         schema: &SchemaRef,
-        only_grows: bool,
+        options: AggregateOptions,
     ) -> Result<Self, BuildError> {
-        let groups = match group {
-            GroupBy::Columns(columns) => {
-                let data_type = |&column: &usize| input.field(column).data_type().clone();
-                let types: Vec<DataType> = columns.iter().map(data_type).collect();
-                Groups::Own(columns.to_vec(), Keys::new(&types, Nulls::Equal, Floats::Folded)?)
+        let AggregateOptions { only_grows, numbered, phase } = options;
+        let groups = match numbered {
+            Some(numbered) => Groups::Numbered(numbered),
+            None => {
+                let key = schema.fields()[..group.len()].iter();
+                let types: Vec<DataType> = key.map(|field| field.data_type().clone()).collect();
+                Groups::Own(group.to_vec(), Keys::new(&types, Nulls::Equal, Floats::Folded)?)
             }
-            GroupBy::Number(numbered) => Groups::Numbered(numbered),
         };
         let mut builder = Builder { input, arguments: Vec::new(), width: FIRST, only_grows };
         let found = calls.iter().map(|call| builder.add(call)).collect::<Result<Vec<_>, _>>()?;
         let Builder { arguments, width, .. } = builder;
         let outputs: Vec<DataType> = calls.iter().map(|call| call.output.clone()).collect();
+        let schema = match phase {
+            Phase::Single | Phase::Final => nullable(schema),
+            Phase::Partial => {
+                let width = numbered.map_or(group.len(), |numbered| numbered.width);
+                let parts = part_schema(input, calls, &schema.fields()[..width])?;
+                parts.ok_or_else(|| BuildError::Unsupported("parts of totals".to_owned()))?
+            }
+        };
         let mut aggregate = Self {
+            phase,
             groups,
-            schema: nullable(schema),
+            schema,
             arguments,
             calls: found,
             totals: Totals::new(width),
@@ -151,7 +165,7 @@ impl Aggregate {
             touched: Vec::new(),
             numbers: Vec::new(),
         };
-        if aggregate.is_global() {
+        if aggregate.is_global() && phase != Phase::Partial {
             aggregate.find_groups(&[], 1)?;
             aggregate.touch(&[0]);
         }
@@ -181,6 +195,9 @@ impl Aggregate {
 
     pub(super) fn push(&mut self, changes: &ChangeBatch) -> Result<(), OperatorError> {
         let columns = changes.rows().columns();
+        if self.phase == Phase::Final {
+            return self.add_parts(columns, changes.diffs());
+        }
         self.find_groups(columns, changes.len())?;
         self.touch(changes.diffs());
         for argument in &mut self.arguments {
@@ -240,6 +257,9 @@ impl Aggregate {
     }
 
     pub(super) fn finish(&mut self, state: &State, out: &mut Out) -> Result<(), OperatorError> {
+        if self.phase == Phase::Partial {
+            return self.give_parts(state, out);
+        }
         let touched = std::mem::take(&mut self.touched);
         for groups in touched.chunks(EMIT_ROWS) {
             let (live, dead): (Vec<u32>, Vec<u32>) =
