@@ -20,6 +20,7 @@
 
 mod codec;
 mod heap;
+mod index;
 mod keys;
 mod layout;
 mod ordered;

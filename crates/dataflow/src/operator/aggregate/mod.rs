@@ -35,7 +35,7 @@ pub(crate) use self::parts::{Phase, part_schema};
 pub(super) use self::total::{Term, Terms, Total, TotalKind};
 use self::values::Values;
 use super::{BuildError, EMIT_ROWS, Fault, Out};
-use crate::arrangement::{Floats, Keys, Nulls, Shown, Slots, StateSize, Totals};
+use crate::arrangement::{Floats, Keys, Nulls, Shown, Slots, StateSize, TOUCHED_ROWS, Totals};
 use crate::columns::{as_booleans, batch, changes as batch_of, nullable, pick, take_rows};
 use crate::error::OperatorError;
 use crate::faulty::rows_as_json;
@@ -246,12 +246,15 @@ impl Aggregate {
 
     /// Counts the rows of their groups, and notes that the groups were touched.
     fn touch(&mut self, diffs: &[i64]) {
-        for (&group, &diff) in self.numbers.iter().zip(diffs) {
-            let words = self.totals.get_mut(group);
-            words[ROWS] = words[ROWS].wrapping_add_signed(diff);
-            if words[TOUCHED] == 0 {
-                words[TOUCHED] = 1;
-                self.touched.push(group);
+        for (groups, diffs) in self.numbers.chunks(TOUCHED_ROWS).zip(diffs.chunks(TOUCHED_ROWS)) {
+            self.totals.touch(groups);
+            for (&group, &diff) in groups.iter().zip(diffs) {
+                let words = self.totals.get_mut(group);
+                words[ROWS] = words[ROWS].wrapping_add_signed(diff);
+                if words[TOUCHED] == 0 {
+                    words[TOUCHED] = 1;
+                    self.touched.push(group);
+                }
             }
         }
     }
