@@ -41,10 +41,22 @@ impl Peer {
     /// The only worker there is.
     pub(crate) const ALONE: Self = Self { index: 0, peers: 1 };
 
-    /// The worker's part of a batch that all workers have.
-    pub(crate) fn part(self, changes: &ChangeBatch) -> ChangeBatch {
-        let at = |index: usize| changes.len() * index / self.peers;
-        changes.slice(at(self.index), at(self.index + 1) - at(self.index))
+    /// The worker's part of a batch that all workers have: what the hash of columns gives to it, or an even share.
+    pub(crate) fn part(
+        self,
+        changes: &ChangeBatch,
+        columns: Option<&[usize]>,
+    ) -> Result<ChangeBatch, OperatorError> {
+        if self.peers == 1 {
+            return Ok(changes.clone());
+        }
+        let Some(columns) = columns else {
+            let at = |index: usize| changes.len() * index / self.peers;
+            return Ok(changes.slice(at(self.index), at(self.index + 1) - at(self.index)));
+        };
+        let owners = owners(changes, columns, self.peers)?;
+        let mine = (0..).zip(owners).filter(|(_, owner)| *owner == self.index);
+        Ok(changes.take(&UInt32Array::from_iter_values(mine.map(|(row, _)| row)))?)
     }
 }
 
@@ -56,17 +68,26 @@ pub(crate) fn partition(
     columns: &[usize],
     peers: usize,
 ) -> Result<Vec<ChangeBatch>, OperatorError> {
+    let mut rows: Vec<Vec<u32>> = vec![Vec::with_capacity(changes.len() / peers + 16); peers];
+    for (row, owner) in owners(changes, columns, peers)?.into_iter().enumerate() {
+        rows[owner].push(number(row));
+    }
+    rows.into_iter().map(|rows| Ok(changes.take(&UInt32Array::from(rows))?)).collect()
+}
+
+/// The worker that each row belongs to by the hash of columns.
+fn owners(
+    changes: &ChangeBatch,
+    columns: &[usize],
+    peers: usize,
+) -> Result<Vec<usize>, OperatorError> {
     let key: Vec<ArrayRef> = pick(changes.rows().columns(), columns).iter().map(fold).collect();
     let mut hashes = vec![0; changes.len()];
     create_hashes(&key, &RandomState::with_seed(SEED), &mut hashes).map_err(|source| {
         OperatorError::Evaluate { expression: "a key's hash".to_owned(), source }
     })?;
-    let mut rows: Vec<Vec<u32>> = vec![Vec::with_capacity(changes.len() / peers + 16); peers];
-    for (row, &hash) in hashes.iter().enumerate() {
-        let peer = if columns.is_empty() { 0 } else { owner(hash, peers) };
-        rows[peer].push(number(row));
-    }
-    rows.into_iter().map(|rows| Ok(changes.take(&UInt32Array::from(rows))?)).collect()
+    let owner = |&hash: &u64| if columns.is_empty() { 0 } else { owner(hash, peers) };
+    Ok(hashes.iter().map(owner).collect())
 }
 
 /// The worker that a hash belongs to: its share of the range of all hashes.
@@ -192,7 +213,7 @@ mod tests {
     #[test]
     fn the_parts_of_all_workers_are_the_whole() {
         let parts: Vec<ChangeBatch> =
-            (0..4).map(|index| Peer { index, peers: 4 }.part(&changes())).collect();
+            (0..4).map(|index| Peer { index, peers: 4 }.part(&changes(), None).unwrap()).collect();
         assert_eq!(ChangeBatch::concat(&changes().schema(), &parts).unwrap(), changes());
     }
 

@@ -22,6 +22,7 @@ use crate::error::{FlowError, OperatorError};
 use crate::exchange::{Parcel, Peer, partition};
 use crate::operator::filter::Filter;
 use crate::operator::join::{Input, Join};
+use crate::operator::numbering::Numbering;
 use crate::operator::project::Project;
 use crate::operator::{Fault, Operator, Out};
 use crate::stat::{OperatorStat, ViewStat};
@@ -67,8 +68,12 @@ pub(crate) struct Stage {
 
 /// What a stage does.
 pub(crate) enum Work {
-    /// The changes of a table, handed in from outside.
-    Table(usize),
+    /// The changes of a table, handed in from outside, of which each worker takes its own: those that the hash of columns
+    /// gives to it, or an even share.
+    Table {
+        table: usize,
+        owners: Option<Vec<usize>>,
+    },
     Filter(Filter),
     Project(Project),
     /// Some of the columns.
@@ -78,6 +83,8 @@ pub(crate) enum Work {
     /// Adds changes to an arrangement, and passes them on with their keys' numbers.
     Arrange(usize),
     Join(Box<Join>),
+    /// Adds a column with the number of each row's group.
+    Number(Numbering),
     Operator(Box<Operator>),
     /// Sends each row to the worker that the columns' values belong to.
     Exchange(Vec<usize>),
@@ -154,18 +161,41 @@ impl Graph {
     }
 
     /// Takes exact changes of a table in.
-    pub(crate) fn push(&mut self, table: usize, changes: ChangeBatch) {
-        let is_it = |stage: &Stage| matches!(stage.work, Work::Table(of) if of == table);
-        if let Some(at) = self.stages.iter().position(is_it) {
-            self.stages[at].rows_in += changes.len() as u64;
-            self.forward(at, &Delta::new(changes));
+    pub(crate) fn push(&mut self, table: usize, changes: &ChangeBatch) {
+        for at in self.of_table(table) {
+            let Work::Table { owners, .. } = &self.stages[at].work else { continue };
+            match self.peer.part(changes, owners.as_deref()) {
+                Ok(part) => {
+                    self.stages[at].rows_in += part.len() as u64;
+                    self.forward(at, &Delta::new(part));
+                }
+                Err(error) => self.fail(at, error),
+            }
+        }
+    }
+
+    /// The stages where a table's changes enter.
+    fn of_table(&self, wanted: usize) -> Vec<usize> {
+        let is_it = |at: &usize| matches!(self.stages[*at].work, Work::Table { table, .. } if table == wanted);
+        (0..self.stages.len()).filter(is_it).collect()
+    }
+
+    /// Makes stages idle that nobody reads.
+    pub(crate) fn forget_unread(&mut self) {
+        for at in (0..self.stages.len()).rev() {
+            if self.stages[at].readers.is_empty() {
+                self.stages[at].work = Work::Idle;
+                for input in self.stages[at].inputs.clone() {
+                    let is_it = |reader: &Reader| matches!(reader, Reader::Stage { stage, .. } if *stage == at);
+                    self.stages[input].readers.retain(|reader| !is_it(reader));
+                }
+            }
         }
     }
 
     /// Stops all views that read a table.
     pub(crate) fn stop_table(&mut self, table: usize) {
-        let is_it = |stage: &Stage| matches!(stage.work, Work::Table(of) if of == table);
-        if let Some(at) = self.stages.iter().position(is_it) {
+        for at in self.of_table(table) {
             self.stop(at);
         }
     }
@@ -229,7 +259,7 @@ impl Graph {
     ) -> Result<(), OperatorError> {
         let changes = &delta.changes;
         match work {
-            Work::Table(_) | Work::Idle => {}
+            Work::Table { .. } | Work::Idle => {}
             Work::Filter(filter) => {
                 let mut out = Out::default();
                 filter.push(changes, &mut out)?;
@@ -265,6 +295,10 @@ impl Graph {
                         break;
                     }
                 }
+            }
+            Work::Number(numbering) => {
+                let numbered = numbering.push(&mut self.state, changes)?;
+                self.forward(at, &Delta::new(numbered));
             }
             Work::Exchange(columns) => {
                 for (target, part) in
@@ -332,7 +366,7 @@ impl Graph {
             let mut done = Ok(true);
             while let (Work::Operator(operator), Ok(true)) = (&mut work, &done) {
                 let mut out = Out::default();
-                done = operator.finish(&mut out);
+                done = operator.finish(&self.state, &mut out);
                 if done.is_ok() {
                     self.give_out(at, &mut out);
                 }
@@ -497,7 +531,7 @@ impl Graph {
     fn stage_stat(&self, at: usize) -> OperatorStat {
         let stage = &self.stages[at];
         let (operator, state) = match &stage.work {
-            Work::Table(_) => ("table", StateSize::default()),
+            Work::Table { .. } => ("table", StateSize::default()),
             Work::Filter(_) => ("filter", StateSize::default()),
             Work::Project(_) => ("project", StateSize::default()),
             Work::Select(..) => ("select", StateSize::default()),
@@ -507,6 +541,7 @@ impl Graph {
                 let sizes = join.private().map(|arrangement| self.state.size(arrangement));
                 (join.name(), sizes.fold(StateSize::default(), std::ops::Add::add))
             }
+            Work::Number(numbering) => ("number", numbering.size(&self.state)),
             Work::Operator(operator) => (operator.name(), operator.size()),
             Work::Exchange(_) => ("exchange", StateSize::default()),
             Work::Idle if stage.has_failed => ("stopped", StateSize::default()),
@@ -515,13 +550,14 @@ impl Graph {
         let Stage { rows_in, rows_out, largest, .. } = *stage;
         let touched = match &stage.work {
             Work::Join(join) => join.touched(),
-            Work::Table(_)
+            Work::Table { .. }
             | Work::Filter(_)
             | Work::Project(_)
             | Work::Select(..)
             | Work::Union(_)
             | Work::Arrange(_)
             | Work::Exchange(_)
+            | Work::Number(_)
             | Work::Operator(_)
             | Work::Idle => 0,
         };
@@ -535,12 +571,13 @@ impl Work {
         match self {
             Self::Arrange(arrangement) => vec![*arrangement],
             Self::Join(join) => join.private().collect(),
-            Self::Table(_)
+            Self::Table { .. }
             | Self::Filter(_)
             | Self::Project(_)
             | Self::Select(..)
             | Self::Union(_)
             | Self::Exchange(_)
+            | Self::Number(_)
             | Self::Operator(_)
             | Self::Idle => Vec::new(),
         }
@@ -552,7 +589,8 @@ impl Work {
         match self {
             Self::Arrange(arrangement) => vec![space(*arrangement)],
             Self::Join(join) => join.private().map(space).collect(),
-            Self::Table(_)
+            Self::Number(numbering) => vec![numbering.space()],
+            Self::Table { .. }
             | Self::Filter(_)
             | Self::Project(_)
             | Self::Select(..)
@@ -647,6 +685,7 @@ mod tests {
             bytes_limit: 1_500,
             bytes_max: 1_500,
             has_failed: false,
+            is_dropped: false,
         };
         for round in 0..9 {
             view.stage(&rows(&texts, 1)).unwrap();

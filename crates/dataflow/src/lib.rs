@@ -210,7 +210,7 @@ impl Dataflow {
         match &mut self.engine {
             Engine::One(graph) => match pushed {
                 Ok(batches) => {
-                    batches.into_iter().for_each(|batch| graph.push(table, batch));
+                    batches.iter().for_each(|batch| graph.push(table, batch));
                     graph.take_error()
                 }
                 Err(error) => {

@@ -243,8 +243,7 @@ impl Seat {
         while let Ok(command) = commands.recv() {
             let answer = match command {
                 Command::Push { table, changes } => {
-                    let part = self.graph.peer.part(&changes);
-                    self.graph.push(table, part);
+                    self.graph.push(table, &changes);
                     self.send();
                     worker.step();
                     self.receive();

@@ -12,8 +12,9 @@ use arrow::array::{ArrayRef, BooleanArray};
 use arrow::compute::nullif;
 use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
-use change::map::{BuildHasher, HashTable};
+use change::map::BuildHasher;
 
+use super::index::{BLOCK, Index};
 use super::layout::{Encoded, Layout, Stored};
 use super::{Floats, NONE, StateSize, Texts, number};
 
@@ -38,9 +39,9 @@ pub(crate) struct Keys {
 
 enum Form {
     /// The number of each word; the NULL key has none, so its number is kept apart.
-    Word { table: HashTable<(u64, u32)>, keys: Vec<u64>, null: u32 },
-    /// The hash and number of each key, and the keys' words.
-    Words { table: HashTable<(u64, u32)>, keys: Vec<u64>, width: usize },
+    Word { table: Index, keys: Vec<u64>, null: u32 },
+    /// The number of each hash, and the keys' words.
+    Words { table: Index, keys: Vec<u64>, width: usize },
 }
 
 /// The numbers that are in use.
@@ -94,9 +95,9 @@ impl Keys {
     ) -> Result<Self, ArrowError> {
         let layout = Layout::new(types, floats)?;
         let form = match types.len() == 1 && layout.value_words() == 1 {
-            true => Form::Word { table: HashTable::new(), keys: Vec::new(), null: NONE },
+            true => Form::Word { table: Index::default(), keys: Vec::new(), null: NONE },
             false => Form::Words {
-                table: HashTable::new(),
+                table: Index::default(),
                 keys: Vec::new(),
                 width: layout.value_words() + layout.null_words(),
             },
@@ -114,37 +115,59 @@ impl Keys {
     ) -> Result<(), ArrowError> {
         numbers.clear();
         numbers.reserve(rows);
+        if let Form::Word { table, keys, .. } = &mut self.form
+            && let Some(words) = self.layout.plain_words(columns)
+        {
+            for block in words.chunks(BLOCK) {
+                touch_words(table, block.iter().copied());
+                let number = |&key| word_number(table, keys, key, &mut self.numbers);
+                numbers.extend(block.iter().map(number));
+            }
+            return Ok(());
+        }
         self.layout.encode(&mut self.texts, columns, rows, &mut self.encoded)?;
         let Self { layout, texts, form, encoded, .. } = self;
         let skips_nulls = self.nulls == Nulls::Nothing && encoded.has_nulls;
         let is_null = |row: &[u64]| row[layout.value_words()..].iter().any(|&bits| bits != 0);
         match form {
             Form::Word { table, keys, null } => {
-                for row in encoded.words.chunks_exact(encoded.stride) {
-                    numbers.push(if encoded.has_nulls && is_null(row) {
-                        null_number(null, keys, self.nulls, &mut self.numbers)
-                    } else {
-                        word_number(table, keys, row[0], &mut self.numbers)
-                    });
+                for block in encoded.words.chunks(encoded.stride * BLOCK) {
+                    touch_words(table, block.iter().copied().step_by(encoded.stride));
+                    for row in block.chunks_exact(encoded.stride) {
+                        numbers.push(if encoded.has_nulls && is_null(row) {
+                            null_number(null, keys, self.nulls, &mut self.numbers)
+                        } else {
+                            word_number(table, keys, row[0], &mut self.numbers)
+                        });
+                    }
                 }
             }
             // The key of no columns.
             Form::Words { table, keys, width: 0 } => {
                 for _row in 0..rows {
-                    numbers.push(words_number(table, keys, &[], &mut self.numbers).0);
+                    numbers.push(words_number(table, keys, (hash_words(0, &[]), &[]), &mut self.numbers).0);
                 }
             }
             Form::Words { table, keys, width } => {
-                for row in encoded.words.chunks_exact(*width) {
-                    if skips_nulls && is_null(row) {
-                        numbers.push(NONE);
-                        continue;
+                for block in encoded.words.chunks(*width * BLOCK) {
+                    let mut hashes = [0; BLOCK];
+                    let hashes = &mut hashes[..block.len() / *width];
+                    for (hash, row) in hashes.iter_mut().zip(block.chunks_exact(*width)) {
+                        *hash = hash_words(0, row);
                     }
-                    let (number, is_new) = words_number(table, keys, row, &mut self.numbers);
-                    if is_new {
-                        layout.long_texts(row, |text| texts.hold(text));
+                    table.touch(hashes, hashes, |number| keys[number as usize * *width]);
+                    for (&hash, row) in hashes.iter().zip(block.chunks_exact(*width)) {
+                        if skips_nulls && is_null(row) {
+                            numbers.push(NONE);
+                            continue;
+                        }
+                        let key = (hash, row);
+                        let (number, is_new) = words_number(table, keys, key, &mut self.numbers);
+                        if is_new {
+                            layout.long_texts(row, |text| texts.hold(text));
+                        }
+                        numbers.push(number);
                     }
-                    numbers.push(number);
                 }
                 // Texts of keys that are no keys because of a NULL.
                 if skips_nulls {
@@ -187,13 +210,11 @@ impl Keys {
         match &mut self.form {
             Form::Word { null, .. } if number == *null => *null = NONE,
             Form::Word { table, keys, .. } => {
-                let hash = mix(keys[number as usize]);
-                table.find_entry(hash, |&(_, n)| n == number).expect("the key is known").remove();
+                table.remove(keys[number as usize], number, mix);
             }
             Form::Words { table, keys, width } => {
                 let key = &keys[number as usize * *width..(number as usize + 1) * *width];
-                let hash = hash_words(0, key);
-                table.find_entry(hash, |&(_, n)| n == number).expect("the key is known").remove();
+                table.remove(hash_words(0, key), number, |hash| hash);
                 if *width > 0 {
                     self.layout.long_texts(key, |text| self.texts.release(text));
                     self.texts.sweep();
@@ -220,7 +241,7 @@ impl Keys {
     /// How much the keys hold.
     pub(crate) fn size(&self) -> StateSize {
         let (Form::Word { table, keys, .. } | Form::Words { table, keys, .. }) = &self.form;
-        let bytes = table.allocation_size() + keys.capacity() * 8 + self.texts.bytes();
+        let bytes = table.bytes() + keys.capacity() * 8 + self.texts.bytes();
         StateSize { rows: self.numbers.upper - self.numbers.free.len(), bytes }
     }
 }
@@ -233,18 +254,27 @@ fn null_number(null: &mut u32, keys: &mut Vec<u64>, nulls: Nulls, numbers: &mut 
     *null
 }
 
+/// Begins to look words up.
+fn touch_words(table: &Index, words: impl Iterator<Item = u64>) {
+    let (mut tags, mut hashes, mut len) = ([0; BLOCK], [0; BLOCK], 0);
+    for word in words {
+        (tags[len], hashes[len]) = (word, mix(word));
+        len += 1;
+    }
+    table.touch(&hashes[..len], &tags[..len], |_number| 0);
+}
+
 fn word_number(
-    table: &mut HashTable<(u64, u32)>,
+    table: &mut Index,
     keys: &mut Vec<u64>,
     key: u64,
     numbers: &mut Numbers,
 ) -> u32 {
-    let hash = mix(key);
-    if let Some(&(_, number)) = table.find(hash, |&(other, _)| other == key) {
+    if let Some(number) = table.find(mix(key), key, |_same| true) {
         return number;
     }
     let number = numbers.next();
-    table.insert_unique(hash, (key, number), |&(key, _)| mix(key));
+    table.insert(key, number, mix);
     if keys.len() <= number as usize {
         keys.resize(number as usize + 1, 0);
     }
@@ -252,23 +282,25 @@ fn word_number(
     number
 }
 
-/// The number of a key, and whether it is new.
+/// The number of a key with its hash, and whether it is new.
 fn words_number(
-    table: &mut HashTable<(u64, u32)>,
+    table: &mut Index,
     keys: &mut Vec<u64>,
-    key: &[u64],
+    (hash, key): (u64, &[u64]),
     numbers: &mut Numbers,
 ) -> (u32, bool) {
-    let (hash, width) = (hash_words(0, key), key.len());
+    let width = key.len();
     let start = |number: u32| number as usize * width;
-    let same = |&(other, number): &(u64, u32)| {
-        other == hash && keys[start(number)..start(number) + width] == *key
+    let same = |number| {
+        // Keys are short: no call that compares memory.
+        let known = &keys[start(number)..start(number) + width];
+        known.iter().zip(key).all(|(one, other)| one == other)
     };
-    if let Some(&(_, number)) = table.find(hash, same) {
+    if let Some(number) = table.find(hash, hash, same) {
         return (number, false);
     }
     let number = numbers.next();
-    table.insert_unique(hash, (hash, number), |&(hash, _)| hash);
+    table.insert(hash, number, |hash| hash);
     if keys.len() < start(number) + width {
         keys.resize(start(number) + width, 0);
     }

@@ -22,6 +22,7 @@
 mod bands;
 mod codec;
 mod heap;
+mod index;
 mod keys;
 mod layout;
 mod ordered;

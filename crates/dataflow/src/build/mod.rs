@@ -6,6 +6,7 @@
 //! arranges no column that nobody reads. Joins that arrange the same stage by the same key share the arrangement, and
 //! it keeps the columns that any of them needs.
 
+mod aggregate;
 mod bounds;
 mod placement;
 mod same;
@@ -13,13 +14,12 @@ mod same;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use change::{ChangeForm, TableName};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
-use plan::ir::{AggregateCall, JoinKind, Node, ViewPlan};
+use plan::ir::{JoinKind, Node, ViewPlan};
 
 use crate::DataflowOptions;
 use crate::arrangement::{Bands, Nulls, Rows, RowsOptions, Space};
@@ -30,10 +30,12 @@ use crate::graph::{Graph, Reader, Stage, Work};
 use crate::operator::band::{Band, Ends, Strictness};
 use crate::operator::filter::Filter;
 use crate::operator::join::{Condition, Input, Join, JoinOptions, PairColumn, Side, shows_alone};
+use crate::operator::numbering::{Numbering, numbered as with_number};
 use crate::operator::project::Project;
-use crate::operator::{BuildError, Operator};
+use crate::operator::{AggregateOptions, BuildError, Operator};
 use crate::state::Arrangement;
 
+use self::aggregate::{Wish, plain, side_of};
 use self::bounds::{Bounds, bounds};
 use self::placement::Placement;
 use self::same::is_same;
@@ -49,6 +51,8 @@ pub(crate) type TablePlace<'a> = dyn Fn(&TableName) -> (usize, &'a [usize], &'a 
 enum Spec {
     Table {
         table: usize,
+        /// The columns whose hash says which worker takes a row; without them each takes an even share.
+        owners: Option<Vec<usize>>,
     },
     Filter {
         input: usize,
@@ -76,12 +80,19 @@ enum Spec {
         wanted: usize,
     },
     Join(Box<JoinSpec>),
+    /// Beside each row, the number of the group that the columns make.
+    Number {
+        input: usize,
+        columns: Vec<usize>,
+        space: usize,
+    },
     /// Any other operator, over inputs whose columns are those of the plan.
     Operator {
         inputs: Vec<usize>,
         node: Box<Node>,
-        /// Whether no row of the inputs ever goes.
-        only_grows: bool,
+        options: AggregateOptions,
+        /// Where an aggregate's groups are, when their key is not among the columns of its input.
+        placement: Option<Placement>,
     },
 }
 
@@ -126,6 +137,14 @@ struct Wanted {
 struct Built {
     stage: usize,
     columns: Vec<usize>,
+    /// The stage's column with the numbers that were asked for, and whose they are.
+    number: Option<(usize, usize)>,
+}
+
+impl Built {
+    fn new(stage: usize, columns: Vec<usize>) -> Self {
+        Self { stage, columns, number: None }
+    }
 }
 
 /// Builds stages.
@@ -156,7 +175,7 @@ impl<'a> Builder<'a> {
 
     /// Adds a view.
     pub(crate) fn view(&mut self, plan: &ViewPlan) -> Result<(), FlowError> {
-        let built = self.node(&plan.root, &all(&plan.root)).map_err(|error| match error {
+        let built = self.node(&plan.root, &all(&plan.root), None).map_err(|error| match error {
             BuildError::Unsupported(what) => {
                 FlowError::Unsupported { view: plan.name.clone(), what }
             }
@@ -166,32 +185,44 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    fn node(&mut self, node: &Node, needed: &Columns) -> Result<Built, BuildError> {
+    /// Builds a node with the columns that its reader needs, and, if wanted, with the numbers of the groups that other
+    /// columns make.
+    fn node(
+        &mut self,
+        node: &Node,
+        needed: &Columns,
+        numbered: Option<&[usize]>,
+    ) -> Result<Built, BuildError> {
+        if let Some(columns) = numbered.filter(|columns| !self.passes_below(node, columns)) {
+            let needed = needed.iter().chain(columns).copied().collect();
+            let built = self.node(node, &needed, None)?;
+            return self.number(built, columns);
+        }
         match node {
             Node::Table { table, columns, .. } => {
                 let (place, read, schema) = (self.tables)(table.name());
-                let stage = self.add(Spec::Table { table: place }, Arc::clone(schema));
+                let stage = self.add(Spec::Table { table: place, owners: None }, Arc::clone(schema));
                 let position = |column| read.binary_search(column).unwrap_or(usize::MAX);
-                Ok(Built { stage, columns: columns.iter().map(position).collect() })
+                Ok(Built::new(stage, columns.iter().map(position).collect()))
             }
-            Node::Filter { input, predicate } => self.filter(input, predicate, needed),
+            Node::Filter { input, predicate } => self.filter(input, predicate, needed, numbered),
             Node::Project { input, expressions, schema } => {
-                self.project(input, expressions, schema, needed)
+                self.project((input, expressions, schema), needed, numbered)
             }
-            Node::Join { .. } => self.join(node, needed),
-            Node::Aggregate { input, group, aggregates, schema } => {
-                self.aggregate(input, group, aggregates, schema)
+            Node::Join { .. } => self.join(node, needed, numbered),
+            Node::Aggregate { input, group, aggregates: calls, schema } => {
+                self.aggregate(Wish { input, group, calls, schema })
             }
             Node::Union { inputs, schema } => {
                 let kept: Vec<usize> = needed.iter().copied().collect();
                 let schema = selected(schema, &kept);
                 let mut stages = Vec::with_capacity(inputs.len());
                 for input in inputs {
-                    let built = self.node(input, needed)?;
+                    let built = self.node(input, needed, None)?;
                     stages.push(self.select(&built, &kept, &schema));
                 }
                 let stage = self.add(Spec::Union { inputs: stages }, schema);
-                Ok(Built { stage, columns: compact(&kept, node) })
+                Ok(Built::new(stage, compact(&kept, node)))
             }
             Node::Constant { .. }
             | Node::Unnest { .. }
@@ -208,7 +239,7 @@ impl<'a> Builder<'a> {
         let mut inputs = Vec::new();
         for input in node.inputs() {
             let kept: Vec<usize> = all(input).into_iter().collect();
-            let built = self.node(input, &all(input))?;
+            let built = self.node(input, &all(input), None)?;
             let stage = self.select(&built, &kept, &nullable(&input.schema()));
             let together: Option<Vec<usize>> = match node {
                 Node::Distinct { .. } | Node::SetOperation { .. } => Some(kept),
@@ -233,10 +264,14 @@ impl<'a> Builder<'a> {
         }
         // It must be possible to make it.
         let grows = node.inputs().into_iter().all(|input| only_grows(input, self.options));
-        Operator::new(node, grows)?;
-        let spec = Spec::Operator { inputs, node: Box::new(node.clone()), only_grows: grows };
-        let stage = self.add(spec, nullable(&node.schema()));
-        Ok(Built { stage, columns: (0..node.schema().fields().len()).collect() })
+        let options = AggregateOptions { only_grows: grows, ..AggregateOptions::default() };
+        Operator::new(node, options)?;
+        let (node, placement) = (Box::new(node.clone()), None);
+        let schema = nullable(&node.schema());
+        let width = schema.fields().len();
+        let spec = Spec::Operator { inputs, node, options, placement };
+        let stage = self.add(spec, schema);
+        Ok(Built::new(stage, (0..width).collect()))
     }
 
     fn filter(
@@ -244,91 +279,66 @@ impl<'a> Builder<'a> {
         input: &Node,
         predicate: &Physical,
         needed: &Columns,
+        numbered: Option<&[usize]>,
     ) -> Result<Built, BuildError> {
         let read: Columns = needed.union(&columns_of(predicate)).copied().collect();
-        let built = self.node(input, &read)?;
+        let built = self.node(input, &read, numbered)?;
         let kept: Vec<usize> = needed.iter().copied().collect();
-        let columns: Vec<usize> = kept.iter().map(|&column| built.columns[column]).collect();
+        let number = built.number.map(|(_, space)| (kept.len(), space));
+        let columns = kept.iter().map(|&column| built.columns[column]);
+        let columns: Vec<usize> = columns.chain(built.number.map(|(column, _)| column)).collect();
         let schema = selected(&self.schemas[built.stage], &columns);
         let predicate = moved(predicate, &built.columns);
         let spec = Spec::Filter { input: built.stage, predicate, columns };
         let stage = self.add(spec, schema);
-        Ok(Built { stage, columns: compact(&kept, input) })
+        Ok(Built { stage, columns: compact(&kept, input), number })
     }
 
     fn project(
         &mut self,
-        input: &Node,
-        expressions: &[Physical],
-        schema: &SchemaRef,
+        (input, expressions, schema): (&Node, &[Physical], &SchemaRef),
         needed: &Columns,
+        numbered: Option<&[usize]>,
     ) -> Result<Built, BuildError> {
         let mut read = Columns::new();
         for &column in needed {
             read.extend(columns_of(&expressions[column]));
         }
-        let built = self.node(input, &read)?;
-        let plain = |&column: &usize| Some(expressions[column].downcast_ref::<Column>()?.index());
-        let chosen: Option<Vec<usize>> = needed.iter().map(plain).collect();
+        let numbered = numbered.map(|columns| {
+            plain(expressions, columns).expect("numbers pass below columns that are only chosen")
+        });
+        let built = self.node(input, &read, numbered.as_deref())?;
+        let kept: Vec<usize> = needed.iter().copied().collect();
         let mut columns = vec![usize::MAX; expressions.len()];
-        if let Some(chosen) = chosen {
-            for (&column, from) in needed.iter().zip(chosen) {
+        if let Some(chosen) = plain(expressions, &kept) {
+            for (&column, from) in kept.iter().zip(chosen) {
                 columns[column] = built.columns[from];
             }
-            return Ok(Built { stage: built.stage, columns });
+            return Ok(Built { columns, ..built });
         }
-        let kept: Vec<usize> = needed.iter().copied().collect();
-        let computed: Vec<Physical> =
+        let mut computed: Vec<Physical> =
             kept.iter().map(|&column| moved(&expressions[column], &built.columns)).collect();
+        let mut schema = selected(schema, &kept);
+        if let Some((column, _)) = built.number {
+            schema = with_number(&schema);
+            let number = schema.field(kept.len()).name();
+            computed.push(Arc::new(Column::new(number, column)));
+        }
+        let number = built.number.map(|(_, space)| (kept.len(), space));
         let spec = Spec::Project { input: built.stage, expressions: computed };
-        let stage = self.add(spec, selected(schema, &kept));
+        let stage = self.add(spec, schema);
         for (at, &column) in kept.iter().enumerate() {
             columns[column] = at;
         }
-        Ok(Built { stage, columns })
+        Ok(Built { stage, columns, number })
     }
 
-    fn aggregate(
+    fn join(
         &mut self,
-        input: &Node,
-        group: &[usize],
-        aggregates: &[AggregateCall],
-        schema: &SchemaRef,
+        node: &Node,
+        needed: &Columns,
+        numbered: Option<&[usize]>,
     ) -> Result<Built, BuildError> {
-        let mut read: Columns = group.iter().copied().collect();
-        for call in aggregates {
-            read.extend(call.argument);
-            read.extend(call.filter);
-            read.extend(call.order.iter().map(|key| key.column));
-        }
-        let built = self.node(input, &read)?;
-        let kept: Vec<usize> = read.into_iter().collect();
-        let narrow = selected(&nullable(&input.schema()), &kept);
-        let stage = self.select(&built, &kept, &narrow);
-        let place = |column: usize| kept.binary_search(&column).expect("the column is read");
-        let grouped: Vec<usize> = group.iter().map(|&column| place(column)).collect();
-        let stage = self.together(stage, &grouped, false);
-        let mut calls = aggregates.to_vec();
-        for call in &mut calls {
-            call.argument = call.argument.map(place);
-            call.filter = call.filter.map(place);
-            call.order.iter_mut().for_each(|key| key.column = place(key.column));
-        }
-        let node = Node::Aggregate {
-            input: Box::new(Node::Constant { rows: RecordBatch::new_empty(narrow) }),
-            group: grouped,
-            aggregates: calls,
-            schema: Arc::clone(schema),
-        };
-        let grows = only_grows(input, self.options);
-        Operator::new(&node, grows)?;
-        let width = schema.fields().len();
-        let spec = Spec::Operator { inputs: vec![stage], node: Box::new(node), only_grows: grows };
-        let stage = self.add(spec, nullable(schema));
-        Ok(Built { stage, columns: (0..width).collect() })
-    }
-
-    fn join(&mut self, node: &Node, needed: &Columns) -> Result<Built, BuildError> {
         let Node::Join { left, right, kind, on, filter, .. } = node else {
             unreachable!("the caller has a join");
         };
@@ -346,12 +356,14 @@ impl<'a> Builder<'a> {
         let kept = (of_left.clone(), of_right.clone());
         of_left.extend(on.iter().map(|(column, _)| column));
         of_right.extend(on.iter().map(|(_, column)| column));
-        let (mut left_built, mut right_built) =
-            (self.node(left, &of_left)?, self.node(right, &of_right)?);
-        let (lefts, rights): (Vec<usize>, Vec<usize>) =
-            on.iter().map(|&(l, r)| (left_built.columns[l], right_built.columns[r])).unzip();
-        left_built.stage = self.together(left_built.stage, &lefts, true);
-        right_built.stage = self.together(right_built.stage, &rights, true);
+        let side = numbered.and_then(|columns| side_of(node, columns));
+        let of_side = |input: Input, from: usize| -> Option<Vec<usize>> {
+            let columns = numbered.filter(|_| side == Some(input))?.iter();
+            Some(columns.map(|&column| column - from).collect())
+        };
+        let (lefts, rights): (Vec<usize>, Vec<usize>) = on.iter().copied().unzip();
+        let left_built = self.side(left, &of_left, (&lefts, of_side(Input::Left, 0)))?;
+        let right_built = self.side(right, &of_right, (&rights, of_side(Input::Right, width)))?;
         let pair = |column: usize| match column.checked_sub(width) {
             None => PairColumn::Left(left_built.columns[column]),
             Some(column) => PairColumn::Right(right_built.columns[column]),
@@ -372,12 +384,44 @@ impl<'a> Builder<'a> {
         };
         let conditions = all.iter().map(condition).collect();
         let shown: Vec<usize> = needed.iter().copied().collect();
-        let output = shown.iter().map(|&column| pair(column)).collect();
+        let mut output: Vec<PairColumn> = shown.iter().map(|&column| pair(column)).collect();
+        let mut schema = selected(&node.schema(), &shown);
+        let left_number =
+            left_built.number.map(|(column, space)| (PairColumn::Left(column), space));
+        let right_number =
+            right_built.number.map(|(column, space)| (PairColumn::Right(column), space));
+        let number = left_number.or(right_number).map(|(column, space)| {
+            output.push(column);
+            schema = with_number(&schema);
+            (shown.len(), space)
+        });
         let [left, right] = sides;
         let spec = JoinSpec { kind: *kind, left, right, conditions, output };
-        let schema = selected(&node.schema(), &shown);
         let stage = self.add(Spec::Join(Box::new(spec)), schema);
-        Ok(Built { stage, columns: compact(&shown, node) })
+        Ok(Built { stage, columns: compact(&shown, node), number })
+    }
+
+    /// An input of a join, each row at the worker that its key belongs to. Numbers are known to one worker only, so
+    /// with several of them they are given when the rows are there.
+    fn side(
+        &mut self,
+        node: &Node,
+        needed: &Columns,
+        (key, numbered): (&[usize], Option<Vec<usize>>),
+    ) -> Result<Built, BuildError> {
+        let numbered = numbered.as_deref();
+        let (early, late) = match self.options.workers <= 1 {
+            true => (numbered, None),
+            false => (None, numbered),
+        };
+        let needed = needed.iter().chain(late.unwrap_or_default()).copied().collect();
+        let mut built = self.node(node, &needed, early)?;
+        let key: Vec<usize> = key.iter().map(|&column| built.columns[column]).collect();
+        built.stage = self.together(built.stage, &key, true);
+        match late {
+            Some(columns) => self.number(built, columns),
+            None => Ok(built),
+        }
     }
 
     /// The sides of a join of built inputs, of which the kept columns are read above.
@@ -470,8 +514,10 @@ impl<'a> Builder<'a> {
     fn payload(&self, built: &Built, kept: &Columns, key: &[usize]) -> Columns {
         let schema = &self.schemas[built.stage];
         let columns = kept.iter().map(|&column| built.columns[column]);
+        let number = built.number.map(|(column, _)| column);
         columns
             .filter(|column| !key.contains(column) || has_floats(schema.field(*column).data_type()))
+            .chain(number)
             .collect()
     }
 
@@ -520,9 +566,10 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// A stage with exactly the given columns of a built node.
+    /// A stage with exactly the given columns of a built node, and behind them the numbers that it has.
     fn select(&mut self, built: &Built, kept: &[usize], schema: &SchemaRef) -> usize {
-        let columns: Vec<usize> = kept.iter().map(|&column| built.columns[column]).collect();
+        let columns = kept.iter().map(|&column| built.columns[column]);
+        let columns: Vec<usize> = columns.chain(built.number.map(|(column, _)| column)).collect();
         let width = self.schemas[built.stage].fields().len();
         if columns.len() == width && columns.iter().copied().eq(0..width) {
             return built.stage;
@@ -593,13 +640,16 @@ impl<'a> Builder<'a> {
             graph.stages[*stage].readers.push(Reader::View(view));
             graph.add_view(plan, *stage, columns.clone());
         }
+        graph.forget_unread();
         Ok(graph)
     }
 
     fn work(&self, spec: &Spec, at: usize) -> Result<(Work, Vec<usize>), BuildError> {
         let schema = &self.schemas[at];
         Ok(match spec {
-            Spec::Table { table } => (Work::Table(*table), Vec::new()),
+            Spec::Table { table, owners } => {
+                (Work::Table { table: *table, owners: owners.clone() }, Vec::new())
+            }
             Spec::Filter { input, predicate, columns } => {
                 let filter = Filter::new(predicate, columns.clone(), schema);
                 (Work::Filter(filter), vec![*input])
@@ -617,8 +667,11 @@ impl<'a> Builder<'a> {
                 let inputs = vec![self.feeder(&spec.left), self.feeder(&spec.right)];
                 (Work::Join(Box::new(self.make_join(spec, schema))), inputs)
             }
-            Spec::Operator { inputs, node, only_grows } => {
-                (Work::Operator(Box::new(Operator::new(node, *only_grows)?)), inputs.clone())
+            Spec::Number { input, columns, space } => {
+                (Work::Number(Numbering::new(columns.clone(), *space, schema)), vec![*input])
+            }
+            Spec::Operator { inputs, node, options, .. } => {
+                (Work::Operator(Box::new(Operator::new(node, *options)?)), inputs.clone())
             }
         })
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use datafusion::physical_expr::expressions::Column;
 use plan::ir::{JoinKind, Node};
 
+use super::aggregate::plain;
 use super::{Builder, JoinSpec, Physical, Spec};
 use crate::operator::join::PairColumn;
 
@@ -19,6 +20,11 @@ pub(super) enum Placement {
 
 impl Placement {
     pub(super) const ANYWHERE: Self = Self::Hashed(Vec::new());
+
+    /// Where the hash of columns says; without columns, at the first worker.
+    pub(super) fn of(columns: &[usize]) -> Self {
+        if columns.is_empty() { Self::First } else { Self::Hashed(vec![columns.to_vec()]) }
+    }
 
     /// The placement seen through columns that are moved: `place` says where a column is now, if it is there.
     fn moved(&self, place: impl Fn(usize) -> Option<usize>) -> Self {
@@ -49,8 +55,42 @@ impl Builder<'_> {
         if is_there {
             return stage;
         }
+        if let Some(stage) = self.taken(stage, columns) {
+            return stage;
+        }
         let schema = Arc::clone(&self.schemas[stage]);
         self.add(Spec::Exchange { input: stage, columns: columns.to_vec() }, schema)
+    }
+
+    /// The same stage over a table of which each worker takes just the rows that the hash of the columns gives to it: all
+    /// workers are handed the whole table, so nothing needs to be sent. `None` when other stages lie between.
+    fn taken(&mut self, stage: usize, columns: &[usize]) -> Option<usize> {
+        let spec = match self.specs[stage].clone() {
+            Spec::Table { table, owners: None } => {
+                Spec::Table { table, owners: Some(columns.to_vec()) }
+            }
+            Spec::Filter { input, predicate, columns: kept } => {
+                let input = self.taken(input, &pick(&kept, columns))?;
+                Spec::Filter { input, predicate, columns: kept }
+            }
+            Spec::Select { input, columns: kept } => {
+                let input = self.taken(input, &pick(&kept, columns))?;
+                Spec::Select { input, columns: kept }
+            }
+            Spec::Project { input, expressions } => {
+                let input = self.taken(input, &plain(&expressions, columns)?)?;
+                Spec::Project { input, expressions }
+            }
+            Spec::Table { owners: Some(_), .. }
+            | Spec::Union { .. }
+            | Spec::Exchange { .. }
+            | Spec::Arrange { .. }
+            | Spec::Join(_)
+            | Spec::Number { .. }
+            | Spec::Operator { .. } => return None,
+        };
+        let schema = Arc::clone(&self.schemas[stage]);
+        Some(self.add(spec, schema))
     }
 
     /// Where a stage's rows will be.
@@ -59,7 +99,8 @@ impl Builder<'_> {
         let position =
             |columns: &[usize], column| columns.iter().position(|&other| other == column);
         match spec {
-            Spec::Table { .. } => Placement::ANYWHERE,
+            Spec::Table { owners: Some(columns), .. } => Placement::of(columns),
+            Spec::Table { owners: None, .. } => Placement::ANYWHERE,
             Spec::Filter { input, columns, .. } | Spec::Select { input, columns } => {
                 of(*input).moved(|column| position(columns, column))
             }
@@ -73,10 +114,10 @@ impl Builder<'_> {
                 true => Placement::First,
                 false => Placement::ANYWHERE,
             },
-            Spec::Exchange { columns, .. } if columns.is_empty() => Placement::First,
-            Spec::Exchange { columns, .. } => Placement::Hashed(vec![columns.clone()]),
-            Spec::Arrange { input, .. } => of(*input).clone(),
+            Spec::Exchange { columns, .. } => Placement::of(columns),
+            Spec::Arrange { input, .. } | Spec::Number { input, .. } => of(*input).clone(),
             Spec::Join(join) => self.join_placement(join),
+            Spec::Operator { placement: Some(placement), .. } => placement.clone(),
             Spec::Operator { inputs, node, .. } => self.operator_placement(inputs, node),
         }
     }
@@ -120,4 +161,8 @@ impl Builder<'_> {
             | Node::Union { .. } => Placement::ANYWHERE,
         }
     }
+}
+
+fn pick(from: &[usize], columns: &[usize]) -> Vec<usize> {
+    columns.iter().map(|&column| from[column]).collect()
 }

@@ -7,7 +7,9 @@ use super::Spec;
 /// Whether two stages compute the same.
 pub(super) fn is_same(one: &Spec, other: &Spec) -> bool {
     match (one, other) {
-        (Spec::Table { table: a }, Spec::Table { table: b }) => a == b,
+        (Spec::Table { table: a, owners: c }, Spec::Table { table: b, owners: d }) => {
+            a == b && c == d
+        }
         (
             Spec::Filter { input: a, predicate: p, columns: c },
             Spec::Filter { input: b, predicate: q, columns: d },
@@ -30,9 +32,13 @@ pub(super) fn is_same(one: &Spec, other: &Spec) -> bool {
                 && a.output == b.output
                 && a.conditions == b.conditions
         }
-        (Spec::Operator { inputs: a, node: m, .. }, Spec::Operator { inputs: b, node: n, .. }) => {
-            a == b && is_same_node(m, n)
+        (Spec::Number { input: a, columns: c, .. }, Spec::Number { input: b, columns: d, .. }) => {
+            a == b && c == d
         }
+        (
+            Spec::Operator { inputs: a, node: m, options: x, .. },
+            Spec::Operator { inputs: b, node: n, options: y, .. },
+        ) => a == b && x == y && is_same_node(m, n),
         (
             Spec::Table { .. }
             | Spec::Filter { .. }
@@ -42,6 +48,7 @@ pub(super) fn is_same(one: &Spec, other: &Spec) -> bool {
             | Spec::Exchange { .. }
             | Spec::Arrange { .. }
             | Spec::Join(_)
+            | Spec::Number { .. }
             | Spec::Operator { .. },
             _,
         ) => false,

@@ -24,7 +24,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, Int64Array, UInt32Array, new_null_array};
+use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, UInt32Array, new_null_array};
 use arrow::compute::take;
 use arrow::datatypes::{DataType, SchemaRef};
 use change::ChangeBatch;
@@ -144,12 +144,21 @@ struct Loners {
 }
 
 impl Pairs {
-    /// The pairs that are marked.
-    fn filtered(&self, keep: &BooleanArray) -> Self {
-        let kept = |values: &[u32]| -> Vec<u32> {
-            let marked = values.iter().zip(keep).filter(|(_, keep)| *keep == Some(true));
-            marked.map(|(&value, _)| value).collect()
+    /// Whether each row of a batch is in one pair, in the batch's order.
+    fn is_whole(&self, rows: usize) -> bool {
+        self.rows.len() == rows && self.rows.iter().zip(0..).all(|(&row, at)| row == at)
+    }
+
+    /// The pairs that are marked; NULL means no.
+    fn filtered(self, keep: &BooleanArray) -> Self {
+        let marked = match keep.nulls() {
+            Some(valid) => keep.values() & valid.inner(),
+            None => keep.values().clone(),
         };
+        if marked.count_set_bits() == self.rows.len() {
+            return self;
+        }
+        let kept = |values: &[u32]| marked.set_indices().map(|at| values[at]).collect();
         Self { rows: kept(&self.rows), positions: kept(&self.positions) }
     }
 }
@@ -377,7 +386,7 @@ impl Join {
         if !self.shows_pairs() {
             return Ok(());
         }
-        let diffs = pair_diffs(rows, diffs, &pairs)?;
+        let diffs = pair_diffs(rows, &pending.changes, &pairs)?;
         let columns = self.columns(state, pending, &pairs, &self.options.output)?;
         let joined = batch(&self.options.schema, columns, pairs.rows.len())?;
         out.rows(ChangeBatch::new(joined, diffs));
@@ -405,7 +414,7 @@ impl Join {
             let columns = self.columns(state, pending, &pairs, columns)?;
             let joined = batch(schema, columns, pairs.rows.len())?;
             let rows = &state.arrangements[other].rows;
-            let diffs = pair_diffs(rows, pending.changes.diffs(), &pairs)?;
+            let diffs = pair_diffs(rows, &pending.changes, &pairs)?;
             let changes = ChangeBatch::new(joined, diffs);
             let computed = compute(std::slice::from_ref(predicate), &changes, out)?;
             pairs = pairs.filtered(&as_booleans(&computed.columns[0]));
@@ -422,9 +431,7 @@ impl Join {
         wanted: &[PairColumn],
     ) -> Result<Vec<ArrayRef>, OperatorError> {
         let mine = pending.changes.rows().columns();
-        let is_whole = pairs.rows.len() == pending.changes.len()
-            && pairs.rows.iter().zip(0..).all(|(&row, at)| row == at);
-        let rows = (!is_whole).then(|| UInt32Array::from(pairs.rows.clone()));
+        let rows = (!pairs.is_whole(pending.changes.len())).then(|| UInt32Array::from(pairs.rows.clone()));
         let of_mine = |column: usize| match &rows {
             Some(rows) => take(&mine[column], rows, None),
             None => Ok(Arc::clone(&mine[column])),
@@ -628,10 +635,18 @@ pub(crate) fn shows_alone(kind: JoinKind, input: Input) -> bool {
 }
 
 /// The products of pairs' diffs.
-fn pair_diffs(rows: &Rows, diffs: &[i64], pairs: &Pairs) -> Result<Int64Array, OperatorError> {
+fn pair_diffs(
+    rows: &Rows,
+    changes: &ChangeBatch,
+    pairs: &Pairs,
+) -> Result<Int64Array, OperatorError> {
+    let diffs = changes.diffs();
     let mine = pairs.rows.iter().map(|&row| diffs[row as usize]);
     if rows.all_once() {
-        return Ok(mine.collect::<Vec<i64>>().into());
+        return Ok(match pairs.is_whole(changes.len()) {
+            true => changes.diff_array().clone(),
+            false => mine.collect::<Vec<i64>>().into(),
+        });
     }
     let theirs = pairs.positions.iter().map(|&position| rows.count(position));
     let product = |(mine, theirs): (i64, i64)| mine.checked_mul(theirs);

@@ -11,6 +11,7 @@ pub(crate) mod band;
 mod constant;
 pub(crate) mod filter;
 pub(crate) mod join;
+pub(crate) mod numbering;
 mod partitioned;
 mod pending;
 pub(crate) mod project;
@@ -27,8 +28,10 @@ use plan::ir::Node;
 
 use crate::arrangement::StateSize;
 use crate::error::OperatorError;
+use crate::state::State;
 
 use aggregate::Aggregate;
+pub(crate) use aggregate::{AggregateOptions, Numbered, Phase, part_schema};
 use constant::Constant;
 use set::{Rule, Set};
 use single::Single;
@@ -100,12 +103,14 @@ pub(crate) enum Operator {
 }
 
 impl Operator {
-    /// Builds the operator of a plan's node, its inputs apart; `only_grows` when no row of them ever goes.
-    pub(crate) fn new(node: &Node, only_grows: bool) -> Result<Self, BuildError> {
+    /// Builds the operator of a plan's node, its inputs apart.
+    pub(crate) fn new(node: &Node, options: AggregateOptions) -> Result<Self, BuildError> {
         Ok(match node {
-            Node::Aggregate { input, group, aggregates, schema } => Self::Aggregate(Box::new(
-                Aggregate::new(&input.schema(), group, aggregates, schema, only_grows)?,
-            )),
+            Node::Aggregate { input, group, aggregates, schema } => {
+                let input = input.schema();
+                let aggregate = Aggregate::new(&input, group, aggregates, schema, options)?;
+                Self::Aggregate(Box::new(aggregate))
+            }
             Node::Distinct { input } => Self::Set(Set::new(&input.schema(), Rule::Distinct)?),
             Node::SetOperation { operation, all, schema, .. } => {
                 let (operation, all) = (*operation, *all);
@@ -150,14 +155,14 @@ impl Operator {
     }
 
     /// Ends the step: emits what had to wait for its end, or a part of it; returns whether there is more.
-    pub(crate) fn finish(&mut self, out: &mut Out) -> Result<bool, OperatorError> {
+    pub(crate) fn finish(&mut self, state: &State, out: &mut Out) -> Result<bool, OperatorError> {
         match self {
             Self::Unnest(_) => {}
             Self::Constant(constant) => constant.finish(out)?,
             Self::Set(set) => return set.finish(out),
             Self::Window(window) => return window.finish(out),
             Self::Single(single) => single.finish(out)?,
-            Self::Aggregate(aggregate) => aggregate.finish(out)?,
+            Self::Aggregate(aggregate) => aggregate.finish(state, out)?,
             Self::TopK(topk) => topk.finish(out)?,
         }
         Ok(false)

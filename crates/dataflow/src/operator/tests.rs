@@ -9,10 +9,11 @@ use plan::ir::{
     AggregateCall, AggregateFunction, Frame, FrameBound, FrameUnits, WindowCall, WindowFunction,
 };
 
-use super::aggregate::Aggregate;
+use super::aggregate::{Aggregate, AggregateOptions};
 use super::single::Single;
 use super::window::Window;
 use super::{BuildError, Out};
+use crate::state::State;
 
 fn schema(names: &[&str]) -> SchemaRef {
     let fields = names.iter().map(|name| Field::new(*name, DataType::Int64, true));
@@ -59,11 +60,11 @@ fn an_overflowing_sum_is_a_fault_of_its_group_until_it_fits_again() {
         output: DataType::Int64,
     };
     let input = schema(&["g", "x"]);
-    let mut sums = built(Aggregate::new(&input, &[0], &[call], &schema(&["g", "total"]), false));
+    let mut sums = built(Aggregate::new(&input, &[0], &[call], &schema(&["g", "total"]), AggregateOptions::default()));
     let mut check = |changes: &[(i64, i64, i64)], diffs: &[i64], faults: &[&str]| {
         sums.push(&rows(changes)).unwrap();
         let mut out = Out::default();
-        sums.finish(&mut out).unwrap();
+        sums.finish(&State::default(), &mut out).unwrap();
         let (found_diffs, found_faults) = given(out);
         assert_eq!(found_diffs, diffs, "{changes:?}");
         assert_eq!(found_faults, faults, "{changes:?}");

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use arrow::array::{
     Array, ArrayData, ArrayRef, AsArray, BinaryArray, BooleanArray, StringArray, make_array,
 };
-use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer};
+use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 
@@ -123,6 +123,19 @@ impl Layout {
     /// The words of a row's NULLs.
     pub(crate) fn null_words(&self) -> usize {
         self.columns.len().div_ceil(64)
+    }
+
+    /// The rows of a single column whose values are words as they are, none of them NULL.
+    pub(crate) fn plain_words(&self, columns: &[ArrayRef]) -> Option<ScalarBuffer<u64>> {
+        let ([Column { kind: Kind::Word(Float::No), .. }], [array]) = (&self.columns[..], columns)
+        else {
+            return None;
+        };
+        if array.logical_nulls().is_some_and(|nulls| nulls.null_count() > 0) {
+            return None;
+        }
+        let data = array.to_data();
+        Some(ScalarBuffer::new(data.buffers()[0].clone(), data.offset(), data.len()))
     }
 
     /// Encodes the columns' rows; new texts are given numbers.

@@ -45,6 +45,8 @@ pub(crate) struct Rows {
     form: Form,
     /// Entries with a count below zero.
     negatives: usize,
+    /// Keys of a unique store whose row is there other than once.
+    repeated: usize,
     held: usize,
     encoded: Encoded,
     /// Places of long runs whose rows changed, when someone follows them: keys, and places within their runs.
@@ -150,6 +152,7 @@ impl Rows {
             words: Vec::new(),
             form,
             negatives: 0,
+            repeated: 0,
             held: 0,
             encoded: Encoded::default(),
             changed: None,
@@ -216,7 +219,10 @@ impl Rows {
 
     /// Whether every stored row is there once.
     pub(crate) fn all_once(&self) -> bool {
-        self.shape.count.is_none()
+        match self.form {
+            Form::Unique => self.repeated == 0,
+            Form::Runs(_) => self.shape.count.is_none(),
+        }
     }
 
     /// The sum of the counts of a key's rows.
@@ -264,6 +270,9 @@ impl Rows {
     /// Adds rows, each to its key as often as its diff says. Rows without a key ([`NONE`]) and those of which `skip` is
     /// true are left out. `matches` are given to rows that are new.
     pub(crate) fn add(&mut self, added: &Added<'_>, space: &mut Space) -> Result<(), ArrowError> {
+        if added.skip.is_some_and(|skip| skip.iter().all(|&skip| skip)) {
+            return Ok(());
+        }
         let mut encoded = std::mem::take(&mut self.encoded);
         let rows = added.keys.len();
         self.layout.encode(&mut self.texts, added.columns, rows, &mut encoded)?;
@@ -301,6 +310,7 @@ impl Rows {
         self.held -= len as usize;
         space.release(key);
         if let Form::Unique = self.form {
+            self.repeated -= usize::from(self.count(key) != 1);
             let count = self.shape.count.expect("a unique store has counts");
             self.words[key as usize * self.shape.stride + count] = 0;
             return;
@@ -419,6 +429,8 @@ impl Rows {
             return false;
         }
         self.words[count_at] = (before + diff).cast_unsigned();
+        let is_repeated = |count: i64| usize::from(count != 0 && count != 1);
+        self.repeated = self.repeated + is_repeated(before + diff) - is_repeated(before);
         if before + diff == 0 {
             self.release_texts(row);
             self.held -= 1;

@@ -14,14 +14,16 @@
 mod extremes;
 mod formula;
 mod lists;
+mod parts;
 mod total;
 mod values;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, UInt32Array};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Schema, SchemaRef, UInt32Type};
 use arrow::error::ArrowError;
 use change::ChangeBatch;
 use plan::ir::{AggregateCall, AggregateFunction};
@@ -29,13 +31,15 @@ use plan::ir::{AggregateCall, AggregateFunction};
 pub(super) use self::formula::{Computed, Formula};
 use self::lists::Lists;
 pub(super) use self::lists::{lists, texts};
+pub(crate) use self::parts::{Phase, part_schema};
 pub(super) use self::total::{Term, Terms, Total, TotalKind};
 use self::values::Values;
 use super::{BuildError, EMIT_ROWS, Fault, Out};
-use crate::arrangement::{Floats, Keys, Nulls, Shown, Slots, StateSize, Totals};
+use crate::arrangement::{Floats, Keys, Nulls, Shown, Slots, StateSize, TOUCHED_ROWS, Totals};
 use crate::columns::{as_booleans, batch, changes as batch_of, nullable, pick, take_rows};
 use crate::error::OperatorError;
 use crate::faulty::rows_as_json;
+use crate::state::State;
 
 /// The word with how many rows a group has.
 const ROWS: usize = 0;
@@ -46,11 +50,11 @@ const FIRST: usize = 2;
 
 /// One row for each group.
 pub(crate) struct Aggregate {
-    group: Vec<usize>,
+    phase: Phase,
+    groups: Groups,
     schema: SchemaRef,
     arguments: Vec<Argument>,
     calls: Vec<Call>,
-    keys: Keys,
     totals: Totals,
     /// The results that each group was last shown with.
     shown: Shown,
@@ -58,6 +62,34 @@ pub(crate) struct Aggregate {
     faulty: Slots,
     touched: Vec<u32>,
     numbers: Vec<u32>,
+}
+
+/// How an aggregate works.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct AggregateOptions {
+    /// Whether no row of the input ever goes.
+    pub(crate) only_grows: bool,
+    /// The groups, when the rows have their numbers already.
+    pub(crate) numbered: Option<Numbered>,
+    pub(crate) phase: Phase,
+}
+
+/// Groups that were numbered before they came here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Numbered {
+    /// The column with the number.
+    pub(crate) column: usize,
+    /// Whose number it is.
+    pub(crate) space: usize,
+    /// How many columns make the key.
+    pub(crate) width: usize,
+}
+
+/// Where groups have their numbers from.
+enum Groups {
+    /// Keys of its own, made of columns.
+    Own(Vec<usize>, Keys),
+    Numbered(Numbered),
 }
 
 /// Values that calls read: a column, and the rows of it that count.
@@ -98,40 +130,76 @@ impl Aggregate {
         group: &[usize],
         calls: &[AggregateCall],
         schema: &SchemaRef,
-        only_grows: bool,
+        options: AggregateOptions,
     ) -> Result<Self, BuildError> {
-        let types: Vec<DataType> =
-            group.iter().map(|&column| input.field(column).data_type().clone()).collect();
+        let AggregateOptions { only_grows, numbered, phase } = options;
+        let groups = match numbered {
+            Some(numbered) => Groups::Numbered(numbered),
+            None => {
+                let key = schema.fields()[..group.len()].iter();
+                let types: Vec<DataType> = key.map(|field| field.data_type().clone()).collect();
+                Groups::Own(group.to_vec(), Keys::new(&types, Nulls::Equal, Floats::Folded)?)
+            }
+        };
         let mut builder = Builder { input, arguments: Vec::new(), width: FIRST, only_grows };
         let found = calls.iter().map(|call| builder.add(call)).collect::<Result<Vec<_>, _>>()?;
         let Builder { arguments, width, .. } = builder;
         let outputs: Vec<DataType> = calls.iter().map(|call| call.output.clone()).collect();
+        let schema = match phase {
+            Phase::Single | Phase::Final => nullable(schema),
+            Phase::Partial => {
+                let width = numbered.map_or(group.len(), |numbered| numbered.width);
+                let parts = part_schema(input, calls, &schema.fields()[..width])?;
+                parts.ok_or_else(|| BuildError::Unsupported("parts of totals".to_owned()))?
+            }
+        };
         let mut aggregate = Self {
-            group: group.to_vec(),
-            schema: nullable(schema),
+            phase,
+            groups,
+            schema,
             arguments,
             calls: found,
-            keys: Keys::new(&types, Nulls::Equal, Floats::Folded)?,
             totals: Totals::new(width),
             shown: Shown::new(&outputs)?,
             faulty: Slots::default(),
             touched: Vec::new(),
             numbers: Vec::new(),
         };
-        if aggregate.is_global() {
-            aggregate.touch(&[], &[0])?;
+        if aggregate.is_global() && phase != Phase::Partial {
+            aggregate.find_groups(&[], 1)?;
+            aggregate.touch(&[0]);
         }
         Ok(aggregate)
     }
 
     /// Whether there is one group whatever the rows are.
     fn is_global(&self) -> bool {
-        self.group.is_empty()
+        self.key_width() == 0
+    }
+
+    /// How many columns make a group's key.
+    fn key_width(&self) -> usize {
+        match &self.groups {
+            Groups::Own(columns, _) => columns.len(),
+            Groups::Numbered(numbered) => numbered.width,
+        }
+    }
+
+    /// The columns of groups' keys.
+    fn keys(&self, state: &State, groups: &[u32]) -> Result<Vec<ArrayRef>, ArrowError> {
+        match &self.groups {
+            Groups::Own(_, keys) => keys.columns(groups),
+            Groups::Numbered(numbered) => state.spaces[numbered.space].keys().columns(groups),
+        }
     }
 
     pub(super) fn push(&mut self, changes: &ChangeBatch) -> Result<(), OperatorError> {
         let columns = changes.rows().columns();
-        self.touch(&pick(columns, &self.group), changes.diffs())?;
+        if self.phase == Phase::Final {
+            return self.add_parts(columns, changes.diffs());
+        }
+        self.find_groups(columns, changes.len())?;
+        self.touch(changes.diffs());
         for argument in &mut self.arguments {
             let column = argument.column.map(|column| &columns[column]);
             let filter = argument.filter.map(|filter| &columns[filter]);
@@ -158,30 +226,51 @@ impl Aggregate {
         Ok(())
     }
 
-    /// Finds the rows' groups, counts the rows, and notes that the groups were touched.
-    fn touch(&mut self, key: &[ArrayRef], diffs: &[i64]) -> Result<(), ArrowError> {
-        self.keys.resolve(key, diffs.len(), &mut self.numbers)?;
-        self.totals.reserve(self.keys.upper());
-        for (&group, &diff) in self.numbers.iter().zip(diffs) {
-            let words = self.totals.get_mut(group);
-            words[ROWS] = words[ROWS].wrapping_add_signed(diff);
-            if words[TOUCHED] == 0 {
-                words[TOUCHED] = 1;
-                self.touched.push(group);
+    /// Finds the rows' groups.
+    fn find_groups(&mut self, columns: &[ArrayRef], rows: usize) -> Result<(), ArrowError> {
+        let upper = match &mut self.groups {
+            Groups::Own(group, keys) => {
+                keys.resolve(&pick(columns, group), rows, &mut self.numbers)?;
+                keys.upper()
             }
-        }
+            Groups::Numbered(numbered) => {
+                self.numbers.clear();
+                let column = columns[numbered.column].as_primitive::<UInt32Type>();
+                self.numbers.extend_from_slice(column.values());
+                self.numbers.iter().max().map_or(0, |&group| group as usize + 1)
+            }
+        };
+        self.totals.reserve(upper);
         Ok(())
     }
 
-    pub(super) fn finish(&mut self, out: &mut Out) -> Result<(), OperatorError> {
+    /// Counts the rows of their groups, and notes that the groups were touched.
+    fn touch(&mut self, diffs: &[i64]) {
+        for (groups, diffs) in self.numbers.chunks(TOUCHED_ROWS).zip(diffs.chunks(TOUCHED_ROWS)) {
+            self.totals.touch(groups);
+            for (&group, &diff) in groups.iter().zip(diffs) {
+                let words = self.totals.get_mut(group);
+                words[ROWS] = words[ROWS].wrapping_add_signed(diff);
+                if words[TOUCHED] == 0 {
+                    words[TOUCHED] = 1;
+                    self.touched.push(group);
+                }
+            }
+        }
+    }
+
+    pub(super) fn finish(&mut self, state: &State, out: &mut Out) -> Result<(), OperatorError> {
+        if self.phase == Phase::Partial {
+            return self.give_parts(state, out);
+        }
         let touched = std::mem::take(&mut self.touched);
         for groups in touched.chunks(EMIT_ROWS) {
             let (live, dead): (Vec<u32>, Vec<u32>) =
                 groups.iter().copied().partition(|&group| self.is_live(group));
             let Results { columns, faults } = self.results(&live)?;
             self.shown.read(&columns, live.len())?;
-            self.emit_faults(&dead, &[], out)?;
-            self.emit_faults(&live, &faults, out)?;
+            self.emit_faults(state, (&dead, &[]), out)?;
+            self.emit_faults(state, (&live, &faults), out)?;
             let mut gone = dead;
             gone.retain(|&group| self.shown.is_there(group));
             let mut come = Vec::new();
@@ -192,8 +281,8 @@ impl Aggregate {
                     come.extend((!is_faulty).then(|| crate::arrangement::number(at)));
                 }
             }
-            self.emit_gone(&gone, out)?;
-            self.emit_come(&live, &columns, come.clone().into(), out)?;
+            self.emit_gone(state, &gone, out)?;
+            self.emit_come(state, (&live, &columns), come.clone().into(), out)?;
             for group in gone {
                 self.shown.remove(group);
             }
@@ -210,11 +299,16 @@ impl Aggregate {
         self.is_global() || self.totals.get(group)[ROWS].cast_signed() > 0
     }
 
-    fn emit_gone(&self, gone: &[u32], out: &mut Out) -> Result<(), OperatorError> {
+    fn emit_gone(
+        &self,
+        state: &State,
+        gone: &[u32],
+        out: &mut Out,
+    ) -> Result<(), OperatorError> {
         if gone.is_empty() {
             return Ok(());
         }
-        let mut columns = self.keys.columns(gone)?;
+        let mut columns = self.keys(state, gone)?;
         columns.extend(self.shown.columns(gone)?);
         out.rows(batch_of(&self.schema, columns, vec![-1; gone.len()])?);
         Ok(())
@@ -222,8 +316,8 @@ impl Aggregate {
 
     fn emit_come(
         &self,
-        live: &[u32],
-        results: &[ArrayRef],
+        state: &State,
+        (live, results): (&[u32], &[ArrayRef]),
         come: UInt32Array,
         out: &mut Out,
     ) -> Result<(), OperatorError> {
@@ -231,7 +325,7 @@ impl Aggregate {
             return Ok(());
         }
         let groups: Vec<u32> = come.values().iter().map(|&at| live[at as usize]).collect();
-        let mut columns = self.keys.columns(&groups)?;
+        let mut columns = self.keys(state, &groups)?;
         columns.extend(take_rows(results, &come)?);
         out.rows(batch_of(&self.schema, columns, vec![1; come.len()])?);
         Ok(())
@@ -240,8 +334,8 @@ impl Aggregate {
     /// Emits the difference between the faults that groups have and those that they had.
     fn emit_faults(
         &mut self,
-        groups: &[u32],
-        faults: &[Vec<u8>],
+        state: &State,
+        (groups, faults): (&[u32], &[Vec<u8>]),
         out: &mut Out,
     ) -> Result<(), ArrowError> {
         for (at, &group) in groups.iter().enumerate() {
@@ -250,12 +344,13 @@ impl Aggregate {
             if new == old {
                 continue;
             }
-            let fields = &self.schema.fields()[..self.group.len()];
+            let width = self.key_width();
+            let fields = &self.schema.fields()[..width];
             let schema = Arc::new(Schema::new(fields.to_vec()));
-            let key = batch(&schema, self.keys.columns(&[group])?, 1)?;
+            let key = batch(&schema, self.keys(state, &[group])?, 1)?;
             let row = rows_as_json(&key)?.pop().unwrap_or_default();
             let fault = |call: usize, diff: i64| Fault {
-                expression: self.schema.field(self.group.len() + call).name().clone(),
+                expression: self.schema.field(width + call).name().clone(),
                 row: row.clone(),
                 message: format!("the value does not fit {}", self.calls[call].output),
                 diff,
@@ -280,15 +375,18 @@ impl Aggregate {
 
     /// Ends the step for groups: forgets those without rows.
     fn release(&mut self, groups: &[u32]) {
+        let is_global = self.is_global();
         for &group in groups {
             let words = self.totals.get_mut(group);
             words[TOUCHED] = 0;
-            if words[ROWS] == 0 && !self.group.is_empty() {
+            if words[ROWS] == 0 && !is_global {
                 self.totals.clear(group);
                 let kept =
                     self.arguments.iter_mut().filter_map(|argument| argument.values.as_mut());
                 kept.for_each(|values| values.forget(group));
-                self.keys.release(group);
+                if let Groups::Own(_, keys) = &mut self.groups {
+                    keys.release(group);
+                }
             }
         }
     }
@@ -329,14 +427,27 @@ impl Aggregate {
         let lists = self.arguments.iter().flat_map(|argument| &argument.lists);
         let values = lists.fold(values, |sum, list| sum + list.size());
         let bytes = self.totals.size().bytes + self.shown.size().bytes + self.faulty.size().bytes;
-        self.keys.size() + values + StateSize { rows: 0, bytes }
+        let groups = match &self.groups {
+            Groups::Own(_, keys) => keys.size(),
+            Groups::Numbered(_) => StateSize { rows: self.shown.size().rows, bytes: 0 },
+        };
+        groups + values + StateSize { rows: 0, bytes }
     }
 }
 
 /// How often each row counts: its diff, or not at all when its value is NULL or its filter is not true.
-fn weights(diffs: &[i64], column: Option<&ArrayRef>, filter: Option<&ArrayRef>) -> Vec<i64> {
+fn weights<'a>(
+    diffs: &'a [i64],
+    column: Option<&ArrayRef>,
+    filter: Option<&ArrayRef>,
+) -> Cow<'a, [i64]> {
+    let nulls = column.and_then(|column| column.logical_nulls());
+    let nulls = nulls.filter(|nulls| nulls.null_count() > 0);
+    if nulls.is_none() && filter.is_none() {
+        return Cow::Borrowed(diffs);
+    }
     let mut weights = diffs.to_vec();
-    if let Some(nulls) = column.and_then(|column| column.logical_nulls()) {
+    if let Some(nulls) = nulls {
         for (weight, valid) in weights.iter_mut().zip(nulls.iter()) {
             *weight *= i64::from(valid);
         }
@@ -346,7 +457,7 @@ fn weights(diffs: &[i64], column: Option<&ArrayRef>, filter: Option<&ArrayRef>) 
             *weight *= i64::from(counts == Some(true));
         }
     }
-    weights
+    Cow::Owned(weights)
 }
 
 /// Lays out the words of a group, sharing what several calls need.

@@ -225,11 +225,25 @@ impl Total {
 
     /// Adds each row's value as often as its weight says.
     pub(crate) fn add(&self, totals: &mut Totals, groups: &[u32], terms: &Terms, weights: &[i64]) {
+        if let (TotalKind::Small { .. }, Terms::Signed(values)) = (self.kind, terms) {
+            let rows = groups.iter().zip(values.values()).zip(weights);
+            for ((&group, &value), &weight) in rows {
+                self.add_short(totals.get_mut(group), value, weight);
+            }
+            return;
+        }
         for (row, (&group, &weight)) in groups.iter().zip(weights).enumerate() {
             if weight != 0 {
                 self.add_term(totals.get_mut(group), terms.get(row), weight);
             }
         }
+    }
+
+    /// [`add_term`](Self::add_term) for what is summed most: integers.
+    fn add_short(&self, words: &mut [u64], value: i64, times: i64) {
+        let words = &mut words[self.at..self.at + 3];
+        words[0] = words[0].wrapping_add_signed(times);
+        add_integer(&mut words[1..], i128::from(value), times);
     }
 
     /// Adds a term to the words that the total has its place among.

@@ -1,0 +1,113 @@
+//! Aggregation in two phases, so that little travels between workers.
+//!
+//! Totals are sums of words, and the totals of a union are the sum of the totals of its parts. So each worker sums what
+//! a step brought it, and sends, once for each group that it touched, the group's key and the words. The worker that
+//! the group belongs to adds them up. What travels is as much as there are groups, however many rows there were; between
+//! two steps the first phase holds nothing.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, FixedSizeBinaryArray};
+use arrow::buffer::Buffer;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::error::ArrowError;
+use plan::ir::AggregateCall;
+
+use super::{Aggregate, Builder, FIRST, Found, ROWS, TOUCHED};
+use crate::columns::{changes as batch_of, nullable};
+use crate::error::OperatorError;
+use crate::operator::{BuildError, EMIT_ROWS, Out};
+use crate::state::State;
+
+/// Which part of an aggregate's work is done at a place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// All of it.
+    #[default]
+    Single,
+    /// A step's rows become parts of totals.
+    Partial,
+    /// Parts become totals, and totals results.
+    Final,
+}
+
+/// What the first phase gives to the second: the columns of the key, and the words. `None` when totals do not suffice
+/// for the results.
+pub(crate) fn part_schema(
+    input: &SchemaRef,
+    calls: &[AggregateCall],
+    key: &[Arc<Field>],
+) -> Result<Option<SchemaRef>, BuildError> {
+    let mut builder = Builder { input, arguments: Vec::new(), width: FIRST, only_grows: false };
+    for call in calls {
+        let call = builder.add(call)?;
+        if !matches!(call.result, Found::Computed(..)) {
+            return Ok(None);
+        }
+    }
+    if builder.arguments.iter().any(|argument| argument.values.is_some()) {
+        return Ok(None);
+    }
+    let bytes = i32::try_from(builder.width * 8).expect("a few hundred words");
+    let words = Field::new("totals", DataType::FixedSizeBinary(bytes), false);
+    let fields: Vec<_> = key.iter().map(Arc::clone).chain([Arc::new(words)]).collect();
+    Ok(Some(nullable(&Arc::new(Schema::new(fields)))))
+}
+
+impl Aggregate {
+    /// The second phase: adds parts to the totals.
+    pub(super) fn add_parts(
+        &mut self,
+        columns: &[ArrayRef],
+        diffs: &[i64],
+    ) -> Result<(), OperatorError> {
+        self.find_groups(columns, diffs.len())?;
+        let parts = columns[self.key_width()].as_fixed_size_binary();
+        let mut part: Vec<u64> = Vec::new();
+        for (row, &group) in self.numbers.iter().enumerate() {
+            let word = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("eight bytes"));
+            part.clear();
+            part.extend(parts.value(row).chunks_exact(8).map(word));
+            let words = self.totals.get_mut(group);
+            words[ROWS] = words[ROWS].wrapping_add(part[ROWS]);
+            if words[TOUCHED] == 0 {
+                words[TOUCHED] = 1;
+                self.touched.push(group);
+            }
+            for total in self.arguments.iter().flat_map(|argument| &argument.totals) {
+                total.join(words, &part);
+            }
+        }
+        Ok(())
+    }
+
+    /// The first phase: gives out the parts of the groups that the step touched, and forgets them.
+    pub(super) fn give_parts(&mut self, state: &State, out: &mut Out) -> Result<(), OperatorError> {
+        let touched = std::mem::take(&mut self.touched);
+        for groups in touched.chunks(EMIT_ROWS) {
+            let mut changed = Vec::with_capacity(groups.len());
+            for &group in groups {
+                let words = self.totals.get_mut(group);
+                words[TOUCHED] = 0;
+                if words.iter().any(|&word| word != 0) {
+                    changed.push(group);
+                }
+            }
+            if !changed.is_empty() {
+                let columns = self.parts(state, &changed)?;
+                out.rows(batch_of(&self.schema, columns, vec![1; changed.len()])?);
+            }
+            changed.iter().for_each(|&group| self.totals.clear(group));
+        }
+        Ok(())
+    }
+
+    fn parts(&self, state: &State, groups: &[u32]) -> Result<Vec<ArrayRef>, ArrowError> {
+        let mut columns = self.keys(state, groups)?;
+        let words = groups.iter().flat_map(|&group| self.totals.get(group));
+        let bytes: Vec<u8> = words.flat_map(|word| word.to_le_bytes()).collect();
+        let size = i32::try_from(bytes.len() / groups.len()).expect("a few hundred words");
+        columns.push(Arc::new(FixedSizeBinaryArray::try_new(size, Buffer::from_vec(bytes), None)?));
+        Ok(columns)
+    }
+}
