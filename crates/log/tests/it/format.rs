@@ -2,12 +2,14 @@
 
 use std::fmt::Write as _;
 
+use change::{Part, Time};
 use log::format::{
     FRAME_ALIGNMENT, GROUP_BYTES, HEAD_BYTES, HEADER_BYTES, HEADER_CRC, HEADER_FIELDS, LEAF_BYTES,
     MAGIC, SECTION_ALIGNMENT, TABLE_BYTES, VERSION,
 };
+use sha2::{Digest, Sha256};
 
-use crate::world::{append, dir, frames, group, ids, open, segments};
+use crate::world::{append, dir, frames, group, ids, open, part, segments};
 
 const DOCUMENT: &str = include_str!("../../../../docs/format.md");
 
@@ -99,6 +101,44 @@ fn a_written_group_lies_as_documented() {
     assert_eq!(number(message), u32::MAX, "an Arrow message");
     let length = (number(table + 16) + number(table + 20)) as usize;
     assert_eq!(message + length, frame.payload_length as usize, "up to the end");
+}
+
+/// The hash of a word, a line end and bytes.
+fn hash_of(word: &str, bytes: &[u8]) -> [u8; 32] {
+    assert!(DOCUMENT.contains(&format!("`{word}`")), "{word} is documented");
+    Sha256::new().chain_update(word).chain_update(b"\n").chain_update(bytes).finalize().into()
+}
+
+#[test]
+fn a_leaf_commits_to_what_is_documented() {
+    let dir = dir();
+    let (log, _) = open(dir.path());
+    append(&log, &group("shop", 7, &[1, 1])).unwrap();
+    append(&log, &part("shop", Part::First, 8, &[3])).unwrap();
+    append(&log, &part("shop", Part::Last, 8, &[4])).unwrap();
+    let records = [1, 3].map(|time| log.leaf_record(Time(time)).unwrap().unwrap());
+    drop(log);
+    let bytes = std::fs::read(&segments(dir.path())[0]).unwrap();
+    let payloads: Vec<&[u8]> = frames(&bytes)
+        .iter()
+        .filter(|frame| frame.payload_length > 0)
+        .map(|frame| {
+            &bytes[frame.place.offset as usize + HEADER_BYTES..][..frame.payload_length as usize]
+        })
+        .collect();
+    // A preamble, the schema, and three groups of one table.
+    let schema = hash_of("evert/schema/v1", &hash_of("evert/schema/v1", payloads[1]));
+    let stored = |payload: &[u8]| {
+        let number = |at: usize| u32::from_le_bytes(payload[at..at + 4].try_into().unwrap());
+        let heads = GROUP_BYTES + number(12) as usize + number(8) as usize;
+        let (before, table) = payload.split_at(heads.next_multiple_of(SECTION_ALIGNMENT));
+        let pieces = [hash_of("evert/piece/v1", before), hash_of("evert/piece/v1", table)];
+        hash_of("evert/stored/v1", pieces.as_flattened())
+    };
+    let first = hash_of("evert/part/v1", &[schema, stored(payloads[3])].concat());
+    let last = hash_of("evert/part/v1", &[first, schema, stored(payloads[4])].concat());
+    assert_eq!(records.map(|record| record.schema.0), [schema; 2]);
+    assert_eq!(records.map(|record| record.stored.0), [stored(payloads[2]), last]);
 }
 
 #[test]
