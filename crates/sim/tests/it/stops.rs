@@ -40,6 +40,17 @@ fn power_may_fail_at_every_step() {
 }
 
 #[test]
+fn what_a_killed_process_left_is_durable_before_the_next_one_acknowledges_anything() {
+    let never = u64::from(u32::MAX);
+    for step in 1..=steps_of_a_life() {
+        // The next process works on what it finds, and then the power fails.
+        for chance in 0..CHANCES {
+            run(&[(step, Stop::Process), (never, Stop::Power)], 100 + chance);
+        }
+    }
+}
+
+#[test]
 fn the_recovery_from_each_may_be_stopped_too() {
     let kinds = [Stop::Process, Stop::Power];
     for step in (1..=steps_of_a_life()).step_by(3) {
