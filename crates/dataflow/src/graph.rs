@@ -24,8 +24,9 @@ use crate::operator::filter::Filter;
 use crate::operator::join::{Input, Join};
 use crate::operator::project::Project;
 use crate::operator::{Fault, Operator, Out};
-use crate::stat::{OperatorStat, ViewStat};
+use crate::stat::{OperatorStat, PlanNode, ViewStat};
 use crate::state::{Delta, State};
+use crate::timer::{Timer, Turn};
 use crate::workers::{Order, Step};
 
 /// Staged rows are consolidated when there are this many, and again when they have doubled since.
@@ -45,6 +46,7 @@ pub(crate) struct Graph {
     finished: Option<Step>,
     /// What other workers are to have.
     outgoing: Vec<Parcel>,
+    pub(crate) timer: Timer,
 }
 
 /// A part of the graph.
@@ -54,7 +56,10 @@ pub(crate) struct Stage {
     /// How many exchanges lie before it.
     level: usize,
     pub(crate) readers: Vec<Reader>,
+    /// The parts of plans that it computes.
+    pub(crate) nodes: Vec<PlanNode>,
     has_failed: bool,
+    batches: u64,
     rows_in: u64,
     rows_out: u64,
 }
@@ -101,8 +106,9 @@ struct View {
 
 impl Stage {
     pub(crate) fn new(work: Work, inputs: Vec<usize>, level: usize) -> Self {
-        let (readers, has_failed) = (Vec::new(), false);
-        Self { work, inputs, level, readers, has_failed, rows_in: 0, rows_out: 0 }
+        let (readers, nodes, has_failed) = (Vec::new(), Vec::new(), false);
+        let (batches, rows_in, rows_out) = (0, 0, 0);
+        Self { work, inputs, level, readers, nodes, has_failed, batches, rows_in, rows_out }
     }
 }
 
@@ -118,6 +124,7 @@ impl Graph {
             errors: VecDeque::new(),
             finished: None,
             outgoing: Vec::new(),
+            timer: Timer::new(None),
         }
     }
 
@@ -139,8 +146,9 @@ impl Graph {
     pub(crate) fn push(&mut self, table: usize, changes: ChangeBatch) {
         let is_it = |stage: &Stage| matches!(stage.work, Work::Table(of) if of == table);
         if let Some(at) = self.stages.iter().position(is_it) {
+            self.stages[at].batches += 1;
             self.stages[at].rows_in += changes.len() as u64;
-            self.forward(at, &Delta::new(changes));
+            self.receive(at, changes);
         }
     }
 
@@ -183,7 +191,10 @@ impl Graph {
         if stage.has_failed {
             return;
         }
+        stage.batches += 1;
         stage.rows_in += delta.changes.len() as u64;
+        self.timer.turn(Turn::Stage(at));
+        let stage = &mut self.stages[at];
         let mut work = std::mem::replace(&mut stage.work, Work::Idle);
         let done = self.work(at, &mut work, port, delta);
         self.settle(at, work, done);
@@ -244,6 +255,7 @@ impl Graph {
                     if !has_more {
                         break;
                     }
+                    self.timer.turn(Turn::Stage(at));
                 }
             }
             Work::Exchange(columns) => {
@@ -273,10 +285,12 @@ impl Graph {
         self.faults.extend(out.faults.drain(..).map(|fault| (at, fault)));
     }
 
-    /// Takes what another worker sent to an exchange.
+    /// Takes what came from outside to a stage: to a table's, or from another worker to an exchange.
     pub(crate) fn receive(&mut self, at: usize, changes: ChangeBatch) {
         if !self.stages[at].has_failed {
+            self.timer.turn(Turn::Stage(at));
             self.forward(at, &Delta::new(changes));
+            self.timer.turn(Turn::Nobody);
         }
     }
 
@@ -311,6 +325,7 @@ impl Graph {
             let mut work = std::mem::replace(&mut stage.work, Work::Idle);
             let mut out = Out::default();
             let mut done = Ok(());
+            self.timer.turn(Turn::Stage(at));
             if let Work::Operator(operator) = &mut work {
                 done = operator.finish(&mut out);
             }
@@ -319,6 +334,7 @@ impl Graph {
             }
             self.settle(at, work, done);
         }
+        self.timer.turn(Turn::Nobody);
     }
 
     /// Frees what is not held any more, and returns what the step changed.
@@ -329,12 +345,16 @@ impl Graph {
             if self.views[view].has_failed {
                 continue;
             }
+            if !self.views[view].staged.is_empty() {
+                self.timer.turn(Turn::View(view));
+            }
             match self.views[view].take(order) {
                 Ok(parts) if parts.iter().all(ChangeBatch::is_empty) => {}
                 Ok(parts) => step.views.push((view, parts)),
                 Err(source) => self.fail(self.views[view].stage, OperatorError::Columns(source)),
             }
         }
+        self.timer.turn(Turn::Nobody);
         step.faults = self.faults_of_views();
         step
     }
@@ -436,12 +456,14 @@ impl Graph {
 
     /// What the views' operators did and hold.
     pub(crate) fn stat(&self) -> Vec<ViewStat> {
-        let view = |view: &View| ViewStat {
+        let view = |(at, view): (usize, &View)| ViewStat {
             view: view.name.clone(),
+            index: at,
             failed: view.has_failed,
+            nanoseconds: self.timer.nanoseconds(Turn::View(at)),
             operators: self.above(view.stage).into_iter().map(|at| self.stage_stat(at)).collect(),
         };
-        self.views.iter().map(view).collect()
+        self.views.iter().enumerate().map(view).collect()
     }
 
     /// The stages that a stage depends on, and itself, inputs first.
@@ -473,8 +495,20 @@ impl Graph {
             Work::Idle if stage.has_failed => ("stopped", StateSize::default()),
             Work::Idle => ("idle", StateSize::default()),
         };
-        let (rows_in, rows_out) = (stage.rows_in, stage.rows_out);
-        OperatorStat { operator, rows_in, rows_out, state }
+        let nanoseconds = self.timer.nanoseconds(Turn::Stage(at));
+        OperatorStat {
+            operator,
+            stage: at,
+            inputs: stage.inputs.clone(),
+            workers: 1,
+            nodes: stage.nodes.clone(),
+            batches: stage.batches,
+            rows_in: stage.rows_in,
+            rows_out: stage.rows_out,
+            nanoseconds,
+            nanoseconds_max: nanoseconds,
+            state,
+        }
     }
 }
 
