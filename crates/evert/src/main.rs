@@ -14,6 +14,7 @@ mod directory;
 mod earlier;
 mod engine;
 mod environment;
+mod explained;
 mod failure;
 mod intake;
 mod intent;
@@ -25,6 +26,7 @@ mod progress;
 mod session;
 mod signals;
 mod slt;
+mod stopwatch;
 mod supply;
 mod telemetry;
 
