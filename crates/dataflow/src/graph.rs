@@ -25,8 +25,9 @@ use crate::operator::join::{Input, Join};
 use crate::operator::numbering::Numbering;
 use crate::operator::project::Project;
 use crate::operator::{Fault, Operator, Out};
-use crate::stat::{OperatorStat, ViewStat};
+use crate::stat::{OperatorStat, PlanNode, ViewStat};
 use crate::state::{Delta, State};
+use crate::timer::{Timer, Turn};
 use crate::workers::{Order, Step};
 
 /// Staged rows are consolidated when there are this many, and again when they have doubled since.
@@ -50,6 +51,7 @@ pub(crate) struct Graph {
     finished: Option<Step>,
     /// What other workers are to have.
     outgoing: Vec<Parcel>,
+    pub(crate) timer: Timer,
 }
 
 /// A part of the graph.
@@ -59,7 +61,10 @@ pub(crate) struct Stage {
     /// How many exchanges lie before it.
     level: usize,
     pub(crate) readers: Vec<Reader>,
+    /// The parts of plans that it computes.
+    pub(crate) nodes: Vec<PlanNode>,
     has_failed: bool,
+    batches: u64,
     rows_in: u64,
     rows_out: u64,
     /// The most rows that were emitted at once.
@@ -121,9 +126,20 @@ struct View {
 
 impl Stage {
     pub(crate) fn new(work: Work, inputs: Vec<usize>, level: usize) -> Self {
-        let (readers, has_failed) = (Vec::new(), false);
-        let (rows_in, rows_out, largest) = (0, 0, 0);
-        Self { work, inputs, level, readers, has_failed, rows_in, rows_out, largest }
+        let (readers, nodes, has_failed) = (Vec::new(), Vec::new(), false);
+        let (batches, rows_in, rows_out, largest) = (0, 0, 0, 0);
+        Self {
+            work,
+            inputs,
+            level,
+            readers,
+            nodes,
+            has_failed,
+            batches,
+            rows_in,
+            rows_out,
+            largest,
+        }
     }
 }
 
@@ -139,6 +155,7 @@ impl Graph {
             errors: VecDeque::new(),
             finished: None,
             outgoing: Vec::new(),
+            timer: Timer::new(None),
         }
     }
 
@@ -166,8 +183,9 @@ impl Graph {
             let Work::Table { owners, .. } = &self.stages[at].work else { continue };
             match self.peer.part(changes, owners.as_deref()) {
                 Ok(part) => {
+                    self.stages[at].batches += 1;
                     self.stages[at].rows_in += part.len() as u64;
-                    self.forward(at, &Delta::new(part));
+                    self.receive(at, part);
                 }
                 Err(error) => self.fail(at, error),
             }
@@ -176,7 +194,9 @@ impl Graph {
 
     /// The stages where a table's changes enter.
     fn of_table(&self, wanted: usize) -> Vec<usize> {
-        let is_it = |at: &usize| matches!(self.stages[*at].work, Work::Table { table, .. } if table == wanted);
+        let is_it = |at: &usize| {
+            matches!(self.stages[*at].work, Work::Table { table, .. } if table == wanted)
+        };
         (0..self.stages.len()).filter(is_it).collect()
     }
 
@@ -233,7 +253,10 @@ impl Graph {
         if stage.has_failed {
             return;
         }
+        stage.batches += 1;
         stage.rows_in += delta.changes.len() as u64;
+        self.timer.turn(Turn::Stage(at));
+        let stage = &mut self.stages[at];
         let mut work = std::mem::replace(&mut stage.work, Work::Idle);
         let done = self.work(at, &mut work, port, delta);
         self.settle(at, work, done);
@@ -294,6 +317,7 @@ impl Graph {
                     if !has_more {
                         break;
                     }
+                    self.timer.turn(Turn::Stage(at));
                 }
             }
             Work::Number(numbering) => {
@@ -327,10 +351,12 @@ impl Graph {
         self.faults.extend(out.faults.drain(..).map(|fault| (at, fault)));
     }
 
-    /// Takes what another worker sent to an exchange.
+    /// Takes what came from outside to a stage: to a table's, or from another worker to an exchange.
     pub(crate) fn receive(&mut self, at: usize, changes: ChangeBatch) {
         if !self.stages[at].has_failed {
+            self.timer.turn(Turn::Stage(at));
             self.forward(at, &Delta::new(changes));
+            self.timer.turn(Turn::Nobody);
         }
     }
 
@@ -363,6 +389,7 @@ impl Graph {
                 continue;
             }
             let mut work = std::mem::replace(&mut stage.work, Work::Idle);
+            self.timer.turn(Turn::Stage(at));
             let mut done = Ok(true);
             while let (Work::Operator(operator), Ok(true)) = (&mut work, &done) {
                 let mut out = Out::default();
@@ -373,9 +400,11 @@ impl Graph {
                 if self.stages[at].has_failed {
                     break;
                 }
+                self.timer.turn(Turn::Stage(at));
             }
             self.settle(at, work, done.map(drop));
         }
+        self.timer.turn(Turn::Nobody);
     }
 
     /// Frees what is not held any more, and returns what the step changed.
@@ -386,12 +415,16 @@ impl Graph {
             if self.views[view].has_failed {
                 continue;
             }
+            if !self.views[view].staged.is_empty() {
+                self.timer.turn(Turn::View(view));
+            }
             match self.views[view].take(order) {
                 Ok(parts) if parts.iter().all(ChangeBatch::is_empty) => {}
                 Ok(parts) => step.views.push((view, parts)),
                 Err(source) => self.fail(self.views[view].stage, OperatorError::Columns(source)),
             }
         }
+        self.timer.turn(Turn::Nobody);
         step.faults = self.faults_of_views();
         step
     }
@@ -509,12 +542,15 @@ impl Graph {
 
     /// What the views' operators did and hold.
     pub(crate) fn stat(&self) -> Vec<ViewStat> {
-        let view = |view: &View| ViewStat {
+        let view = |(at, view): (usize, &View)| ViewStat {
             view: view.name.clone(),
+            index: at,
             failed: view.has_failed,
+            nanoseconds: self.timer.nanoseconds(Turn::View(at)),
             operators: self.above(view.stage).into_iter().map(|at| self.stage_stat(at)).collect(),
         };
-        self.views.iter().filter(|view| !view.is_dropped).map(view).collect()
+        let views = self.views.iter().enumerate().filter(|(_, view)| !view.is_dropped);
+        views.map(view).collect()
     }
 
     /// The stages that a stage depends on, and itself, inputs first.
@@ -561,7 +597,22 @@ impl Graph {
             | Work::Operator(_)
             | Work::Idle => 0,
         };
-        OperatorStat { operator, rows_in, rows_out, largest, touched, state }
+        let nanoseconds = self.timer.nanoseconds(Turn::Stage(at));
+        OperatorStat {
+            operator,
+            stage: at,
+            inputs: stage.inputs.clone(),
+            workers: 1,
+            nodes: stage.nodes.clone(),
+            batches: stage.batches,
+            rows_in,
+            rows_out,
+            largest,
+            touched,
+            nanoseconds,
+            nanoseconds_max: nanoseconds,
+            state,
+        }
     }
 }
 

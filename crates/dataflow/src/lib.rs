@@ -9,7 +9,8 @@
 //! A step may arrive in parts of any size. Its memory is bounded by the state of the operators, the keys that it
 //! touches and the views' differences, not by the number of its changes.
 //!
-//! Nothing here reads a clock or depends on the order of a hash table: equal steps give equal bytes.
+//! Nothing here depends on a clock, which only measures and only if it is given, or on the order of a hash table: equal
+//! steps give equal bytes.
 
 mod arrangement;
 mod build;
@@ -24,6 +25,7 @@ mod spread;
 mod stat;
 mod state;
 mod table;
+mod timer;
 #[cfg(test)]
 mod tests;
 mod workers;
@@ -42,7 +44,8 @@ use crate::workers::{Order, Step, Workers};
 
 pub use crate::arrangement::StateSize;
 pub use crate::error::FlowError;
-pub use crate::stat::{FlowStat, OperatorStat, TableStat, ViewStat};
+pub use crate::stat::{FlowStat, OperatorStat, PlanNode, TableStat, ViewStat};
+pub use crate::timer::Clock;
 
 /// Views, maintained incrementally.
 ///
@@ -57,6 +60,9 @@ pub struct Dataflow {
     faults: Vec<FaultChange>,
     /// The tables that each view reads; none when it was dropped.
     read: Vec<BTreeSet<TableName>>,
+    clock: Option<Clock>,
+    /// The batches that each input took in, and the nanoseconds that this took.
+    taken: Vec<(u64, u64)>,
 }
 
 /// A row that a view lacks, because it could not be computed, and how often more, or less, than before.
@@ -82,7 +88,7 @@ enum Engine {
 }
 
 /// What is known of tables besides their schemas.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct DataflowOptions {
     /// Tables of exact changes of which no row ever goes, and whose declared keys hold: what has met its match for ever
     /// need not be kept.
@@ -91,6 +97,8 @@ pub struct DataflowOptions {
     pub never_truncated: BTreeSet<TableName>,
     /// How many workers share the work: with one, or none, the caller's own thread does it.
     pub workers: usize,
+    /// What tells how long operators take; without it nothing is measured.
+    pub clock: Option<Clock>,
 }
 
 impl Dataflow {
@@ -148,7 +156,8 @@ impl Dataflow {
             view.root.tables().into_iter().map(|table| table.name().clone()).collect()
         };
         let read = views.iter().map(names).collect();
-        Ok(Self { inputs, by_table, engine, faults: Vec::new(), read })
+        let (faults, clock, taken) = (Vec::new(), options.clock, vec![(0, 0); inputs.len()]);
+        Ok(Self { inputs, by_table, engine, faults, read, clock, taken })
     }
 
     /// Whether a view reads the table. Changes of other tables need not be pushed; they are ignored.
@@ -206,7 +215,11 @@ impl Dataflow {
     }
 
     fn push_table(&mut self, table: usize, changes: &TableChanges) -> Result<(), FlowError> {
+        let begun = self.clock.map(|clock| (clock, clock()));
         let pushed = self.inputs[table].push(changes);
+        let passed = begun.map_or(0, |(clock, begun)| clock().saturating_sub(begun));
+        let (batches, nanoseconds) = &mut self.taken[table];
+        (*batches, *nanoseconds) = (*batches + 1, *nanoseconds + passed);
         match &mut self.engine {
             Engine::One(graph) => match pushed {
                 Ok(batches) => {
@@ -286,18 +299,22 @@ impl Dataflow {
     /// What the dataflow did and holds.
     #[must_use]
     pub fn stat(&self) -> FlowStat {
-        let table = |input: &TableInput| TableStat {
+        let table = |(input, &(batches, nanoseconds)): (&TableInput, &(u64, u64))| TableStat {
             table: input.table().name().clone(),
             rows_in: input.rows_in,
             rows_out: input.rows_out,
             deletes_ignored: input.deletes_ignored,
+            batches,
+            nanoseconds,
             state: input.size(),
         };
         let views = match &self.engine {
             Engine::One(graph) => graph.stat(),
             Engine::Many(workers) => workers.stat(),
         };
-        FlowStat { tables: self.read_inputs().map(table).collect(), views }
+        let inputs = self.inputs.iter().zip(&self.taken);
+        let read = inputs.filter(|(input, _)| self.reads(input.table().name()));
+        FlowStat { tables: read.map(table).collect(), views }
     }
 }
 

@@ -16,7 +16,7 @@ use crate::earlier::Forgotten;
 /// throughput and costs a step 70 µs (`bench engine`), so it is for who has cores to spare.
 pub(crate) const WORKERS_DEFAULT: usize = 1;
 
-/// What the engine may rely on, for views over the tables of these sources.
+/// What the engine may rely on, for views over the tables of these sources; it also measures its operators.
 ///
 /// - A file or standard input is only ever read onwards: without a key its rows come, and never go.
 /// - The demo never truncates, nor do statements over Evert's own tables: theirs is logged as deletes.
@@ -27,7 +27,8 @@ pub(crate) fn knowledge(
 ) -> DataflowOptions {
     let kinds: BTreeMap<&str, &str> =
         sources.iter().map(|source| (source.name.as_str(), kind(&source.url))).collect();
-    let mut options = DataflowOptions::default();
+    let clock = Some(crate::stopwatch::nanoseconds as dataflow::Clock);
+    let mut options = DataflowOptions { clock, ..DataflowOptions::default() };
     for table in plans.iter().flat_map(|plan| plan.root.tables()) {
         let name = table.name();
         if forgotten.iter().any(|life| life.table.name() == name) {

@@ -6,6 +6,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, SchemaRef};
 use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
 use serde::Serialize;
+use serve::api::Row;
 use view::text::CellWriter;
 use view::{Lacking, json, text};
 
@@ -35,6 +36,11 @@ pub(crate) fn print_rows(
         OutputFormat::Table => bytes = table_of(schema, rows).into_bytes(),
     }
     print(&bytes)
+}
+
+/// Rows as JSON objects.
+pub(crate) fn objects(batches: &[RecordBatch]) -> Vec<Row> {
+    serde_json::from_slice(&json::to_array(batches)).expect("rows are objects")
 }
 
 /// Prints a value as JSON.

@@ -8,13 +8,46 @@ use datafusion::physical_expr::PhysicalExpr;
 
 use crate::ir::{
     AggregateCall, AggregateFunction, Frame, FrameBound, FrameUnits, JoinKind, Node, OrderKey,
-    SetOperation, ViewPlan, WindowCall, WindowFunction,
+    Place, SetOperation, ViewPlan, WindowCall, WindowFunction,
 };
 use crate::name::quoted;
 
-/// Shows how a view is computed: the view with its key and order, then one operator a line, inputs below.
+/// Shows how a view is computed: the view with its key and order, then one operator a line, inputs below. Where they
+/// were written is not told, so what computes the same is shown the same.
 #[must_use]
 pub fn explain(view: &ViewPlan) -> String {
+    let mut text = headline(view);
+    text.push('\n');
+    for Line { branch, operator, .. } in outline(view) {
+        push(&mut text, format_args!("{branch}{operator}\n"));
+    }
+    text
+}
+
+/// An operator of an explained plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// Which node it is, counted as the view's places are.
+    pub node: usize,
+    /// The branches of the tree that lead to it.
+    pub branch: String,
+    /// What it does.
+    pub operator: String,
+    /// Where it was written.
+    pub place: Option<Place>,
+}
+
+/// The operators that compute a view: the last one first, and the inputs of each below it.
+#[must_use]
+pub fn outline(view: &ViewPlan) -> Vec<Line> {
+    let mut lines = Vec::new();
+    tree(&mut lines, view, (&view.root, view.root.count() - 1), ("", true));
+    lines
+}
+
+/// The view with its columns, key and order.
+#[must_use]
+pub fn headline(view: &ViewPlan) -> String {
     let columns = view.schema.fields().iter();
     let columns = columns.map(|field| format!("{} {}", quoted(field.name()), field.data_type()));
     let mut text =
@@ -25,18 +58,25 @@ pub fn explain(view: &ViewPlan) -> String {
     if !view.order.is_empty() {
         push(&mut text, format_args!(" order by {}", order(&view.schema, &view.order)));
     }
-    text.push('\n');
-    tree(&mut text, &view.root, "", true);
     text
 }
 
-fn tree(text: &mut String, node: &Node, indent: &str, is_last: bool) {
-    let branch = if is_last { "└─ " } else { "├─ " };
-    push(text, format_args!("{indent}{branch}{}\n", line(node)));
+/// Adds a node, which is the `at`-th, and all below it; `is_last` when its branch goes on no further.
+fn tree(
+    lines: &mut Vec<Line>,
+    view: &ViewPlan,
+    (node, at): (&Node, usize),
+    (indent, is_last): (&str, bool),
+) {
+    let branch = format!("{indent}{}", if is_last { "└─ " } else { "├─ " });
+    let place = view.places.get(at).cloned().flatten();
+    lines.push(Line { node: at, branch, operator: line(node), place });
     let indent = format!("{indent}{}", if is_last { "   " } else { "│  " });
     let inputs = node.inputs();
+    let mut begin = at + 1 - node.count();
     for (index, input) in inputs.iter().enumerate() {
-        tree(text, input, &indent, index + 1 == inputs.len());
+        begin += input.count();
+        tree(lines, view, (input, begin - 1), (&indent, index + 1 == inputs.len()));
     }
 }
 

@@ -5,6 +5,7 @@
 //! but filters and projections, which run vectorised.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -15,6 +16,7 @@ use datafusion::common::ScalarValue;
 use datafusion::physical_expr::PhysicalExpr;
 
 use crate::definition::TableDefinition;
+use crate::name::quoted;
 
 /// All that a script asks for, planned.
 #[derive(Clone, Debug, Default)]
@@ -72,6 +74,44 @@ pub struct ViewPlan {
     pub root: Node,
     /// The statement that creates it, as the catalogue keeps it.
     pub statement: String,
+    /// Where each node of `root` comes from, inputs before what reads them, the root last. They are kept apart from the
+    /// nodes: where something was written is no part of what it computes.
+    pub places: Vec<Option<Place>>,
+}
+
+/// Where in a view's statement something was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The view; another one than that of the plan, when that one reads it.
+    pub view: Arc<str>,
+    /// The first letter, in the statement as the catalogue keeps it.
+    pub start: Position,
+    /// Behind the last letter.
+    pub end: Position,
+    /// What is there, on one line and shortened.
+    pub text: String,
+}
+
+/// A letter of a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// The line, from 1.
+    pub line: usize,
+    /// The letter of the line, from 1.
+    pub column: usize,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.line, self.column)
+    }
+}
+
+/// `view 3:8`.
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", quoted(&self.view), self.start)
+    }
 }
 
 /// A column to sort by.
@@ -436,6 +476,12 @@ impl Node {
             return vec![table];
         }
         self.inputs().into_iter().flat_map(Self::tables).collect()
+    }
+
+    /// How many nodes there are, with itself.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.inputs().into_iter().map(Self::count).sum::<usize>() + 1
     }
 
     /// The columns of the node's rows.

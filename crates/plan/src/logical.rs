@@ -35,14 +35,15 @@ use crate::problem::Problem;
 use crate::scope::Column;
 use crate::tables::{Provider, Tables};
 
-/// Plans a resolved query; the result's columns have the given columns' names.
+/// Plans a resolved query, which is the given one of all views' texts; the result's columns have the given columns'
+/// names.
 pub(crate) fn plan(
     query: Query,
     columns: &[Column],
     state: &SessionState,
-    tables: &Tables,
+    (tables, text): (&Tables, usize),
 ) -> PlanResult<LogicalPlan> {
-    let provider = Provider { state, tables };
+    let provider = Provider { state, tables, text };
     let planner = SqlToRel::new_with_options(&provider, parser_options());
     let plan = planner.sql_statement_to_plan(Statement::Query(Box::new(query)))?;
     let found = plan.schema().columns();

@@ -14,7 +14,7 @@ use datafusion::sql::sqlparser::ast::{PipeOperator, Query, Spanned};
 
 use crate::catalog::Catalog;
 use crate::codes;
-use crate::convert::{self, Converted};
+use crate::convert;
 use crate::definition::TableDefinition;
 use crate::functions::{Functions, session_state};
 use crate::ir::{Node, Program, ViewPlan};
@@ -23,8 +23,9 @@ use crate::lex::bytes_of;
 use crate::logical;
 use crate::name::{Url, quoted, with_table};
 use crate::pipe::{Clash, clash, created_name};
+use crate::place::{Finder, Text, of_text};
 use crate::problem::{Problem, Problems, suggest};
-use crate::resolve::resolve;
+use crate::resolve::{Resolved, resolve};
 use crate::scope::Column;
 use crate::script::{Mirror, Name, Script, Statement, View, parse, sink_spec};
 use crate::stack::deep;
@@ -64,6 +65,8 @@ struct Planner<'a> {
     tables: Tables,
     program: Program,
     views: Vec<PlannedView>,
+    /// The texts of the views, one each.
+    texts: Vec<Text>,
     problems: Vec<Problem>,
     /// The kinds and names of statements in the catalogue.
     catalogued: BTreeSet<(&'static str, String)>,
@@ -74,6 +77,7 @@ struct Ready {
     view: PlannedView,
     schema: SchemaRef,
     inlined: LogicalPlan,
+    text: Text,
 }
 
 impl<'a> Planner<'a> {
@@ -87,6 +91,7 @@ impl<'a> Planner<'a> {
             tables: Tables::new(&catalog.all_tables(), sources),
             program: Program::default(),
             views: Vec::new(),
+            texts: Vec::new(),
             problems: Vec::new(),
             catalogued: BTreeSet::new(),
         };
@@ -193,6 +198,7 @@ impl<'a> Planner<'a> {
             Ok(Some(ready)) => {
                 self.tables.insert_view(name, ready.schema, ready.inlined);
                 self.views.push(ready.view);
+                self.texts.push(ready.text);
             }
             Ok(None) => self.tables.broken.push(name.clone()),
             Err(problems) => {
@@ -208,17 +214,23 @@ impl<'a> Planner<'a> {
         let whole = &view.query_span;
         let order_place = order_place(&query).unwrap_or_else(|| whole.clone());
         let functions = Functions(&self.state);
-        let Some(columns) = resolve(&mut query, whole, &self.tables, functions)? else {
+        let resolved = resolve(&mut query, whole, &self.tables, functions)?;
+        let Some(Resolved { columns, marks }) = resolved else {
             return Ok(None);
         };
-        let planned = logical::plan(query, &columns, &self.state, &self.tables).and_then(|plan| {
+        let at = self.texts.len();
+        let tables = (&self.tables, at);
+        let planned = logical::plan(query, &columns, &self.state, tables).and_then(|plan| {
             let optimized = logical::optimize(plan.clone(), &self.state)?;
-            Ok((plan, optimized))
+            Ok((of_text(plan, at)?, optimized))
         });
         let (inlined, logical) =
             planned.map_err(|error| vec![logical::problem(&error, text, whole)])?;
         let refuse = |refusal: convert::Refusal| vec![refusal.problem(text, whole)];
-        let converted = convert::convert(&logical, &self.state).map_err(refuse)?;
+        let own = Text::new(view, marks, &self.texts);
+        let finder = Finder::new(&self.texts, &own);
+        let (converted, places) =
+            convert::convert(&logical, &self.state, finder).map_err(refuse)?;
         let order = convert::output_order(&logical)
             .map_err(|refusal| vec![refusal.problem(text, &order_place)])?;
         let (schema, root) = named(converted, &columns);
@@ -229,8 +241,9 @@ impl<'a> Planner<'a> {
             order,
             root,
             statement: view.statement.clone(),
+            places,
         };
-        Ok(Some(Ready { view: PlannedView { plan, logical }, schema, inlined }))
+        Ok(Some(Ready { view: PlannedView { plan, logical }, schema, inlined, text: own }))
     }
 
     /// Whether the sink's view is there.
@@ -345,8 +358,7 @@ fn order_place(query: &Query) -> Option<Range<usize>> {
 }
 
 /// Gives the root the view's column names.
-fn named(converted: Converted, columns: &[Column]) -> (SchemaRef, Node) {
-    let root = converted.node;
+fn named(root: Node, columns: &[Column]) -> (SchemaRef, Node) {
     let field = |(field, column): (&Arc<Field>, &Column)| {
         Field::clone(field).with_name(column.name.as_str()).with_nullable(true)
     };

@@ -63,6 +63,8 @@ pub(crate) struct View {
     pub(crate) name: Name,
     pub(crate) query: Box<Query>,
     pub(crate) query_span: Range<usize>,
+    /// Where each word of the query is.
+    pub(crate) words: Vec<Range<usize>>,
     /// The statement in canonical form.
     pub(crate) statement: String,
 }
@@ -287,7 +289,8 @@ pub(crate) fn view_statement(
     let query = query(&lexemes, end)?;
     let statement = format!("create view {} as\n  {}", quoted(&name.name), format::query(&lexemes));
     let query_span = span_of(&lexemes).unwrap_or(end..end);
-    Ok(View { name, query, query_span, statement })
+    let words = lexemes.into_iter().map(|lexeme| lexeme.span).collect();
+    Ok(View { name, query, query_span, words, statement })
 }
 
 /// Between stages `|` means `|>`; inside of parentheses it is an operator, unless they hold a pipe of their own.

@@ -21,6 +21,8 @@ pub(crate) struct PlannedTable {
     pub(crate) schema: SchemaRef,
     pub(crate) table: Option<Arc<TableSchema>>,
     pub(crate) plan: Option<LogicalPlan>,
+    /// The text that reads it, among those of all views.
+    pub(crate) text: usize,
 }
 
 impl TableSource for PlannedTable {
@@ -67,7 +69,7 @@ impl Tables {
     }
 
     pub(crate) fn insert_view(&mut self, name: &str, schema: SchemaRef, plan: LogicalPlan) {
-        let view = PlannedTable { schema, table: None, plan: Some(plan) };
+        let view = PlannedTable { schema, table: None, plan: Some(plan), text: 0 };
         self.by_path.insert(vec![name.to_owned()], Arc::new(view));
     }
 
@@ -129,7 +131,7 @@ fn planned(table: &Arc<TableSchema>) -> (Vec<String>, Arc<PlannedTable>) {
     let name = table.name();
     let path = std::iter::once(&*name.source).chain(name.table.split('.')).map(str::to_owned);
     let schema = Arc::clone(table.columns());
-    let table = PlannedTable { schema, table: Some(Arc::clone(table)), plan: None };
+    let table = PlannedTable { schema, table: Some(Arc::clone(table)), plan: None, text: 0 };
     (path.collect(), Arc::new(table))
 }
 
@@ -137,6 +139,8 @@ fn planned(table: &Arc<TableSchema>) -> (Vec<String>, Arc<PlannedTable>) {
 pub(crate) struct Provider<'a> {
     pub(crate) state: &'a SessionState,
     pub(crate) tables: &'a Tables,
+    /// The text that is planned, among those of all views.
+    pub(crate) text: usize,
 }
 
 impl ContextProvider for Provider<'_> {
@@ -144,8 +148,7 @@ impl ContextProvider for Provider<'_> {
         let found = self.tables.by_path.iter().find(|(path, _)| Tables::key(path) == name.table());
         match found {
             Some((_, table)) => {
-                let source: Arc<dyn TableSource> = Arc::<PlannedTable>::clone(table);
-                Ok(source)
+                Ok(Arc::new(PlannedTable { text: self.text, ..PlannedTable::clone(table) }))
             }
             None => Err(DataFusionError::Plan(format!("there is no table {name}"))),
         }

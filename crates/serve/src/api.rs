@@ -307,6 +307,9 @@ pub enum SqlOutcome {
     },
     /// It was a question, and these are the rows of the answer.
     Rows(Vec<Row>),
+    /// It asked how a view is maintained: a row for each operator, the last one first, its `depth` telling what it is
+    /// an input of.
+    Explained(Vec<Row>),
 }
 
 /// Any error, as RFC 9457 has it (`application/problem+json`).

@@ -33,7 +33,9 @@ use crate::operator::join::{Condition, Input, Join, JoinOptions, PairColumn, Sid
 use crate::operator::numbering::{Numbering, numbered as with_number};
 use crate::operator::project::Project;
 use crate::operator::{AggregateOptions, BuildError, Operator};
+use crate::stat::PlanNode;
 use crate::state::Arrangement;
+use crate::timer::Timer;
 
 use self::aggregate::{Wish, plain, side_of};
 use self::bounds::{Bounds, bounds};
@@ -154,9 +156,15 @@ pub(crate) struct Builder<'a> {
     specs: Vec<Spec>,
     schemas: Vec<SchemaRef>,
     placements: Vec<Placement>,
+    /// The parts of plans that each stage computes.
+    nodes: Vec<BTreeSet<PlanNode>>,
     wanted: Vec<Wanted>,
     spaces: Vec<(Vec<DataType>, Nulls)>,
     views: Vec<(usize, Vec<usize>)>,
+    /// The stages that were asked for by nodes that are not built yet.
+    asked: Vec<usize>,
+    /// How many nodes of the view's plan are built.
+    built: usize,
 }
 
 impl<'a> Builder<'a> {
@@ -167,14 +175,18 @@ impl<'a> Builder<'a> {
             specs: Vec::new(),
             schemas: Vec::new(),
             placements: Vec::new(),
+            nodes: Vec::new(),
             wanted: Vec::new(),
             spaces: Vec::new(),
             views: Vec::new(),
+            asked: Vec::new(),
+            built: 0,
         }
     }
 
     /// Adds a view.
     pub(crate) fn view(&mut self, plan: &ViewPlan) -> Result<(), FlowError> {
+        self.built = 0;
         let built = self.node(&plan.root, &all(&plan.root), None).map_err(|error| match error {
             BuildError::Unsupported(what) => {
                 FlowError::Unsupported { view: plan.name.clone(), what }
@@ -186,18 +198,36 @@ impl<'a> Builder<'a> {
     }
 
     /// Builds a node with the columns that its reader needs, and, if wanted, with the numbers of the groups that other
-    /// columns make.
+    /// columns make; notes which stages compute it.
     fn node(
         &mut self,
         node: &Node,
         needed: &Columns,
         numbered: Option<&[usize]>,
     ) -> Result<Built, BuildError> {
-        if let Some(columns) = numbered.filter(|columns| !self.passes_below(node, columns)) {
-            let needed = needed.iter().chain(columns).copied().collect();
-            let built = self.node(node, &needed, None)?;
-            return self.number(built, columns);
+        let before = self.asked.len();
+        let built = match numbered.filter(|columns| !self.passes_below(node, columns)) {
+            Some(columns) => {
+                let needed = needed.iter().chain(columns).copied().collect();
+                let built = self.stages_of(node, &needed, None)?;
+                self.number(built, columns)?
+            }
+            None => self.stages_of(node, needed, numbered)?,
+        };
+        let of = PlanNode { view: self.views.len(), node: self.built };
+        self.built += 1;
+        for stage in self.asked.drain(before..) {
+            self.nodes[stage].insert(of);
         }
+        Ok(built)
+    }
+
+    fn stages_of(
+        &mut self,
+        node: &Node,
+        needed: &Columns,
+        numbered: Option<&[usize]>,
+    ) -> Result<Built, BuildError> {
         match node {
             Node::Table { table, columns, .. } => {
                 let (place, read, schema) = (self.tables)(table.name());
@@ -540,6 +570,7 @@ impl<'a> Builder<'a> {
         let found = known.find(|(at, other)| Some(*at) != taken && serves(other));
         if let Some((found, _)) = found {
             self.wanted[found].payload.append(&mut wanted.payload);
+            self.asked.push(self.arranging(found));
             return (found, false);
         }
         if wanted.space == usize::MAX {
@@ -558,12 +589,13 @@ impl<'a> Builder<'a> {
 
     /// The stage that a side's changes come from.
     fn feeder(&self, side: &SideSpec) -> usize {
-        let is_it =
-            |spec: &Spec| matches!(spec, Spec::Arrange { wanted, .. } if *wanted == side.wanted);
-        match side.is_private {
-            true => side.input,
-            false => self.specs.iter().position(is_it).expect("a shared arrangement has a stage"),
-        }
+        if side.is_private { side.input } else { self.arranging(side.wanted) }
+    }
+
+    /// The stage that keeps a shared arrangement.
+    fn arranging(&self, wanted: usize) -> usize {
+        let is_it = |spec: &Spec| matches!(spec, Spec::Arrange { wanted: of, .. } if *of == wanted);
+        self.specs.iter().position(is_it).expect("a shared arrangement has a stage")
     }
 
     /// A stage with exactly the given columns of a built node, and behind them the numbers that it has.
@@ -580,19 +612,23 @@ impl<'a> Builder<'a> {
 
     /// Adds a stage, unless there is one that computes the same.
     fn add(&mut self, spec: Spec, schema: SchemaRef) -> usize {
-        if let Some(at) = self.specs.iter().position(|other| is_same(other, &spec)) {
-            return at;
-        }
-        let placement = self.placement(&spec);
-        self.specs.push(spec);
-        self.schemas.push(schema);
-        self.placements.push(placement);
-        self.specs.len() - 1
+        let known = self.specs.iter().position(|other| is_same(other, &spec));
+        let at = known.unwrap_or_else(|| {
+            let placement = self.placement(&spec);
+            self.specs.push(spec);
+            self.schemas.push(schema);
+            self.placements.push(placement);
+            self.nodes.push(BTreeSet::new());
+            self.specs.len() - 1
+        });
+        self.asked.push(at);
+        at
     }
 
     /// Makes the graph of a worker.
     pub(crate) fn graph(&self, plans: &[ViewPlan], peer: Peer) -> Result<Graph, FlowError> {
         let mut graph = Graph::new(peer);
+        graph.timer = Timer::new(self.options.clock);
         let view = plans.first().map(|plan| plan.name.clone()).unwrap_or_default();
         let failed = |source| FlowError::Columns { view: view.clone(), source };
         for (types, nulls) in &self.spaces {
@@ -634,7 +670,9 @@ impl<'a> Builder<'a> {
             }
             let before = inputs.iter().map(|&input| levels[input]).max().unwrap_or(0);
             levels.push(before + usize::from(matches!(work, Work::Exchange(_))));
-            graph.stages.push(Stage::new(work, inputs, levels[at]));
+            let mut stage = Stage::new(work, inputs, levels[at]);
+            stage.nodes = self.nodes[at].iter().copied().collect();
+            graph.stages.push(stage);
         }
         for (view, ((stage, columns), plan)) in self.views.iter().zip(plans).enumerate() {
             graph.stages[*stage].readers.push(Reader::View(view));

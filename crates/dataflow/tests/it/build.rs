@@ -312,6 +312,7 @@ impl Query {
             order: vec![],
             root: self.node,
             statement: String::new(),
+            places: Vec::new(),
         }
     }
 }

@@ -13,6 +13,7 @@ mod kind;
 mod postgres;
 mod property;
 mod sql;
+mod stat;
 mod texts;
 mod transfers;
 mod windows;

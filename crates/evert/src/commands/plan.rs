@@ -10,6 +10,7 @@ use crate::catalogue::Catalogue;
 use crate::cli::PlanArgs;
 use crate::commands::script_text;
 use crate::directory;
+use crate::explained::{drawn, explained};
 use crate::failure::Failure;
 use crate::intent;
 use crate::output;
@@ -36,9 +37,12 @@ pub(crate) async fn plan(arguments: PlanArgs) -> Result<(), Failure> {
     // Views that exist already are planned along, but were not asked about.
     let exists = |name: &str| catalogue.get(Kind::View, name).is_some();
     let asked = |view: &&ViewPlan| !exists(&view.name) || shown.contains(&view.statement);
-    let views: Vec<&ViewPlan> = planned.program.views.iter().filter(asked).collect();
-    for view in views {
-        shown.push_str(&format!("\n-- how {} is maintained\n{}", view.name, plan::explain(view)));
+    let views = &planned.program.views;
+    let asked: Vec<usize> = (0..views.len()).filter(|&at| asked(&&views[at])).collect();
+    for at in asked {
+        let (_, rows) = explained(views, at)?;
+        let tree = drawn(&output::objects(&[rows]));
+        shown.push_str(&format!("\n-- how {} is maintained\n{tree}", views[at].name));
     }
     output::print(shown.as_bytes())
 }

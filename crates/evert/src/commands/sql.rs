@@ -7,8 +7,10 @@ use serve::client::{Client, ClientError};
 use crate::cli::{OutputFormat, SqlArgs};
 use crate::commands::read::print_objects;
 use crate::commands::script_text;
+use crate::explained::drawn;
 use crate::failure::Failure;
 use crate::session::{Outcome, Session};
+
 use crate::{directory, output};
 
 /// Runs the statements and prints what each came to.
@@ -28,7 +30,12 @@ pub(crate) async fn sql(arguments: SqlArgs) -> Result<(), Failure> {
             for outcome in outcomes.map_err(|failure| failure.in_script(&arguments.sql))? {
                 match outcome {
                     Outcome::Rows(schema, rows) => output::print_rows(&schema, &rows, format)?,
-                    other @ (Outcome::Done(_) | Outcome::Wrote(..)) => show(other.told(), format)?,
+                    Outcome::Explained(schema, rows) if format != OutputFormat::Table => {
+                        output::print_rows(&schema, &[rows], format)?;
+                    }
+                    other @ (Outcome::Done(_) | Outcome::Wrote(..) | Outcome::Explained(..)) => {
+                        show(other.told(), format)?;
+                    }
                 }
             }
             output::warn(&session.take_lacking())
@@ -43,6 +50,9 @@ fn show(outcome: SqlOutcome, format: OutputFormat) -> Result<(), Failure> {
         SqlOutcome::Wrote { how, rows } => {
             output::print(format!("{how}: {}\n", output::counted(rows, "row")).as_bytes())
         }
-        SqlOutcome::Rows(rows) => print_objects(rows, format),
+        SqlOutcome::Explained(rows) if format == OutputFormat::Table => {
+            output::print(drawn(&rows).as_bytes())
+        }
+        SqlOutcome::Rows(rows) | SqlOutcome::Explained(rows) => print_objects(rows, format),
     }
 }

@@ -43,6 +43,7 @@ impl Maintained {
             order: Vec::new(),
             root: Node::Table { table: Arc::clone(table), columns, schema },
             statement: String::new(),
+            places: Vec::new(),
         };
         Self::new(&plan, true, opened)
     }

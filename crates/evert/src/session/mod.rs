@@ -17,12 +17,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use change::catalog::{CatalogChange, Kind, TABLES_SOURCE};
 use change::{ChangeBatch, TableSchema};
 use log::Log;
-use plan::ir::ViewPlan;
+use plan::ir::{Program, ViewPlan};
 use plan::{Answer, Dropped, Read, Relation, SessionStatement, TableDefinition};
 use serve::api::SqlOutcome;
 use view::{ERRORS, Lacking, errors_info};
@@ -30,6 +30,7 @@ use view::{ERRORS, Lacking, errors_info};
 use crate::catalogue::{Catalogue, own_table_rows};
 use crate::failure::Failure;
 use crate::intent::{self, Opened};
+use crate::output;
 use crate::session::maintained::Maintained;
 
 pub(crate) use crate::session::beside::Running;
@@ -58,6 +59,8 @@ pub(crate) enum Outcome {
     Wrote(&'static str, u64),
     /// It was a question, and this is the answer.
     Rows(SchemaRef, Vec<RecordBatch>),
+    /// It asked how a view is maintained: a row for each operator.
+    Explained(SchemaRef, RecordBatch),
 }
 
 impl Outcome {
@@ -66,10 +69,8 @@ impl Outcome {
         match self {
             Self::Done(what) => SqlOutcome::Done(what.to_owned()),
             Self::Wrote(how, rows) => SqlOutcome::Wrote { how: how.to_owned(), rows },
-            Self::Rows(_, batches) => {
-                let json = view::json::to_array(&batches);
-                SqlOutcome::Rows(serde_json::from_slice(&json).expect("rows are objects"))
-            }
+            Self::Rows(_, batches) => SqlOutcome::Rows(output::objects(&batches)),
+            Self::Explained(_, batch) => SqlOutcome::Explained(output::objects(&[batch])),
         }
     }
 }
@@ -239,14 +240,20 @@ impl Session {
 
     /// Plans a text that creates one view.
     fn planned(&self, text: &str) -> Result<ViewPlan, Failure> {
+        let (mut program, at) = self.planned_among(text)?;
+        Ok(program.views.swap_remove(at))
+    }
+
+    /// Plans a text that creates one view, among those that there are.
+    fn planned_among(&self, text: &str) -> Result<(Program, usize), Failure> {
         let catalogue = &self.opened.catalogue;
         let known = catalogue.for_planner(catalogue.tables()?);
         let script = plan::parse_in(text, &known)?;
         let program = plan::plan(&script, &known)?;
         let statement = script.to_string();
         let statement = statement.trim_end().trim_end_matches(';');
-        let view = program.views.into_iter().find(|view| view.statement == statement);
-        view.ok_or(Failure::Ended("the plan of a view"))
+        let at = program.views.iter().position(|view| view.statement == statement);
+        Ok((program, at.ok_or(Failure::Ended("the plan of a view"))?))
     }
 
     async fn create_view(&mut self, text: &str) -> Result<Outcome, Failure> {
@@ -263,14 +270,6 @@ impl Session {
         self.maintained.push(view);
         self.moved().await?;
         Ok(Outcome::Done("create view"))
-    }
-
-    fn explain(&self, text: &str) -> Result<Outcome, Failure> {
-        let explained = plan::explain(&self.planned(text)?);
-        let lines: StringArray = explained.lines().map(Some).collect();
-        let schema = Arc::new(Schema::new(vec![Field::new("plan", DataType::Utf8, true)]));
-        let rows = RecordBatch::try_new(Arc::clone(&schema), vec![Arc::new(lines) as ArrayRef]);
-        Ok(Outcome::Rows(schema, vec![rows.expect("one column of text")]))
     }
 
     fn forget(&mut self, kind: Dropped, name: &str, if_exists: bool) -> Result<(), Failure> {

@@ -246,6 +246,7 @@ impl Runner {
     ) -> Result<Option<Mismatch>, Failure> {
         let (schema, rows) = match self.execute(sql).await? {
             Ok(Outcome::Rows(schema, rows)) => (schema, rows),
+            Ok(Outcome::Explained(schema, rows)) => (schema, vec![rows]),
             Ok(Outcome::Done(_) | Outcome::Wrote(..)) => {
                 let edits = vec![record.first_line("statement ok".to_owned())];
                 let what = "is no query: it gives no rows".to_owned();
@@ -357,6 +358,7 @@ fn count(outcome: &Outcome) -> u64 {
     match outcome {
         Outcome::Done(_) => 0,
         Outcome::Wrote(_, rows) => *rows,
+        Outcome::Explained(_, rows) => rows.num_rows() as u64,
         Outcome::Rows(_, rows) => rows.iter().map(|batch| batch.num_rows() as u64).sum(),
     }
 }

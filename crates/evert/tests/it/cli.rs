@@ -407,8 +407,9 @@ fn a_script_that_was_printed_by_plan_means_the_same_as_its_pipe() {
 
         -- how counts is maintained
         view counts(country Utf8, n Int64) key (country) order by country
-        └─ aggregate count(*) group by country
-           └─ table events.events (country)
+        operator                                place
+        └─ aggregate count(*) group by country  counts 3:6  aggregate count(*) as n group by country
+           └─ table events.events (country)     counts 2:3  from events
     "#]]
     .assert_eq(&planned);
     assert!(!user.dir().join(".evert").exists(), "planning leaves nothing behind");

@@ -314,6 +314,37 @@ fn the_test_files_of_the_operations_pass() {
     assert_eq!(passed, 1);
 }
 
+/// The cells of a drawn plan, without what differs from machine to machine: its numbers.
+fn cells(drawn: &str) -> Vec<Vec<&str>> {
+    let is_certain = |cell: &&str| !cell.is_empty() && !cell.starts_with(|c: char| c.is_numeric());
+    drawn.lines().map(|line| line.split("  ").map(str::trim).filter(is_certain).collect()).collect()
+}
+
+#[test]
+fn explained_plans_are_as_the_operations_show_them() {
+    let user = User::new();
+    let all = blocks(OPERATIONS);
+    let begin = OPERATIONS.lines().position(|line| line == "## What a view costs").unwrap();
+    let end = OPERATIONS.lines().position(|line| line == "## Exit codes").unwrap();
+    let (mut printed, mut compared) = (String::new(), 0);
+    for block in all.iter().filter(|block| (begin..end).contains(&block.line)) {
+        let place = format!("docs/operations.md:{}", block.line);
+        match block.language.as_str() {
+            "sql" => {
+                user.write("shown.sql", &block.text);
+                run(&user, "evert sql shown.sql", &place);
+            }
+            "sh" => printed = run(&user, &block.text, &place),
+            "text" => {
+                assert_eq!(cells(&printed), cells(&block.text), "{place}\n{printed}");
+                compared += 1;
+            }
+            other => panic!("{place}: nobody says how to run a block of {other:?}"),
+        }
+    }
+    assert_eq!(compared, 2);
+}
+
 #[test]
 fn the_data_directory_and_the_error_are_as_the_operations_show_them() {
     let user = User::new();

@@ -203,24 +203,37 @@ fn explain_analyze_shows_what_operators_did_and_keep() {
          create view rest as select * from other;
          insert into t values (1, 1), (2, 1), (3, 2)",
     ]);
-    let analyze = ["sql", "-o", "csv", "explain analyze sums"];
-    // How many rows an aggregate emits depends on the steps; how many bytes it keeps on the machine.
+    let analyze = ["sql", "-o", "ndjson", "explain analyze sums"];
+    // How many rows an aggregate emits depends on the steps; bytes and time depend on the machine.
     let certain = |text: &str| -> Vec<String> {
-        let cells = text.lines().map(|line| line.split(',').collect::<Vec<_>>());
-        cells.map(|cells| [cells[0], cells[1], cells[3]].join(" ")).collect()
+        let rows = text.lines().skip(1);
+        let rows = rows.map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        // What only chooses columns does nothing by itself.
+        let lines = rows.filter(|row| !row["batches"].is_null()).map(|row| {
+            assert!(row["time_ns"].as_u64().unwrap() > 0, "{row}");
+            let word = row["operator"].as_str().unwrap().split(' ').next().unwrap();
+            format!("{word} {} {} {}", row["rows_in"], row["kept_rows"], row["place"])
+        });
+        lines.collect()
     };
-    let header = "operator rows_in kept_rows";
     let at_rest = user.ok(&analyze);
-    let expected = [header, "table public.t 3 0", "filter 3 0", "aggregate 2 2"];
+    let expected =
+        [r#"aggregate 2 2 "sums 5:3""#, r#"filter 3 0 "sums 4:3""#, r#"table 3 0 "sums 3:8""#];
     assert_eq!(certain(&at_rest), expected);
-    let bytes = at_rest.lines().last().unwrap().rsplit_once(',').unwrap().1;
-    assert!(bytes.parse::<u64>().unwrap() > 0, "{at_rest}");
+    let aggregate = at_rest.lines().nth(1).unwrap();
+    let aggregate: serde_json::Value = serde_json::from_str(aggregate).unwrap();
+    assert!(aggregate["kept_bytes"].as_u64().unwrap() > 0, "{at_rest}");
 
     let mut job = user.start(&["run", "--workers", "1"]);
     job.until("it answers", |_| user.dir().join(".evert/evert.sock").exists());
     user.ok(&["sql", "insert into t values (4, 1)"]);
-    let expected = [header, "table public.t 4 0", "filter 4 0", "aggregate 3 2"];
-    assert_eq!(certain(&user.ok(&analyze)), expected);
+    let expected =
+        [r#"aggregate 3 2 "sums 5:3""#, r#"filter 4 0 "sums 4:3""#, r#"table 4 0 "sums 3:8""#];
+    let running = user.ok(&analyze);
+    assert_eq!(certain(&running), expected);
+    let drawn = user.ok(&["sql", "-o", "table", "explain analyze sums"]);
+    assert!(drawn.starts_with("view sums(a Int32, n Int64) key (a)\noperator "), "{drawn}");
+    assert!(drawn.contains("  sums 5:3  group by a\n"), "{drawn}");
     assert_eq!(job.end_by(Signal::Terminate).code, Some(0));
 }
 

@@ -31,22 +31,18 @@ use datafusion::physical_expr::expressions::Column as ColumnExpr;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 
 use crate::codes::{self, Code};
-use crate::ir::{JoinKind, Node, OrderKey};
+use crate::ir::{JoinKind, Node, OrderKey, Place};
 use crate::keys::{Key, keys};
 use crate::logical;
 use crate::nodes::{Own, OwnKind};
 use crate::overflow::checked;
+use crate::place::Finder;
 use crate::problem::Problem;
 use crate::tables::PlannedTable;
 
 pub(crate) use order::output_order;
 
 type Physical = Arc<dyn PhysicalExpr>;
-
-/// A converted plan; the node's columns are the plan's, in order.
-pub(crate) struct Converted {
-    pub(crate) node: Node,
-}
 
 /// Why a plan cannot be maintained.
 pub(crate) enum Refusal {
@@ -78,19 +74,48 @@ impl Refusal {
     }
 }
 
-/// Converts an optimised plan.
-pub(crate) fn convert(plan: &LogicalPlan, state: &SessionState) -> Result<Converted, Refusal> {
-    Ok(Converted { node: Converter { state }.node(plan)? })
+/// Converts an optimised plan; the node's columns are the plan's, in order. Also says where each node comes from.
+pub(crate) fn convert(
+    plan: &LogicalPlan,
+    state: &SessionState,
+    finder: Finder<'_>,
+) -> Result<(Node, Vec<Option<Place>>), Refusal> {
+    let converter = Converter { state, finder };
+    let node = converter.node(plan)?;
+    let places = converter.finder.places(&node);
+    Ok((node, places))
 }
 
 struct Converter<'a> {
     state: &'a SessionState,
+    finder: Finder<'a>,
 }
 
 impl Converter<'_> {
     fn node(&self, plan: &LogicalPlan) -> Result<Node, Refusal> {
+        self.placed(plan, |plan| self.converted(plan))
+    }
+
+    /// Converts a plan, and notes where the nodes come from that are put above those of its inputs.
+    fn placed(
+        &self,
+        plan: &LogicalPlan,
+        converted: impl FnOnce(&LogicalPlan) -> Result<Node, Refusal>,
+    ) -> Result<Node, Refusal> {
+        let begin = self.finder.begin();
+        let node = converted(plan)?;
+        self.finder.settle(begin, &node, Some(plan));
+        Ok(node)
+    }
+
+    fn converted(&self, plan: &LogicalPlan) -> Result<Node, Refusal> {
         match plan {
-            LogicalPlan::SubqueryAlias(alias) => self.node(&alias.input),
+            LogicalPlan::SubqueryAlias(alias) => {
+                let before = self.finder.named(Some(alias.alias.table().to_owned()));
+                let node = self.node(&alias.input);
+                self.finder.named(before);
+                node
+            }
             LogicalPlan::TableScan(scan) => self.table(scan),
             LogicalPlan::Filter(filter) => {
                 let predicate = self.physical(&filter.predicate, filter.input.schema())?;
@@ -182,8 +207,8 @@ impl Converter<'_> {
             }
         };
         let (lefts, rights): (Vec<_>, Vec<_>) = join.on.iter().cloned().unzip();
-        let mut left = self.with_columns(&join.left, lefts, "left")?.exact();
-        let mut right = self.with_columns(&join.right, rights, "right")?.exact();
+        let mut left = self.side(&join.left, lefts, "left")?;
+        let mut right = self.side(&join.right, rights, "right")?;
         let on = left.positions.iter().copied().zip(right.positions.iter().copied()).collect();
         let joined = left.schema.join(&right.schema)?;
         let is_true =
@@ -214,6 +239,16 @@ impl Converter<'_> {
             schema: pairs,
         };
         Ok(if widened { projected(node, &kept) } else { node })
+    }
+
+    /// Converts a side of a join, with the columns of its keys.
+    fn side(&self, plan: &LogicalPlan, keys: Vec<Expr>, side: &str) -> Result<Widened, Refusal> {
+        let begin = self.finder.begin();
+        let wide = self.with_columns(plan, keys, side)?.exact();
+        if let Some(node) = &wide.node {
+            self.finder.settle(begin, node, None);
+        }
+        Ok(wide)
     }
 
     /// Puts a limit where the order is: below what keeps order and number of rows.
@@ -338,16 +373,17 @@ impl Converter<'_> {
     /// What a filter filters: of a window, only the first rows of each partition where the filter asks for no more.
     fn filtered(&self, filter: &Filter) -> Result<Node, Refusal> {
         match filter.input.as_ref() {
-            LogicalPlan::Window(over) => {
+            LogicalPlan::Window(over) => self.placed(&filter.input, |_| {
                 self.window(over, window::first_rows(&filter.predicate, over))
-            }
+            }),
             LogicalPlan::Projection(projection)
                 if projection.expr.iter().all(|expr| matches!(expr, Expr::Column(_))) =>
             {
                 let LogicalPlan::Window(over) = projection.input.as_ref() else {
                     return self.node(&filter.input);
                 };
-                let node = self.window(over, window::first_rows(&filter.predicate, over))?;
+                let first = window::first_rows(&filter.predicate, over);
+                let node = self.placed(&projection.input, |_| self.window(over, first))?;
                 let expressions = self.all_physical(&projection.expr, &over.schema)?;
                 Ok(project(node, expressions, &nullable(&projection.schema)))
             }
@@ -363,6 +399,7 @@ impl Converter<'_> {
         wanted: Vec<Expr>,
         side: &str,
     ) -> Result<Widened, Refusal> {
+        let begin = self.finder.begin();
         let node = self.node(plan)?;
         let from = plan.schema();
         let width = from.fields().len();
@@ -394,6 +431,8 @@ impl Converter<'_> {
         let schema = DFSchema::new_with_metadata(fields, from.metadata().clone())?;
         let expressions = self.all_physical(&expressions, from)?;
         let node = project(node, expressions, &nullable(&schema));
+        // It is there for the operator above, and has its place.
+        self.finder.settle(begin, &node, None);
         Ok(Widened { node: Some(node), schema, width, positions })
     }
 

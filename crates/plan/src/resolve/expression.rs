@@ -13,6 +13,7 @@ use super::subquery::{call, is_series};
 use super::{Aggregates, Resolver};
 use crate::codes;
 use crate::functions::Kind;
+use crate::place::MarkKind;
 use crate::problem::{Problem, suggest};
 use crate::scope::{Column, Scope, meant};
 
@@ -49,6 +50,7 @@ impl Resolver<'_> {
                 });
             }
             Some(Kind::Window | Kind::Aggregate) if function.over.is_some() => {
+                self.mark_window(function);
                 self.window(function, aggregates);
             }
             Some(Kind::Window) => {
@@ -93,6 +95,7 @@ impl Resolver<'_> {
 
     fn aggregate(&mut self, function: &Function, name: &str, aggregates: Aggregates) {
         let span = function.name.span();
+        self.has_aggregate = true;
         if let Aggregates::Refused(place) = aggregates {
             let message = format!("the aggregate {name} cannot stand in `{place}`");
             let help = match place {
@@ -193,6 +196,7 @@ impl VisitorMut for Walk<'_, '_> {
             return ControlFlow::Continue(());
         }
         self.parents.push(matches!(expr, Expr::Function(function) if is_unnest(function)));
+        let span = expr.span();
         match expr {
             Expr::Identifier(_) | Expr::CompoundIdentifier(_) => self.column(expr),
             Expr::Function(function) => self.resolver.function(function, self.aggregates),
@@ -207,7 +211,9 @@ impl VisitorMut for Walk<'_, '_> {
             Expr::Subquery(query)
             | Expr::Exists { subquery: query, .. }
             | Expr::InSubquery { subquery: query, .. } => {
+                let first = self.resolver.marks.len();
                 self.resolver.inner_query(query, self.scope);
+                self.resolver.mark_subquery(first, span);
             }
             _ => {}
         }
@@ -228,6 +234,9 @@ impl VisitorMut for Walk<'_, '_> {
                 format!("{} gives several rows, so it cannot stand in `{place}`", function.name);
             let help = "put it behind `from` or into a select list";
             self.resolver.refuse(codes::CLAUSE, span, &message, help);
+        }
+        if is_rows {
+            self.resolver.mark(MarkKind::Unnest, [function.span()]);
         }
         if is_series(function) && !in_unnest {
             // As in PostgreSQL, a series is rows, not a list.

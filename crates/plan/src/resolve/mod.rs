@@ -11,6 +11,7 @@
 )]
 
 mod expression;
+mod mark;
 mod relation;
 mod stage;
 mod subquery;
@@ -27,6 +28,7 @@ use datafusion::sql::sqlparser::tokenizer::Span;
 use crate::codes::{self, Code};
 use crate::functions::Functions;
 use crate::lex::bytes_of;
+use crate::place::{Mark, MarkKind};
 use crate::problem::Problem;
 use crate::scope::{Column, Scope, exact, meant};
 use crate::tables::Tables;
@@ -47,16 +49,27 @@ pub(crate) struct Resolver<'a> {
     parts: Parts,
     /// Whether the query reads a view that has problems of its own.
     incomplete: bool,
+    /// The clauses that may become operators.
+    marks: Vec<Mark>,
+    /// Whether an aggregate was seen in the select list, or behind it.
+    has_aggregate: bool,
 }
 
-/// Resolves the names of a query in place and returns its columns; `None` when it reads a view that has problems of its
-/// own.
+/// A query whose names are resolved.
+pub(crate) struct Resolved {
+    /// The columns of its rows.
+    pub(crate) columns: Vec<Column>,
+    /// The clauses that may become operators.
+    pub(crate) marks: Vec<Mark>,
+}
+
+/// Resolves the names of a query in place; `None` when it reads a view that has problems of its own.
 pub(crate) fn resolve(
     query: &mut Query,
     whole: &Range<usize>,
     tables: &Tables,
     functions: Functions<'_>,
-) -> Result<Option<Vec<Column>>, Vec<Problem>> {
+) -> Result<Option<Resolved>, Vec<Problem>> {
     let mut resolver = Resolver {
         tables,
         functions,
@@ -66,13 +79,16 @@ pub(crate) fn resolve(
         outer: Vec::new(),
         parts: Parts::new(),
         incomplete: false,
+        marks: Vec::new(),
+        has_aggregate: false,
     };
     let columns = resolver.query(query, &Parts::new());
     if resolver.problems.is_empty() {
         resolver.refuse_duplicates(&columns.columns);
     }
+    let resolved = Resolved { columns: columns.columns, marks: resolver.marks };
     match resolver.problems.is_empty() {
-        true => Ok((!resolver.incomplete).then_some(columns.columns)),
+        true => Ok((!resolver.incomplete).then_some(resolved)),
         false => Err(resolver.problems),
     }
 }
@@ -102,11 +118,13 @@ impl Resolver<'_> {
 
     fn query(&mut self, query: &mut Query, parts: &Parts) -> Scope {
         self.refuse_query_clauses(query);
+        let (first, written) = (self.marks.len(), query.span());
         let mut parts = parts.clone();
         if let Some(with) = &mut query.with {
             self.with(with, &mut parts);
         }
         let around = std::mem::replace(&mut self.parts, parts.clone());
+        let order_by = query.order_by.as_ref().map(Spanned::span);
         let mut scope = match &mut *query.body {
             SetExpr::Select(select) => self.select(select, query.order_by.as_mut(), &parts),
             body => {
@@ -118,6 +136,8 @@ impl Resolver<'_> {
             }
         };
         if let Some(limit) = &query.limit_clause {
+            let order = order_by.unwrap_or_else(Span::empty);
+            self.mark(MarkKind::Top, [order, limit.span()]);
             self.limit_clause(limit);
         }
         let stages = std::mem::take(&mut query.pipe_operators);
@@ -125,6 +145,7 @@ impl Resolver<'_> {
             self.stage(stage, &mut scope, &parts, &mut query.pipe_operators);
         }
         stage::write_out_merged(&mut scope, &mut query.pipe_operators);
+        self.enclose(first, written);
         self.parts = around;
         scope
     }
@@ -167,9 +188,19 @@ impl Resolver<'_> {
     fn set_expression(&mut self, body: &mut SetExpr, parts: &Parts) -> Scope {
         let span = body.span();
         match body {
-            SetExpr::Select(select) => self.select(select, None, parts),
+            SetExpr::Select(select) => {
+                let first = self.marks.len();
+                let scope = self.select(select, None, parts);
+                self.enclose(first, span);
+                scope
+            }
             SetExpr::Query(query) => self.query(query, parts),
             SetExpr::SetOperation { left, op: SetOperator::Union, set_quantifier, right } => {
+                let is_distinct = *set_quantifier != SetQuantifier::All;
+                self.mark_between(MarkKind::Set, left.span(), right.span());
+                if is_distinct {
+                    self.mark_between(MarkKind::Distinct, left.span(), right.span());
+                }
                 let by_name = matches!(
                     set_quantifier,
                     SetQuantifier::ByName
@@ -213,6 +244,13 @@ impl Resolver<'_> {
         parts: &Parts,
     ) -> Scope {
         self.refuse_select_clauses(select);
+        let had_aggregate = std::mem::take(&mut self.has_aggregate);
+        let mut list: Vec<Span> = select.projection.iter().map(Spanned::span).collect();
+        // A query that begins with `from` has no word `select`.
+        if !list.is_empty() {
+            list.push(select.select_token.0.span);
+        }
+        let grouped = select.group_by.span();
         if select.flavor == SelectFlavor::FromFirstNoSelect {
             let token = WildcardAdditionalOptions::default();
             select.projection = vec![SelectItem::Wildcard(token)];
@@ -232,6 +270,7 @@ impl Resolver<'_> {
             scope.append(joined);
         }
         if let Some(condition) = &mut select.selection {
+            self.mark_conditions(condition);
             self.expression(condition, &scope, &[], Aggregates::Refused("where"));
         }
         self.named_windows(select, &scope);
@@ -244,6 +283,7 @@ impl Resolver<'_> {
             }
         }
         if let Some(having) = &mut select.having {
+            self.mark_conditions(having);
             self.expression(having, &scope, &columns, Aggregates::Allowed);
         }
         if let Some(Distinct::On(first)) = &mut select.distinct {
@@ -254,11 +294,14 @@ impl Resolver<'_> {
             }
         }
         if let Some(qualify) = &mut select.qualify {
+            self.mark_conditions(qualify);
             self.expression(qualify, &scope, &columns, Aggregates::Allowed);
         }
         if let Some(order_by) = order_by {
             self.order_by(order_by, &scope, &columns);
         }
+        self.mark_select(select, &list, grouped);
+        self.has_aggregate = had_aggregate;
         Scope { columns, open: scope.open }
     }
 

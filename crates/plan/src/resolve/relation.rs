@@ -13,6 +13,7 @@ use datafusion::sql::sqlparser::tokenizer::Span;
 
 use super::{Aggregates, Parts, Resolver};
 use crate::codes;
+use crate::place::MarkKind;
 use crate::problem::{Problem, suggest};
 use crate::scope::{Column, Scope, exact, meant};
 use crate::tables::{Lookup, Tables};
@@ -44,6 +45,7 @@ impl Resolver<'_> {
     fn join_to(&mut self, join: &mut Join, scope: &mut Scope, right: Scope) {
         self.refuse_same_name(&right, scope, join.relation.span());
         let span = join.relation.span();
+        self.mark_join(span, join.join_operator.span());
         let lateral = is_lateral(&join.relation);
         let (constraint, shown) = match &mut join.join_operator {
             JoinOperator::Join(constraint)
@@ -68,6 +70,7 @@ impl Resolver<'_> {
         let names = match constraint {
             JoinConstraint::On(condition) => {
                 scope.append(right);
+                self.mark_conditions(condition);
                 self.expression(condition, scope, &[], Aggregates::Refused("on"));
                 return;
             }
@@ -203,6 +206,10 @@ impl Resolver<'_> {
             }
             None => match self.tables.find(&path) {
                 Lookup::Found(full, table) => {
+                    let (key, named) = (Tables::key(&full), alias.as_ref().map(|at| &at.name));
+                    let alias = named.map(meant);
+                    let spans = named.map(|named| named.span).into_iter().chain([span]);
+                    self.mark(MarkKind::Table { key, alias }, spans.collect::<Vec<_>>());
                     *name = ObjectName::from(vec![exact(&Tables::key(&full), span)]);
                     let fields = table.schema.fields().iter();
                     fields.map(|field| Column::new(full.clone(), field.name().clone())).collect()

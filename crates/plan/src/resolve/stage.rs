@@ -13,6 +13,7 @@ use datafusion::sql::sqlparser::tokenizer::Span;
 use super::expression::{as_column, name_of};
 use super::{Aggregates, Parts, Resolver, computed};
 use crate::codes;
+use crate::place::MarkKind;
 use crate::problem::Problem;
 use crate::scope::{Column, Scope, exact, meant};
 use crate::script::DISTINCT_GROUP;
@@ -31,6 +32,7 @@ impl Resolver<'_> {
     ) {
         match stage {
             PipeOperator::Where { mut expr } => {
+                self.mark_conditions(&expr);
                 self.expression(&mut expr, scope, &[], Aggregates::Refused("where"));
                 resolved.push(PipeOperator::Where { expr });
             }
@@ -38,11 +40,7 @@ impl Resolver<'_> {
                 self.select_stage(exprs, scope, Aggregates::Refused("select"), resolved);
             }
             PipeOperator::Extend { exprs } => {
-                let (items, columns) = self.items(exprs, scope, Aggregates::Refused("extend"));
-                let mut all = all_items(scope);
-                all.extend(items);
-                scope.columns = scope.visible().cloned().chain(columns).collect();
-                resolved.push(PipeOperator::Select { exprs: all });
+                self.extend_stage(exprs, scope, resolved);
             }
             PipeOperator::Set { assignments } => self.set_stage(assignments, scope, resolved),
             PipeOperator::Drop { columns } => {
@@ -65,13 +63,12 @@ impl Resolver<'_> {
                 resolved.push(PipeOperator::OrderBy { exprs });
             }
             PipeOperator::Limit { expr, offset } => {
-                self.whole_number(&expr);
-                if let Some(offset) = &offset {
-                    self.whole_number(offset);
-                }
+                self.mark_top(resolved.last(), offset.iter().chain([&expr]));
+                offset.iter().chain([&expr]).for_each(|number| self.whole_number(number));
                 resolved.push(PipeOperator::Limit { expr, offset });
             }
             PipeOperator::Union { set_quantifier, mut queries } => {
+                self.mark(MarkKind::Set, queries.iter().map(Spanned::span));
                 for query in &mut queries {
                     self.query(query, parts);
                 }
@@ -95,6 +92,20 @@ impl Resolver<'_> {
                 self.problems.push(problem);
             }
         }
+    }
+
+    fn extend_stage(
+        &mut self,
+        exprs: Vec<SelectItem>,
+        scope: &mut Scope,
+        resolved: &mut Vec<PipeOperator>,
+    ) {
+        self.mark(MarkKind::Select, exprs.iter().map(Spanned::span));
+        let (items, columns) = self.items(exprs, scope, Aggregates::Refused("extend"));
+        let mut all = all_items(scope);
+        all.extend(items);
+        scope.columns = scope.visible().cloned().chain(columns).collect();
+        resolved.push(PipeOperator::Select { exprs: all });
     }
 
     fn set_stage(
@@ -135,6 +146,7 @@ impl Resolver<'_> {
         aggregates: Aggregates,
         resolved: &mut Vec<PipeOperator>,
     ) {
+        self.mark(MarkKind::Select, items.iter().map(Spanned::span));
         let (exprs, columns) = self.items(items, scope, aggregates);
         scope.columns = columns;
         resolved.push(PipeOperator::Select { exprs });
@@ -148,6 +160,10 @@ impl Resolver<'_> {
         resolved: &mut Vec<PipeOperator>,
     ) {
         let mut changed = Vec::new();
+        let spans = changes.iter().flat_map(|(idents, value)| {
+            idents.iter().map(|ident| ident.span).chain(value.iter().map(Spanned::span))
+        });
+        self.mark(MarkKind::Select, spans.collect::<Vec<_>>());
         for (idents, value) in changes {
             let value = value.map(|mut value| {
                 self.expression(&mut value, scope, &[], Aggregates::Refused("set"));
@@ -236,6 +252,8 @@ impl Resolver<'_> {
         scope: &mut Scope,
         resolved: &mut Vec<PipeOperator>,
     ) {
+        let spans = aggregates.iter().chain(&groups).map(|one| one.expr.span());
+        self.mark(MarkKind::Aggregate, spans.collect::<Vec<_>>());
         if is_distinct(&groups) {
             write_out_merged(scope, resolved);
             let group_by_expr =

@@ -19,6 +19,7 @@ use crate::codes;
 use crate::ir::SetOperation;
 use crate::lex::DIALECT;
 use crate::lower::mark;
+use crate::place::MarkKind;
 use crate::problem::Problem;
 use crate::scope::{Column, Scope, exact, meant};
 
@@ -73,6 +74,7 @@ impl Resolver<'_> {
                 false
             }
         };
+        self.mark_between(MarkKind::Set, left.span(), right.span());
         let shown = op.to_string();
         let left_scope = self.set_expression(left, parts);
         let right_scope = self.set_expression(right, parts);
@@ -96,6 +98,8 @@ impl Resolver<'_> {
     /// The rows of VALUES.
     pub(super) fn values(&mut self, rows: &mut [Vec<Expr>]) -> Scope {
         let width = rows.first().map_or(0, Vec::len);
+        let spans: Vec<Span> = rows.iter().flatten().map(Spanned::span).collect();
+        self.mark(MarkKind::Values, spans);
         for value in rows.iter_mut().flatten() {
             self.expression(value, &Scope::default(), &[], Aggregates::Refused("values"));
         }
@@ -132,6 +136,7 @@ impl Resolver<'_> {
             self.refuse(codes::CLAUSE, span, "a query cannot read from this", help);
             return Scope { columns: Vec::new(), open: true };
         }
+        self.mark(MarkKind::Unnest, [span]);
         self.outer.push(before.clone());
         for list in &mut lists {
             self.list(list, &Scope::default());

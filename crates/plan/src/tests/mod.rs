@@ -5,6 +5,7 @@
 mod batch;
 mod errors;
 mod fuzz;
+mod places;
 mod plans;
 mod queries;
 mod scripts;
