@@ -5,10 +5,12 @@
 //! socket, and no result depends on the order of a hash table.
 
 pub mod batch;
+pub mod cell;
 pub mod catalog;
 pub mod consolidate;
 pub mod limits;
 pub mod map;
+pub mod read;
 pub mod schema;
 pub mod time;
 pub mod transaction;

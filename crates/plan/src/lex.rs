@@ -10,7 +10,6 @@
 
 use std::ops::Range;
 
-use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{
@@ -18,10 +17,11 @@ use datafusion::sql::sqlparser::tokenizer::{
 };
 
 use crate::codes;
+use crate::dialect::EvertDialect;
 use crate::problem::{Problem, nearest};
 
-/// The dialect that is closest to PostgreSQL and has pipes.
-pub(crate) const DIALECT: GenericDialect = GenericDialect {};
+/// PostgreSQL's dialect, with pipes.
+pub(crate) const DIALECT: EvertDialect = EvertDialect;
 
 /// A word or sign, and where it is.
 #[derive(Clone, Debug)]
