@@ -37,7 +37,7 @@ const EXACT: CastOptions<'static> =
     CastOptions { safe: false, format_options: arrow::util::display::FormatOptions::new() };
 const DAY_US: i64 = 86_400_000_000;
 
-/// Replaces casts, and gives times the unit in which they are kept.
+/// Replaces casts.
 #[derive(Debug)]
 pub(crate) struct PostgresCasts;
 
@@ -48,50 +48,6 @@ impl AnalyzerRule for PostgresCasts {
 
     fn name(&self) -> &'static str {
         "postgres_casts"
-    }
-}
-
-/// Casts to times that a query writes are to microseconds; it runs before types are coerced.
-#[derive(Debug)]
-pub(crate) struct Microseconds;
-
-impl AnalyzerRule for Microseconds {
-    fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> PlanResult<LogicalPlan> {
-        every_expression(plan, |expression, _schema| {
-            let kept = |field: &FieldRef| match field.data_type() {
-                DataType::Timestamp(TimeUnit::Nanosecond, zone) => {
-                    Some(DataType::Timestamp(TimeUnit::Microsecond, zone.clone()))
-                }
-                DataType::Time64(TimeUnit::Nanosecond) => {
-                    Some(DataType::Time64(TimeUnit::Microsecond))
-                }
-                _ => None,
-            };
-            let field = |field: &FieldRef, kept: DataType| {
-                Arc::new(Field::clone(field).with_data_type(kept))
-            };
-            Ok(match expression {
-                Expr::Cast(mut cast) => match kept(&cast.field) {
-                    Some(data_type) => {
-                        cast.field = field(&cast.field, data_type);
-                        Transformed::yes(Expr::Cast(cast))
-                    }
-                    None => Transformed::no(Expr::Cast(cast)),
-                },
-                Expr::TryCast(mut cast) => match kept(&cast.field) {
-                    Some(data_type) => {
-                        cast.field = field(&cast.field, data_type);
-                        Transformed::yes(Expr::TryCast(cast))
-                    }
-                    None => Transformed::no(Expr::TryCast(cast)),
-                },
-                other => Transformed::no(other),
-            })
-        })
-    }
-
-    fn name(&self) -> &'static str {
-        "microseconds"
     }
 }
 

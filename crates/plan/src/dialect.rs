@@ -95,10 +95,6 @@ impl Dialect for EvertDialect {
         true
     }
 
-    fn supports_geometric_types(&self) -> bool {
-        true
-    }
-
     fn supports_nested_comments(&self) -> bool {
         true
     }

@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, BinaryOperator, CastKind, CharacterLength, DataType, ExactNumberInfo, Expr, Function,
     FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, Interval,
-    ObjectName, Query, Statement, Subscript, TimezoneInfo, TypedString, UnaryOperator, Value,
+    ObjectName, Query, Statement, Subscript, TypedString, UnaryOperator, Value,
     ValueWithSpan, VisitMut, VisitorMut,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
@@ -185,13 +185,18 @@ fn cast(kind: &CastKind, expr: &mut Expr, data_type: &mut DataType) -> Option<Ex
             *info = ExactNumberInfo::PrecisionAndScale(NUMERIC.0, NUMERIC.1);
             return None;
         }
-        DataType::Timestamp(_, zone) if *zone == TimezoneInfo::Tz => return None,
+        // Not nanoseconds, which end in the year 2262.
+        DataType::Timestamp(places @ None, _) => {
+            *places = Some(6);
+            return None;
+        }
         _ => {}
     }
     if matches!(kind, CastKind::TryCast | CastKind::SafeCast) {
         return None;
     }
     match data_type {
+        DataType::Time(..) => Some(call("time", vec![taken(expr)])),
         DataType::Uuid => Some(call("uuid", vec![taken(expr)])),
         DataType::JSON => Some(call("json", vec![taken(expr)])),
         DataType::JSONB => Some(call("jsonb", vec![taken(expr)])),

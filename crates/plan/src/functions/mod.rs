@@ -23,7 +23,7 @@ use datafusion::logical_expr::{AggregateUDF, Expr, LogicalPlan, ScalarUDF, Volat
 use datafusion::optimizer::{Analyzer, AnalyzerRule};
 use datafusion::sql::planner::ParserOptions;
 
-use crate::casts::{Microseconds, PostgresCasts};
+use crate::casts::PostgresCasts;
 use crate::floats::FloatsBeforeDecimals;
 use crate::json;
 use crate::operators::{IntervalOperators, PostgresOperators};
@@ -103,7 +103,6 @@ pub(crate) fn session_state() -> SessionState {
     rules.insert(0, Arc::new(PostgresOperators));
     rules.insert(0, Arc::new(FloatsBeforeDecimals));
     rules.insert(0, Arc::new(OwnFunctions(own_functions())));
-    rules.insert(0, Arc::new(Microseconds));
     rules.insert(0, Arc::new(PostgresTypes));
     // Behind the coercion of types, so that casts which nobody wrote are PostgreSQL's too.
     rules.push(Arc::new(PostgresCasts));

@@ -93,6 +93,7 @@ pub(super) fn all() -> Vec<ScalarUDF> {
         justify("justify_days"),
         justify("justify_hours"),
         justify("justify_interval"),
+        of_any("time", (1, 1), Gives::Always(TIME), |arguments| arguments.cast(0, &TIME)),
         of_any("make_interval", (0, 7), Gives::Always(INTERVAL), make_interval),
         of_any("make_time", (3, 3), Gives::Always(TIME), make_time),
         of_any("make_date", (3, 3), Gives::Always(DataType::Date32), make_date),
