@@ -10,6 +10,7 @@
 
 use std::io::Write as _;
 
+use crate::schema::{logical_type, with_logical_type};
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Decimal128Array, Decimal256Array, Float32Array,
     Float64Array, Int32Array, Int64Array, IntervalMonthDayNanoArray, LargeBinaryArray,
@@ -24,7 +25,6 @@ use arrow::datatypes::{
 };
 use arrow::error::ArrowError;
 use arrow::util::display::array_value_to_string;
-use crate::schema::{logical_type, with_logical_type};
 
 /// A column whose values can be written.
 #[derive(Debug)]

@@ -5,8 +5,8 @@
 //! socket, and no result depends on the order of a hash table.
 
 pub mod batch;
-pub mod cell;
 pub mod catalog;
+pub mod cell;
 pub mod consolidate;
 pub mod limits;
 pub mod map;

@@ -9,9 +9,10 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayBuilder as _, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Decimal128Array,
-    Decimal256Array, Float64Array, Int64Array, IntervalMonthDayNanoArray, ListArray, StringArray,
-    StringBuilder, Time64MicrosecondArray, TimestampMicrosecondArray, make_array, new_null_array,
+    Array, ArrayBuilder as _, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array,
+    Decimal128Array, Decimal256Array, Float64Array, Int64Array, IntervalMonthDayNanoArray,
+    ListArray, StringArray, StringBuilder, Time64MicrosecondArray, TimestampMicrosecondArray,
+    make_array, new_null_array,
 };
 use arrow::buffer::{OffsetBuffer, ScalarBuffer};
 use arrow::compute::{CastOptions, cast_with_options};
@@ -201,9 +202,7 @@ pub(crate) fn cast_array(values: &ArrayRef, from: &Field, to: &DataType) -> Plan
             let texts = cast_with_options(values, &DataType::Utf8, &EXACT)?;
             read_texts(texts.as_string::<i32>(), to)
         }
-        (_, to) if is_text(to) => {
-            Ok(cast_with_options(&written(values, from), to, &EXACT)?)
-        }
+        (_, to) if is_text(to) => Ok(cast_with_options(&written(values, from), to, &EXACT)?),
         (DataType::List(_), DataType::List(item)) => {
             let list = values.as_list::<i32>();
             let inner = Field::new("item", list.value_type(), true);
@@ -380,9 +379,7 @@ fn decimals(texts: &StringArray, to: &DataType) -> PlanResult<ArrayRef> {
         _ => return Err(DataFusionError::Execution("this is no numeric".to_owned())),
     };
     if wide {
-        let read = |text: &str| {
-            read::parse_rounded256(text, precision, scale).map_err(value_error)
-        };
+        let read = |text: &str| read::parse_rounded256(text, precision, scale).map_err(value_error);
         let read: Decimal256Array = read_each::<i256, _>(texts, read)?;
         return Ok(Arc::new(read.with_precision_and_scale(precision, scale)?));
     }
@@ -395,7 +392,9 @@ fn read_lists(texts: &StringArray, item: &FieldRef) -> PlanResult<ArrayRef> {
     let (mut items, mut ends, mut nulls) = (StringBuilder::new(), vec![0_i32], Vec::new());
     for text in texts {
         nulls.push(text.is_some());
-        for item in text.map(|text| read::parse_array(text.trim_ascii())).transpose()
+        for item in text
+            .map(|text| read::parse_array(text.trim_ascii()))
+            .transpose()
             .map_err(value_error)?
             .into_iter()
             .flatten()
@@ -427,7 +426,9 @@ fn rounded(values: &ArrayRef, to: &DataType) -> PlanResult<ArrayRef> {
     if to.is_integer() {
         let even: Float64Array = floats.unary(f64::round_ties_even);
         // Arrow takes 2^63 for the greatest bigint.
-        if *to == DataType::Int64 && even.iter().flatten().any(|value| value >= 9.223_372_036_854_775_807e18) {
+        if *to == DataType::Int64
+            && even.iter().flatten().any(|value| value >= 9.223_372_036_854_775_807e18)
+        {
             return Err(DataFusionError::Execution("bigint out of range".to_owned()));
         }
         return Ok(cast_with_options(&(Arc::new(even) as ArrayRef), to, &EXACT)?);
@@ -438,7 +439,9 @@ fn rounded(values: &ArrayRef, to: &DataType) -> PlanResult<ArrayRef> {
     let texts: StringArray = floats
         .iter()
         .map(|value| {
-            value.map(|value| if value.is_finite() { format!("{value:.digits$e}") } else { value.to_string() })
+            value.map(|value| {
+                if value.is_finite() { format!("{value:.digits$e}") } else { value.to_string() }
+            })
         })
         .collect();
     decimals(&texts, to)
@@ -495,8 +498,8 @@ fn times(values: &ArrayRef, to: &DataType) -> PlanResult<ArrayRef> {
             let interval = DataType::Interval(IntervalUnit::MonthDayNano);
             let array = cast_with_options(values, &interval, &EXACT)?;
             let array = array.as_primitive::<IntervalMonthDayNanoType>();
-            let times: Time64MicrosecondArray = array
-                .unary(|interval| (interval.nanoseconds / 1_000).rem_euclid(DAY_US));
+            let times: Time64MicrosecondArray =
+                array.unary(|interval| (interval.nanoseconds / 1_000).rem_euclid(DAY_US));
             cast_with_options(&(Arc::new(times) as ArrayRef), to, &EXACT)?
         }
         (DataType::Time64(_), DataType::Interval(_)) => {

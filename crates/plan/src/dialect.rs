@@ -52,8 +52,7 @@ impl Dialect for EvertDialect {
             return None;
         }
         let inner = parser.parse_subexpr(self.prec_value(Precedence::Caret));
-        let negative =
-            |inner| Expr::UnaryOp { op: UnaryOperator::Minus, expr: Box::new(inner) };
+        let negative = |inner| Expr::UnaryOp { op: UnaryOperator::Minus, expr: Box::new(inner) };
         Some(inner.map(negative))
     }
 

@@ -60,8 +60,7 @@ pub(crate) fn scaled(
     let months = by(f64::from(interval.months));
     let days = by(f64::from(interval.days));
     let left_days = close((months - months.trunc()) * MONTH_DAYS as f64);
-    let mut left_seconds =
-        close((days - days.trunc() + left_days - left_days.trunc()) * 86_400.0);
+    let mut left_seconds = close((days - days.trunc() + left_days - left_days.trunc()) * 86_400.0);
     let mut whole_days = days.trunc();
     if left_seconds.abs() >= 86_400.0 {
         whole_days += (left_seconds / 86_400.0).trunc();
@@ -70,7 +69,9 @@ pub(crate) fn scaled(
     whole_days += left_days.trunc();
     let microseconds = by((interval.nanoseconds / 1_000) as f64) + left_seconds * 1e6;
     let fits = |value: f64, most: f64| value.is_finite() && value.abs() < most;
-    if !fits(months, 2_147_483_647.0) || !fits(whole_days, 2_147_483_647.0) || !fits(microseconds, 9e15)
+    if !fits(months, 2_147_483_647.0)
+        || !fits(whole_days, 2_147_483_647.0)
+        || !fits(microseconds, 9e15)
     {
         return None;
     }

@@ -209,9 +209,11 @@ fn operator(binary: BinaryExpr, schema: &DFSchema) -> PlanResult<Transformed<Exp
         {
             yes(arithmetic::constant(op), vec![l, r])
         }
-        (Kind::Integer, Operator::BitwiseShiftLeft | Operator::BitwiseShiftRight, Kind::Integer)
-            if left_type != right_type =>
-        {
+        (
+            Kind::Integer,
+            Operator::BitwiseShiftLeft | Operator::BitwiseShiftRight,
+            Kind::Integer,
+        ) if left_type != right_type => {
             let right = Box::new(cast(r, left_type));
             let binary = BinaryExpr { left: Box::new(l), op, right };
             Ok(Transformed::yes(Expr::BinaryExpr(binary)))

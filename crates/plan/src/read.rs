@@ -131,7 +131,9 @@ pub fn statement(sql: &str) -> Result<Statement, DataFusionError> {
     let mut statements = DFParser::parse_sql_with_dialect(sql, &DIALECT)?;
     let one = statements.pop_front().filter(|_| statements.is_empty());
     let mut one = one.ok_or_else(|| {
-        DataFusionError::Plan("exactly one statement is read at a time".to_owned())
+        DataFusionError::Plan(
+            "the session only supports a single SQL statement at a time".to_owned(),
+        )
     })?;
     if let Statement::Statement(inner) = &mut one {
         respell_statement(inner);

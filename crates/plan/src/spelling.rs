@@ -8,9 +8,9 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, CastKind, CharacterLength, DataType, ExactNumberInfo, Expr, Function,
-    FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, Interval,
-    ObjectName, Query, Statement, Subscript, TypedString, UnaryOperator, Value,
+    AccessExpr, BinaryOperator, CastKind, CharacterLength, DataType, ExactNumberInfo, Expr,
+    Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident,
+    Interval, ObjectName, Query, Statement, Subscript, TypedString, UnaryOperator, Value,
     ValueWithSpan, VisitMut, VisitorMut,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
@@ -127,8 +127,7 @@ pub(crate) fn respell(expr: &mut Expr) {
         Expr::TypedString(TypedString { data_type, value, .. }) => {
             let value = Box::new(Expr::Value(value.clone()));
             let (kind, data_type) = (CastKind::Cast, data_type.clone());
-            let mut cast =
-                Expr::Cast { kind, expr: value, data_type, array: false, format: None };
+            let mut cast = Expr::Cast { kind, expr: value, data_type, array: false, format: None };
             respell(&mut cast);
             Some(cast)
         }
@@ -200,7 +199,8 @@ fn cast(kind: &CastKind, expr: &mut Expr, data_type: &mut DataType) -> Option<Ex
         DataType::Uuid => Some(call("uuid", vec![taken(expr)])),
         DataType::JSON => Some(call("json", vec![taken(expr)])),
         DataType::JSONB => Some(call("jsonb", vec![taken(expr)])),
-        DataType::Varchar(given) | DataType::CharacterVarying(given)
+        DataType::Varchar(given)
+        | DataType::CharacterVarying(given)
         | DataType::CharVarying(given) => {
             length(given).map(|length| call("varchar", vec![taken(expr), number(length)]))
         }
@@ -259,10 +259,9 @@ fn respell_call(function: &mut Function) {
     let name = function.name.to_string().to_lowercase();
     let FunctionArguments::List(list) = &mut function.args else { return };
     match name.trim_start_matches("pg_catalog.") {
-        "make_interval" => place_names(
-            list,
-            &["years", "months", "weeks", "days", "hours", "mins", "secs"],
-        ),
+        "make_interval" => {
+            place_names(list, &["years", "months", "weeks", "days", "hours", "mins", "secs"])
+        }
         "substring" if list.args.len() == 2 => {
             function.name = ObjectName::from(vec![Ident::new("substring")]);
         }
@@ -272,7 +271,9 @@ fn respell_call(function: &mut Function) {
 
 /// Puts arguments that are named at their places; those that are left out are 0.
 fn place_names(list: &mut FunctionArgumentList, names: &[&str]) {
-    if !list.args.iter().any(|argument| matches!(argument, FunctionArg::Named { .. } | FunctionArg::ExprNamed { .. })) {
+    if !list.args.iter().any(|argument| {
+        matches!(argument, FunctionArg::Named { .. } | FunctionArg::ExprNamed { .. })
+    }) {
         return;
     }
     let mut placed: Vec<FunctionArg> = Vec::new();

@@ -161,9 +161,10 @@ pub fn parse_rounded128(text: &str, precision: u8, scale: i8) -> Result<i128, Va
 pub fn parse_rounded256(text: &str, precision: u8, scale: i8) -> Result<i256, ValueError> {
     let read = |digits: Digits<'_>| {
         let ten = i256::from_i128(10);
-        let value = rounded(digits, precision, scale)?.into_iter().fold(i256::ZERO, |value, digit| {
-            value.wrapping_mul(ten).wrapping_add(i256::from_i128(i128::from(digit)))
-        });
+        let value =
+            rounded(digits, precision, scale)?.into_iter().fold(i256::ZERO, |value, digit| {
+                value.wrapping_mul(ten).wrapping_add(i256::from_i128(i128::from(digit)))
+            });
         Ok(if digits.negative { value.wrapping_neg() } else { value })
     };
     decimal(text, precision, scale, read)

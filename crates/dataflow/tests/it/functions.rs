@@ -67,8 +67,7 @@ fn ours(expressions: &[&str]) -> (Answers, BTreeMap<usize, String>) {
         }
     }
     let program = plan::plan(&plan::parse(&script).unwrap(), &catalog).unwrap();
-    let mut dataflow =
-        Dataflow::with_options(&program.views, &DataflowOptions::default()).unwrap();
+    let mut dataflow = Dataflow::with_options(&program.views, &DataflowOptions::default()).unwrap();
     let rows: Vec<_> = cells().into_iter().map(|row| (row, 1)).collect();
     dataflow.push(&[changes(&raw, &rows, Vec::new())]).unwrap();
     let none = || vec![FAILS.to_owned(); ARGUMENTS.len()];

@@ -168,7 +168,8 @@ pub(crate) fn quotient() -> ScalarUDF {
             let to = DataType::Decimal128(38, i8::try_from(places).unwrap_or(0));
             Ok((arguments.cast(at, &to)?.as_primitive::<Decimal128Type>().clone(), places))
         };
-        let is_wide = |at: usize| matches!(arguments.array(at).data_type(), DataType::Decimal256(..));
+        let is_wide =
+            |at: usize| matches!(arguments.array(at).data_type(), DataType::Decimal256(..));
         if matches!(arguments.gives(), DataType::Decimal128(..)) && !is_wide(0) && !is_wide(1) {
             let ((left, left_places), (right, right_places)) = (narrow(0)?, narrow(1)?);
             let shift = u32::try_from(i16::from(scale) + right_places - left_places).unwrap_or(0);
@@ -239,31 +240,27 @@ fn day_of(day: i64) -> PlanResult<i32> {
 pub(crate) fn days_between() -> ScalarUDF {
     of_any("days_between", (2, 2), Gives::Always(DataType::Int32), |arguments| {
         let date = DataType::Date32;
-        let days: PrimitiveArray<arrow::datatypes::Int32Type> = each(
-            &pair::<Date32Type, Date32Type>(arguments, (&date, &date))?,
-            |left, right| {
+        let days: PrimitiveArray<arrow::datatypes::Int32Type> =
+            each(&pair::<Date32Type, Date32Type>(arguments, (&date, &date))?, |left, right| {
                 if [left, right].iter().any(|day| *day == i32::MAX || *day == i32::MIN) {
                     return fails("cannot subtract infinite dates");
                 }
                 left.checked_sub(right).ok_or_else(|| out_of_range("integer"))
-            },
-        )?;
+            })?;
         Ok(Arc::new(days))
     })
 }
 
 fn moved_date(arguments: &Arguments, sign: i64) -> PlanResult<ArrayRef> {
     let types = (&DataType::Date32, &DataType::Int64);
-    let dates: Date32Array = each(
-        &pair::<Date32Type, arrow::datatypes::Int64Type>(arguments, types)?,
-        |day, count| {
+    let dates: Date32Array =
+        each(&pair::<Date32Type, arrow::datatypes::Int64Type>(arguments, types)?, |day, count| {
             if day == i32::MAX || day == i32::MIN {
                 return Ok(day);
             }
             let moved = count.checked_mul(sign).and_then(|by| i64::from(day).checked_add(by));
             day_of(moved.ok_or_else(|| out_of_range("date"))?)
-        },
-    )?;
+        })?;
     Ok(Arc::new(dates))
 }
 
@@ -340,20 +337,16 @@ pub(crate) fn time_between() -> ScalarUDF {
 /// The interval from one time of day to another.
 pub(crate) fn clock_between() -> ScalarUDF {
     of_any("clock_between", (2, 2), Gives::Always(INTERVAL), |arguments| {
-        let both =
-            pair::<Time64MicrosecondType, Time64MicrosecondType>(arguments, (&TIME, &TIME))?;
-        let result: IntervalMonthDayNanoArray = each(&both, |left, right| {
-            Ok(IntervalMonthDayNano::new(0, 0, (left - right) * 1_000))
-        })?;
+        let both = pair::<Time64MicrosecondType, Time64MicrosecondType>(arguments, (&TIME, &TIME))?;
+        let result: IntervalMonthDayNanoArray =
+            each(&both, |left, right| Ok(IntervalMonthDayNano::new(0, 0, (left - right) * 1_000)))?;
         Ok(Arc::new(result))
     })
 }
 
 fn moved_clock(arguments: &Arguments, sign: i64) -> PlanResult<ArrayRef> {
-    let both = pair::<Time64MicrosecondType, IntervalMonthDayNanoType>(
-        arguments,
-        (&TIME, &INTERVAL),
-    )?;
+    let both =
+        pair::<Time64MicrosecondType, IntervalMonthDayNanoType>(arguments, (&TIME, &INTERVAL))?;
     let result: Time64MicrosecondArray = each(&both, |time, interval| {
         let by = interval.nanoseconds % DAY_NS / 1_000;
         Ok((time + sign * by).rem_euclid(DAY_US))

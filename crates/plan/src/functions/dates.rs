@@ -18,8 +18,18 @@ use super::define::{Arguments, fails};
 use super::time::{Moment, is_infinite};
 
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September",
-    "October", "November", "December",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
 ];
 const DAYS: [&str; 7] =
     ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
@@ -28,10 +38,10 @@ const ROMAN_MONTHS: [&str; 12] =
 
 /// The words of a pattern; of two that begin alike, the longer stands first.
 const WORDS: [&str; 55] = [
-    "SSSSS", "SSSS", "MONTH", "Y,YYY", "A.D.", "B.C.", "A.M.", "P.M.", "HH24", "HH12", "IYYY", "YYYY",
-    "IDDD", "DDD", "DAY", "MON", "FF1", "FF2", "FF3", "FF4", "FF5", "FF6", "IYY", "YYY", "TZH", "TZM",
-    "AD", "BC", "AM", "PM", "HH", "MI", "SS", "MS", "US", "MM", "DD", "DY", "ID", "IW", "WW", "IY", "YY",
-    "CC", "RM", "TZ", "OF", "FX", "SP", "D", "I", "J", "Q", "W", "Y",
+    "SSSSS", "SSSS", "MONTH", "Y,YYY", "A.D.", "B.C.", "A.M.", "P.M.", "HH24", "HH12", "IYYY",
+    "YYYY", "IDDD", "DDD", "DAY", "MON", "FF1", "FF2", "FF3", "FF4", "FF5", "FF6", "IYY", "YYY",
+    "TZH", "TZM", "AD", "BC", "AM", "PM", "HH", "MI", "SS", "MS", "US", "MM", "DD", "DY", "ID",
+    "IW", "WW", "IY", "YY", "CC", "RM", "TZ", "OF", "FX", "SP", "D", "I", "J", "Q", "W", "Y",
 ];
 
 /// A part of a pattern.
@@ -181,7 +191,11 @@ impl Shown {
                     self.word(word, *letters, *bare, &mut out)?;
                     if let Some(letters) = ordinal {
                         let ending = ordinal_ending(&out[before..]);
-                        out.push_str(&if *letters == "TH" { ending.to_uppercase() } else { ending.to_owned() });
+                        out.push_str(&if *letters == "TH" {
+                            ending.to_uppercase()
+                        } else {
+                            ending.to_owned()
+                        });
                     }
                 }
             }
@@ -375,12 +389,7 @@ impl Read {
     }
 
     /// Reads what a word stands for from the front.
-    fn word<'t>(
-        &mut self,
-        word: &str,
-        rest: &'t str,
-        glued: bool,
-    ) -> PlanResult<Option<&'t str>> {
+    fn word<'t>(&mut self, word: &str, rest: &'t str, glued: bool) -> PlanResult<Option<&'t str>> {
         let named = |names: &[&str], short: bool| {
             names.iter().zip(1_i64..).find_map(|(name, number)| {
                 let name = if short { name.get(..3)? } else { name };
@@ -415,8 +424,8 @@ impl Read {
             "YY" | "MM" | "DD" | "HH" | "HH12" | "HH24" | "MI" | "SS" => 2,
             "Y" => 1,
             "J" | "SSSS" | "SSSSS" => 7,
-            "MONTH" | "MON" | "DAY" | "DY" | "AM" | "PM" | "A.M." | "P.M." | "AD" | "BC" | "A.D."
-            | "B.C." => return Ok(None),
+            "MONTH" | "MON" | "DAY" | "DY" | "AM" | "PM" | "A.M." | "P.M." | "AD" | "BC"
+            | "A.D." | "B.C." => return Ok(None),
             _ => return fails(format!("the pattern's {word} cannot be read")),
         };
         let most = if glued || word != "YYYY" { width } else { 7 };
@@ -448,8 +457,10 @@ impl Read {
             // Digits behind the point of a second.
             "MS" => self.us += number * 10_i64.pow(left),
             "US" => self.us += number * 10_i64.pow(left),
-            _ => (self.hour, self.minute, self.second) =
-                (number / 3_600, number / 60 % 60, number % 60),
+            _ => {
+                (self.hour, self.minute, self.second) =
+                    (number / 3_600, number / 60 % 60, number % 60)
+            }
         }
     }
 

@@ -256,9 +256,7 @@ impl Arguments {
 pub(super) fn narrowed(numbers: &ArrayRef, to: &DataType) -> PlanResult<ArrayRef> {
     let options = arrow::compute::CastOptions { safe: false, ..Default::default() };
     let narrow = match to {
-        DataType::Date32 => {
-            arrow::compute::cast_with_options(numbers, &DataType::Int32, &options)?
-        }
+        DataType::Date32 => arrow::compute::cast_with_options(numbers, &DataType::Int32, &options)?,
         _ => Arc::clone(numbers),
     };
     Ok(arrow::compute::cast_with_options(&narrow, to, &options)?)

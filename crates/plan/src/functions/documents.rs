@@ -175,16 +175,18 @@ fn named(
         let value = parsed(texts.value(row))?;
         let has = |name: &str| match &value {
             Value::Object(fields) => fields.contains_key(name),
-            Value::Array(elements) => {
-                elements.iter().any(|element| element.as_str() == Some(name))
-            }
+            Value::Array(elements) => elements.iter().any(|element| element.as_str() == Some(name)),
             Value::String(text) => text == name,
             Value::Null | Value::Bool(_) | Value::Number(_) => false,
         };
-        let names: Vec<String> = paths[row].iter().flatten().filter_map(|step| match step {
-            Step::Field(name) => Some(name.clone()),
-            Step::Element(_) => None,
-        }).collect();
+        let names: Vec<String> = paths[row]
+            .iter()
+            .flatten()
+            .filter_map(|step| match step {
+                Step::Field(name) => Some(name.clone()),
+                Step::Element(_) => None,
+            })
+            .collect();
         Ok(Some(of(&names, &has)))
     })
 }

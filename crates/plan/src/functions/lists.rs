@@ -100,8 +100,8 @@ fn list(arguments: &Arguments, at: usize) -> PlanResult<ListArray> {
 /// The first place of a row's items among all, and how many there are.
 fn bounds(list: &ListArray, row: usize) -> (usize, usize) {
     let offsets = list.value_offsets();
-    let [from, to] = [offsets[row], offsets[row + 1]]
-        .map(|offset| usize::try_from(offset).unwrap_or_default());
+    let [from, to] =
+        [offsets[row], offsets[row + 1]].map(|offset| usize::try_from(offset).unwrap_or_default());
     (from, to - from)
 }
 

@@ -30,6 +30,8 @@ use crate::operators::{IntervalOperators, PostgresOperators};
 use crate::results::PostgresTypes;
 use crate::rewrite::every_expression;
 
+pub(crate) use text::text_of;
+
 /// PostgreSQL's names of functions that DataFusion calls otherwise.
 const ALIASES: [(&str, &str); 2] = [("ceil", "ceiling"), ("signum", "sign")];
 
@@ -135,14 +137,8 @@ pub(crate) fn session_state() -> SessionState {
 
 /// Functions of our own, by name: those that DataFusion lacks, and those that it answers otherwise.
 fn own_functions() -> BTreeMap<String, Arc<ScalarUDF>> {
-    let all = [
-        text::all(),
-        patterns::all(),
-        numbers::all(),
-        time::all(),
-        lists::all(),
-        documents::all(),
-    ];
+    let all =
+        [text::all(), patterns::all(), numbers::all(), time::all(), lists::all(), documents::all()];
     all.into_iter()
         .flatten()
         .map(|function| (function.name().to_owned(), Arc::new(function)))

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, Decimal256Array, Float64Array, Int32Array,
-    TimestampMicrosecondArray,
+    Array, ArrayRef, AsArray, Decimal256Array, Float64Array, Int32Array, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{DataType, Decimal256Type, Float64Type, i256};
 use arrow::error::ArrowError;
@@ -61,7 +60,9 @@ type Body = fn(&Arguments) -> PlanResult<ArrayRef>;
 
 /// Functions of one double that fail where they have no value.
 const DOUBLES: [(&str, Body); 16] = [
-    ("sqrt", |a| doubles(a, |x| within(x >= 0.0 || x.is_nan(), x.sqrt(), "square root of a negative number"))),
+    ("sqrt", |a| {
+        doubles(a, |x| within(x >= 0.0 || x.is_nan(), x.sqrt(), "square root of a negative number"))
+    }),
     ("ln", |a| doubles(a, |x| logarithm(x, f64::ln))),
     ("log10", |a| doubles(a, |x| logarithm(x, f64::log10))),
     ("exp", |a| doubles(a, |x| in_range(x.exp(), x.is_finite()))),
@@ -148,7 +149,9 @@ fn power(arguments: &Arguments) -> PlanResult<ArrayRef> {
             return fails("zero raised to a negative power is undefined");
         }
         if base < 0.0 && base.is_finite() && exponent.is_finite() && exponent.fract() != 0.0 {
-            return fails("a negative number raised to a non-integer power yields a complex result");
+            return fails(
+                "a negative number raised to a non-integer power yields a complex result",
+            );
         }
         let value = base.powf(exponent);
         let plain = base.is_finite() && exponent.is_finite();
@@ -204,7 +207,11 @@ fn round(arguments: &Arguments) -> PlanResult<ArrayRef> {
             let (number, places) = (number?, i32::try_from(places?).unwrap_or(0));
             let scale = 10_f64.powi(places);
             let rounded = (number * scale).round_ties_even() / scale;
-            Some(if places == 0 || !rounded.is_finite() { number.round_ties_even() } else { rounded })
+            Some(if places == 0 || !rounded.is_finite() {
+                number.round_ties_even()
+            } else {
+                rounded
+            })
         });
         return Ok(Arc::new(rounded.collect::<Float64Array>()));
     }
@@ -244,7 +251,15 @@ fn sign_type(types: &[DataType]) -> PlanResult<DataType> {
 
 fn sign(arguments: &Arguments) -> PlanResult<ArrayRef> {
     let numbers = arguments.cast(0, &DOUBLE)?;
-    let sign = |x: f64| if x > 0.0 { 1.0 } else if x < 0.0 { -1.0 } else { 0.0 };
+    let sign = |x: f64| {
+        if x > 0.0 {
+            1.0
+        } else if x < 0.0 {
+            -1.0
+        } else {
+            0.0
+        }
+    };
     let signs: Float64Array = numbers.as_primitive::<Float64Type>().unary(sign);
     let signs: ArrayRef = Arc::new(signs);
     Ok(arrow::compute::cast(&signs, arguments.gives())?)
@@ -424,11 +439,15 @@ fn to_number(arguments: &Arguments) -> PlanResult<ArrayRef> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Piece {
     /// `9`, or `0` that is shown when there is no digit.
-    Digit { zero: bool },
+    Digit {
+        zero: bool,
+    },
     Point,
     Group,
     /// `S` and `MI`.
-    Sign { plus: bool },
+    Sign {
+        plus: bool,
+    },
     Text(String),
 }
 
@@ -458,7 +477,9 @@ impl NumberPattern {
                 "RN" => this.roman = Some(capital),
                 "TH" => this.ordinal = Some(capital),
                 "MI" => this.pieces.push(Piece::Sign { plus: false }),
-                "PL" | "SG" | "EE" => return fails(format!("the pattern's {two} is not supported")),
+                "PL" | "SG" | "EE" => {
+                    return fails(format!("the pattern's {two} is not supported"));
+                }
                 _ => {
                     let taken = this.one(first, rest)?;
                     rest = &rest[taken..];
@@ -531,13 +552,18 @@ impl NumberPattern {
     fn digits(&self, negative: bool, whole: &str, part: &str) -> String {
         let (whole_places, part_places) = self.places();
         let has_sign = self.pieces.iter().any(|piece| matches!(piece, Piece::Sign { .. }));
-        let first_zero =
-            self.pieces.iter().filter(|piece| matches!(piece, Piece::Digit { .. })).take(whole_places)
-                .position(|piece| *piece == Piece::Digit { zero: true });
+        let first_zero = self
+            .pieces
+            .iter()
+            .filter(|piece| matches!(piece, Piece::Digit { .. }))
+            .take(whole_places)
+            .position(|piece| *piece == Piece::Digit { zero: true });
         let blank = whole_places - whole.len().min(whole_places);
         // A zero is shown when nothing else is: as a last digit, or before a point that nothing follows.
         let kept = if self.bare { kept_part(&self.pieces, part) } else { part.len() };
-        let lone_zero = whole.is_empty() && first_zero.is_none() && (part_places == 0 || (self.bare && kept == 0));
+        let lone_zero = whole.is_empty()
+            && first_zero.is_none()
+            && (part_places == 0 || (self.bare && kept == 0));
         let mut out = String::new();
         let (mut at, mut behind, mut signed) = (0, false, false);
         for piece in &self.pieces {
@@ -633,8 +659,19 @@ impl NumberPattern {
 
     fn roman(&self, number: &str, capital: bool) -> PlanResult<String> {
         const NUMERALS: [(i64, &str); 13] = [
-            (1_000, "M"), (900, "CM"), (500, "D"), (400, "CD"), (100, "C"), (90, "XC"), (50, "L"),
-            (40, "XL"), (10, "X"), (9, "IX"), (5, "V"), (4, "IV"), (1, "I"),
+            (1_000, "M"),
+            (900, "CM"),
+            (500, "D"),
+            (400, "CD"),
+            (100, "C"),
+            (90, "XC"),
+            (50, "L"),
+            (40, "XL"),
+            (10, "X"),
+            (9, "IX"),
+            (5, "V"),
+            (4, "IV"),
+            (1, "I"),
         ];
         let rounded = number.parse::<f64>().unwrap_or(f64::NAN).round_ties_even();
         let text = if (1.0..4_000.0).contains(&rounded) {

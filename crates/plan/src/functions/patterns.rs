@@ -20,8 +20,7 @@ pub(super) fn all() -> Vec<ScalarUDF> {
     let text = || Gives::Always(DataType::Utf8);
     let number = || Gives::Always(DataType::Int32);
     let truth = || Gives::Always(DataType::Boolean);
-    let list =
-        || Gives::Always(DataType::List(Arc::new(Field::new("item", DataType::Utf8, true))));
+    let list = || Gives::Always(DataType::List(Arc::new(Field::new("item", DataType::Utf8, true))));
     vec![
         of_any("regexp_like", (2, 3), truth(), like),
         of_any("similar_to", (2, 3), truth(), similar),
@@ -64,7 +63,11 @@ fn compile(pattern: &str, flags: &str) -> PlanResult<Regex> {
             'w' => drop(builder.multi_line(true)),
             'p' => drop(builder.dot_matches_new_line(false)),
             'x' => drop(builder.ignore_whitespace(true)),
-            other => return fails(format!("the option \"{other}\" of a regular expression is not supported")),
+            other => {
+                return fails(format!(
+                    "the option \"{other}\" of a regular expression is not supported"
+                ));
+            }
         }
     }
     builder.build().map_err(|error| {
@@ -292,7 +295,12 @@ fn split(arguments: &Arguments) -> PlanResult<ArrayRef> {
     let (call, mut compiled) = (Call::new(arguments, 2)?, Compiled::default());
     lists(arguments, |row| {
         let regex = compiled.of(call.patterns.value(row), call.flags(row))?;
-        Ok(Some(parts(regex, call.texts.value(row)).into_iter().map(|part| Some(part.to_owned())).collect()))
+        Ok(Some(
+            parts(regex, call.texts.value(row))
+                .into_iter()
+                .map(|part| Some(part.to_owned()))
+                .collect(),
+        ))
     })
 }
 
@@ -313,9 +321,8 @@ fn parts<'t>(regex: &Regex, text: &'t str) -> Vec<&'t str> {
 
 /// `substring`: by places, or what a regular expression finds.
 fn substring(arguments: &Arguments) -> PlanResult<ArrayRef> {
-    let is_text = |at: usize| {
-        matches!(arguments.array(at).data_type(), DataType::Utf8 | DataType::LargeUtf8)
-    };
+    let is_text =
+        |at: usize| matches!(arguments.array(at).data_type(), DataType::Utf8 | DataType::LargeUtf8);
     if is_text(1) {
         if arguments.count() == 3 {
             return fails("substring with an escape is not supported: write regexp_substr");

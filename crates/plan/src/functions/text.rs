@@ -22,6 +22,7 @@ const BYTES: Gives = Gives::Always(DataType::Binary);
 /// The functions.
 pub(super) fn all() -> Vec<ScalarUDF> {
     vec![
+        text_of(),
         of_any("lower", (1, 1), TEXT, |arguments| recased(arguments, char::to_lowercase)),
         of_any("upper", (1, 1), TEXT, |arguments| recased(arguments, char::to_uppercase)),
         of_any("concat", MANY, TEXT, |arguments| concat(arguments, None)),
@@ -53,10 +54,18 @@ pub(super) fn all() -> Vec<ScalarUDF> {
             let bytes = bytes(arguments, 0)?;
             arguments.text_of_each(|row| Ok(Some(hex(&Md5::digest(bytes.value(row))))))
         }),
-        of_any("sha224", (1, 1), BYTES, |arguments| hashed(arguments, |b| Sha224::digest(b).to_vec())),
-        of_any("sha256", (1, 1), BYTES, |arguments| hashed(arguments, |b| Sha256::digest(b).to_vec())),
-        of_any("sha384", (1, 1), BYTES, |arguments| hashed(arguments, |b| Sha384::digest(b).to_vec())),
-        of_any("sha512", (1, 1), BYTES, |arguments| hashed(arguments, |b| Sha512::digest(b).to_vec())),
+        of_any("sha224", (1, 1), BYTES, |arguments| {
+            hashed(arguments, |b| Sha224::digest(b).to_vec())
+        }),
+        of_any("sha256", (1, 1), BYTES, |arguments| {
+            hashed(arguments, |b| Sha256::digest(b).to_vec())
+        }),
+        of_any("sha384", (1, 1), BYTES, |arguments| {
+            hashed(arguments, |b| Sha384::digest(b).to_vec())
+        }),
+        of_any("sha512", (1, 1), BYTES, |arguments| {
+            hashed(arguments, |b| Sha512::digest(b).to_vec())
+        }),
         of_any("convert_to", (2, 2), BYTES, |arguments| {
             let encodings = arguments.texts(1)?;
             encodings.iter().flatten().try_for_each(check_encoding)?;
@@ -73,6 +82,11 @@ pub(super) fn all() -> Vec<ScalarUDF> {
             arguments.truth_of_each(|row| Ok(Some(texts.value(row).starts_with(starts.value(row)))))
         }),
     ]
+}
+
+/// Text of any length as `text`.
+pub(crate) fn text_of() -> ScalarUDF {
+    of_any("text", (1, 1), TEXT, |arguments| arguments.cast(0, &DataType::Utf8))
 }
 
 /// Values as PostgreSQL's output functions write them: booleans are a letter.
@@ -131,8 +145,9 @@ fn quoted_name(name: &str) -> String {
     let plain = first.is_some_and(|first| first.is_ascii_lowercase() || first == '_')
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
     const RESERVED: [&str; 24] = [
-        "all", "and", "any", "as", "asc", "case", "cast", "check", "column", "create", "desc", "do",
-        "else", "end", "from", "group", "in", "not", "null", "order", "select", "table", "user", "where",
+        "all", "and", "any", "as", "asc", "case", "cast", "check", "column", "create", "desc",
+        "do", "else", "end", "from", "group", "in", "not", "null", "order", "select", "table",
+        "user", "where",
     ];
     if plain && !RESERVED.contains(&name) {
         name.to_owned()
@@ -202,7 +217,9 @@ fn formatted(pattern: &str, values: &[Option<&str>]) -> PlanResult<String> {
         let text = match (kind, value) {
             (Some('s'), value) => value.unwrap_or_default().to_owned(),
             (Some('I'), Some(value)) => quoted_name(value),
-            (Some('I'), None) => return fails("null values cannot be formatted as an SQL identifier"),
+            (Some('I'), None) => {
+                return fails("null values cannot be formatted as an SQL identifier");
+            }
             (Some('L'), value) => value.map_or_else(|| "NULL".to_owned(), quoted),
             _ => return fails("unrecognized format() type specifier"),
         };
@@ -258,10 +275,13 @@ fn count_nulls(arguments: &Arguments, nulls: bool) -> ArrayRef {
 fn bytes(arguments: &Arguments, at: usize) -> PlanResult<BinaryArray> {
     let array = arguments.array(at);
     let bytes = match array.data_type() {
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Binary
-        | DataType::LargeBinary | DataType::BinaryView | DataType::Null => {
-            arrow::compute::cast(array, &DataType::Binary)?
-        }
+        DataType::Utf8
+        | DataType::LargeUtf8
+        | DataType::Utf8View
+        | DataType::Binary
+        | DataType::LargeBinary
+        | DataType::BinaryView
+        | DataType::Null => arrow::compute::cast(array, &DataType::Binary)?,
         other => return takes_no(arguments.gives_field().name(), other),
     };
     Ok(bytes.as_binary::<i32>().clone())
@@ -347,8 +367,7 @@ fn decoded(text: &str, form: &str) -> PlanResult<Vec<u8>> {
             read.map_err(|error| DataFusionError::Execution(error.to_string()))
         }
         "base64" => {
-            let loose = GeneralPurposeConfig::new()
-                .with_decode_allow_trailing_bits(true);
+            let loose = GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true);
             let engine = GeneralPurpose::new(&base64::alphabet::STANDARD, loose);
             engine.decode(bare).map_err(|error| DataFusionError::Execution(error.to_string()))
         }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use arrow::array::timezone::Tz;
 use arrow::array::{
     Array, ArrayRef, AsArray, Decimal128Array, Float64Array, IntervalMonthDayNanoArray,
     PrimitiveArray, Time64MicrosecondArray, TimestampMicrosecondArray,
 };
-use arrow::array::timezone::Tz;
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{
     DataType, Field, FieldRef, Float64Type, IntervalMonthDayNano, IntervalMonthDayNanoType,
@@ -346,8 +346,9 @@ fn truncated(arguments: &Arguments) -> PlanResult<ArrayRef> {
     let cut: ArrayRef = Arc::new(cut?);
     match &zone {
         Some(zones) => meant_in(&cut, zones),
-        None => Ok(Arc::new(cut.as_primitive::<TimestampMicrosecondType>().clone()
-            .with_data_type(to.clone()))),
+        None => Ok(Arc::new(
+            cut.as_primitive::<TimestampMicrosecondType>().clone().with_data_type(to.clone()),
+        )),
     }
 }
 
@@ -537,7 +538,8 @@ pub(super) fn seconds_us(seconds: f64) -> PlanResult<i64> {
 
 fn clock_us(hour: i64, minute: i64, second: f64) -> PlanResult<i64> {
     let us = seconds_us(second)?;
-    let sound = (0..=24).contains(&hour) && (0..60).contains(&minute) && (0..=60 * SECOND_US).contains(&us);
+    let sound =
+        (0..=24).contains(&hour) && (0..60).contains(&minute) && (0..=60 * SECOND_US).contains(&us);
     let time = (hour * 60 + minute) * 60 * SECOND_US + us;
     if sound && time <= DAY_US { Ok(time) } else { Err(out_of_range("time")) }
 }
@@ -709,6 +711,12 @@ fn overlaps(arguments: &Arguments) -> PlanResult<ArrayRef> {
         let (a, b) = ordered(a.value(row), b.value(row));
         let (c, d) = ordered(c.value(row), d.value(row));
         // A time without length is a moment.
-        Ok(Some(if a == c { true } else if a > c { a < d } else { c < b }))
+        Ok(Some(if a == c {
+            true
+        } else if a > c {
+            a < d
+        } else {
+            c < b
+        }))
     })
 }

@@ -5,8 +5,8 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Function, FunctionArgumentClause, FunctionArguments, ObjectName,
-    ObjectNamePart, Query, SelectItem, SetExpr, Spanned, VisitMut, VisitorMut,
+    Expr, Function, FunctionArgumentClause, FunctionArguments, ObjectName, ObjectNamePart, Query,
+    SelectItem, SetExpr, Spanned, VisitMut, VisitorMut,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 

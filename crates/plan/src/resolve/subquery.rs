@@ -7,9 +7,9 @@
 )]
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
-    ObjectName, Query, SetExpr, SetOperator, SetQuantifier, Spanned, Statement, TableAlias,
-    TableAliasColumnDef, TableFactor, TableWithJoins,
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, Query,
+    SetExpr, SetOperator, SetQuantifier, Spanned, Statement, TableAlias, TableAliasColumnDef,
+    TableFactor, TableWithJoins,
 };
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Span;
@@ -18,10 +18,10 @@ use super::{Aggregates, Parts, Resolver, computed};
 use crate::codes;
 use crate::ir::SetOperation;
 use crate::lex::DIALECT;
-pub(super) use crate::spelling::call;
 use crate::lower::mark;
 use crate::problem::Problem;
 use crate::scope::{Column, Scope, exact, meant};
+pub(super) use crate::spelling::call;
 
 impl Resolver<'_> {
     /// Resolves a query that sees the columns of a scope beside its own.
