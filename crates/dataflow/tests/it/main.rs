@@ -8,6 +8,8 @@ mod bands;
 mod batches;
 mod build;
 mod cases;
+mod expressions;
+mod functions;
 mod grammar;
 mod kind;
 mod postgres;
