@@ -13,6 +13,7 @@ use datafusion::sql::planner::ParserOptions;
 use crate::floats::FloatsBeforeDecimals;
 use crate::json;
 use crate::results::PostgresTypes;
+use crate::string_agg::string_agg;
 
 /// PostgreSQL's names of functions that DataFusion calls otherwise.
 const ALIASES: [(&str, &str); 2] = [("ceil", "ceiling"), ("signum", "sign")];
@@ -101,6 +102,7 @@ pub(crate) fn session_state() -> SessionState {
         drop(registry.register_udf(Arc::new(function)));
     }
     drop(registry.register_expr_planner(Arc::new(json::JsonOperators)));
+    drop(registry.register_udaf(string_agg()));
     for (name, alias) in AGGREGATE_ALIASES {
         if let Some(function) = state.aggregate_functions().get(name).cloned() {
             let aliased = Arc::new(AggregateUDF::clone(&function).with_aliases([alias]));

@@ -7,6 +7,7 @@
 //!
 //! Nothing here reads a clock, a disk or a socket: the same text and catalogue give the same program.
 
+mod batch;
 mod catalog;
 pub mod codes;
 mod convert;
@@ -25,7 +26,7 @@ mod logical;
 mod lower;
 mod name;
 mod nodes;
-pub mod oracle;
+mod oracle;
 mod overflow;
 mod pipe;
 mod planner;
@@ -37,18 +38,19 @@ mod scope;
 mod script;
 mod session;
 mod stack;
+mod string_agg;
 mod tables;
 
 #[cfg(test)]
 mod tests;
 
+pub use batch::{Batch, run_batch};
 pub use catalog::Catalog;
 pub use codes::Code;
 pub use definition::{ColumnDefinition, TableDefinition};
 pub use explain::explain;
 pub use functions::session_context;
 pub use keys::{Key, keys};
-pub use oracle::run_batch;
 pub use planner::plan;
 pub use problem::{Problem, Problems};
 pub use read::{Answer, Read, Relation, register, relation_name};
