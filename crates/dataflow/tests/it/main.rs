@@ -6,11 +6,13 @@
 
 mod build;
 mod cases;
+mod found;
 mod grammar;
 mod kind;
 mod postgres;
 mod property;
 mod sql;
+mod suites;
 mod texts;
 mod transfers;
 mod windows;
