@@ -7,6 +7,7 @@
 //!
 //! Nothing here reads a clock, a disk or a socket: the same text and catalogue give the same program.
 
+mod batch;
 mod casts;
 mod catalog;
 pub mod codes;
@@ -29,7 +30,7 @@ mod lower;
 mod name;
 mod nodes;
 mod operators;
-pub mod oracle;
+mod oracle;
 mod overflow;
 mod pipe;
 mod place;
@@ -44,18 +45,19 @@ mod script;
 mod session;
 mod spelling;
 mod stack;
+mod string_agg;
 mod tables;
 
 #[cfg(test)]
 mod tests;
 
+pub use batch::{Batch, run_batch};
 pub use catalog::Catalog;
 pub use codes::Code;
 pub use definition::{ColumnDefinition, TableDefinition};
 pub use explain::{Line, explain, headline, outline};
 pub use functions::session_context;
 pub use keys::{Key, keys};
-pub use oracle::run_batch;
 pub use planner::plan;
 pub use problem::{Problem, Problems};
 pub use read::{Answer, Read, Relation, register, relation_name, statement};

@@ -6,10 +6,11 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use datafusion::common::Diagnostic;
-use datafusion::common::tree_node::Transformed;
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::error::{DataFusionError, Result as PlanResult};
 use datafusion::execution::session_state::SessionState;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+use datafusion::logical_expr::type_coercion::binary::comparison_coercion;
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, cast};
 use datafusion::optimizer::eliminate_cross_join::EliminateCrossJoin;
 use datafusion::optimizer::eliminate_duplicated_expr::EliminateDuplicatedExpr;
 use datafusion::optimizer::eliminate_filter::EliminateFilter;
@@ -86,7 +87,24 @@ pub(crate) fn optimize(plan: LogicalPlan, state: &SessionState) -> PlanResult<Lo
         Arc::new(OptimizeProjections::new()),
     ]);
     let context = OptimizerContext::new_with_config_options(Arc::clone(state.config_options()));
-    rules.optimize(plan, &context, |_, _| {})
+    let plan = rules.optimize(plan, &context, |_, _| {})?;
+    Ok(plan.transform_up(with_keys_of_one_type)?.data)
+}
+
+/// Casts the keys of a join whose types differ: rules take equalities apart whose sides were of one type only behind a
+/// cast.
+fn with_keys_of_one_type(node: LogicalPlan) -> PlanResult<Transformed<LogicalPlan>> {
+    let LogicalPlan::Join(mut join) = node else { return Ok(Transformed::no(node)) };
+    for (left, right) in &mut join.on {
+        let types = (left.get_type(join.left.schema())?, right.get_type(join.right.schema())?);
+        let Some(one) = comparison_coercion(&types.0, &types.1) else { continue };
+        for (side, data_type) in [(left, types.0), (right, types.1)] {
+            if data_type != one {
+                *side = cast(std::mem::take(side), one.clone());
+            }
+        }
+    }
+    Ok(Transformed::yes(LogicalPlan::Join(join)))
 }
 
 /// Moves filters down, but not below an aggregate without groups, which has one row also over none. DataFusion moves a

@@ -39,23 +39,23 @@ use crate::tables::Tables;
 /// # Errors
 /// Every unknown name, type that does not fit, and query that cannot be maintained, in all statements.
 pub fn plan(script: &Script, catalog: &Catalog) -> Result<Program, Problems> {
-    let planner = deep(|| Planner::run(script, catalog))?;
-    let views = planner.views.into_iter().map(|view| view.plan).collect();
-    Ok(Program { views, ..planner.program })
+    Ok(logical_views(script, catalog)?.0)
 }
 
 /// A view's plan, and the optimised plan of DataFusion that it comes from.
-pub(crate) struct PlannedView {
-    pub(crate) plan: ViewPlan,
-    pub(crate) logical: LogicalPlan,
+struct PlannedView {
+    plan: ViewPlan,
+    logical: LogicalPlan,
 }
 
-/// Plans the views of a script.
+/// Plans a script; returns beside the program DataFusion's plan of each of its views.
 pub(crate) fn logical_views(
     script: &Script,
     catalog: &Catalog,
-) -> Result<Vec<PlannedView>, Problems> {
-    Ok(deep(|| Planner::run(script, catalog))?.views)
+) -> Result<(Program, Vec<LogicalPlan>), Problems> {
+    let planner = deep(|| Planner::run(script, catalog))?;
+    let (views, logical) = planner.views.into_iter().map(|view| (view.plan, view.logical)).unzip();
+    Ok((Program { views, ..planner.program }, logical))
 }
 
 struct Planner<'a> {

@@ -1,8 +1,7 @@
-//! Results as PostgreSQL types them: places in a window are `bigint`, and `string_agg` is `text`. And the stages of a
-//! pipe may use window functions.
+//! Results as PostgreSQL types them: places in a window are `bigint`. And the stages of a pipe may use window functions.
 //!
-//! DataFusion counts places in unsigned numbers, has a type for long text, and plans the window functions of a pipe's
-//! stage as if they were functions of one row.
+//! DataFusion counts places in unsigned numbers, and plans the window functions of a pipe's stage as if they were
+//! functions of one row.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "the planner's enums grow with DataFusion")]
 
@@ -40,10 +39,6 @@ fn rewritten(plan: LogicalPlan) -> PlanResult<Transformed<LogicalPlan>> {
             let own = window.input.schema().fields().len();
             recast(LogicalPlan::Window(window).recompute_schema()?, own)
         }
-        LogicalPlan::Aggregate(aggregate) => {
-            let groups = aggregate.group_expr.len();
-            recast(LogicalPlan::Aggregate(aggregate).recompute_schema()?, groups)
-        }
         LogicalPlan::Projection(projection) if !find_window_exprs(&projection.expr).is_empty() => {
             Ok(Transformed::yes(computed_below(projection)?))
         }
@@ -51,11 +46,10 @@ fn rewritten(plan: LogicalPlan) -> PlanResult<Transformed<LogicalPlan>> {
     }
 }
 
-/// Casts the results behind a node's own columns to PostgreSQL's types.
+/// Casts the results of a window, behind its input's own columns, to PostgreSQL's types.
 fn recast(plan: LogicalPlan, own: usize) -> PlanResult<Transformed<LogicalPlan>> {
     let wanted = |at: usize| match plan.schema().field(at).data_type() {
-        DataType::UInt64 if matches!(plan, LogicalPlan::Window(_)) => Some(DataType::Int64),
-        DataType::LargeUtf8 => Some(DataType::Utf8),
+        DataType::UInt64 => Some(DataType::Int64),
         _ => None,
     };
     let columns = plan.schema().columns();

@@ -7,11 +7,10 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use change::{ChangeBatch, Part, SourcePosition, Time, TransactionGroup, TransactionHead};
-use inputs::Cdc;
+use inputs::{Cdc, Q4};
 use log::{Log, LogOptions, LogReader, RealDisk};
 
 use super::flow::{Flow, rate};
-use super::queries::Q4;
 use super::rows::Facts;
 use super::scale;
 use super::seen::Means;

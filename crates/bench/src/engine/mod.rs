@@ -10,7 +10,6 @@ mod flow;
 mod nexmark;
 mod peer;
 mod pgoutput;
-mod queries;
 mod rows;
 mod seen;
 mod size;

@@ -1,9 +1,8 @@
 //! What state costs: bytes a row, and the speed on more of it.
 
-use inputs::{Cdc, STEP, Scale};
+use inputs::{Cdc, Q4, STEP, Scale};
 
 use super::flow::{Flow, rate};
-use super::queries::Q4;
 use super::rows::Facts;
 use super::seen::Means;
 use super::spec::Qc;

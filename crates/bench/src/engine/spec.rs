@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use change::ChangeBatch;
-use inputs::{Cdc, STEP, Scale};
+use inputs::{Cdc, Q1, Q3, Q4, QC, STEP, Scale};
 
 use super::flow::{Flow, rate};
 use super::peer::Peer;
-use super::queries::{Q1, Q3, Q4, QC};
 use super::rows::Facts;
 use super::seen::{Means, Prices, Regions, Rows};
 use super::steps::{

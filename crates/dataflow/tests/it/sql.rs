@@ -1,12 +1,11 @@
 //! SQL text through the planner: every view of a script equals its batch after every step.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::compute::concat_batches;
 use change::ChangeBatch;
 use dataflow::Dataflow;
-use plan::Catalog;
+use plan::{Batch, Catalog};
 
 use crate::property::{Held, comparable, nullable, seeds, show};
 use crate::world::{Random, World};
@@ -44,10 +43,10 @@ fn run(seed: u64) {
     let tables = world.tables.iter().map(|model| Arc::clone(&model.table)).collect();
     let catalog = Catalog { tables, ..Catalog::default() };
     let script = plan::parse(SCRIPT).unwrap();
-    let program = plan::plan(&script, &catalog).unwrap();
-    let mut dataflow = Dataflow::new(&program.views).unwrap();
-    let mut held: Vec<Held> =
-        program.views.iter().map(|view| Held::new(nullable(&view.schema))).collect();
+    let mut batch = Batch::new(&script, &catalog).unwrap();
+    let views = batch.program().views.clone();
+    let mut dataflow = Dataflow::new(&views).unwrap();
+    let mut held: Vec<Held> = views.iter().map(|view| Held::new(nullable(&view.schema))).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     for step in 0..4 {
         for _ in 0..random.below(4) {
@@ -58,11 +57,10 @@ fn run(seed: u64) {
         }
         let rows =
             world.tables.iter().map(|model| (model.table.name().clone(), vec![model.batch()]));
-        let batch = plan::run_batch(&script, &catalog, rows.collect());
-        let batch: BTreeMap<String, _> = runtime.block_on(batch).unwrap().into_iter().collect();
-        for (held, view) in held.iter().zip(&program.views) {
+        let rows = runtime.block_on(batch.run(rows.collect())).unwrap();
+        for ((held, view), (_, rows)) in held.iter().zip(&views).zip(rows) {
             let schema = held.rows.schema();
-            let rows = concat_batches(&view.schema, &batch[&view.name]).unwrap();
+            let rows = concat_batches(&view.schema, &rows).unwrap();
             let should = comparable(&ChangeBatch::inserts(rows), &schema);
             let is = comparable(&held.rows, &schema);
             let (found, wanted) = (show(&is), show(&should));

@@ -62,7 +62,7 @@ impl Converter<'_> {
                 filter: placed.filter.map(|place| at[place]),
                 order: order_keys(&call.order, &order),
                 separator: call.separator.clone(),
-                output: type_of(call.function, field.data_type()),
+                output: field.data_type().clone(),
             });
         }
         let group = at[..groups].to_vec();
@@ -197,17 +197,9 @@ pub(super) fn check_argument(
     Err(Refusal::new(codes::AGGREGATE, what, "cast the value, or count it"))
 }
 
-/// The type of a result: DataFusion's long text is text here.
-pub(super) fn type_of(function: AggregateFunction, planned: &DataType) -> DataType {
-    match (function, planned) {
-        (AggregateFunction::StringAgg, DataType::LargeUtf8) => DataType::Utf8,
-        (_, planned) => planned.clone(),
-    }
-}
-
 /// The field of a result: the least and the greatest value are of the column's own type, and so is a numeric sum.
 fn result_field(function: AggregateFunction, argument: Option<&Field>, named: &Field) -> Field {
-    let field = Field::new(named.name(), type_of(function, named.data_type()), true);
+    let field = Field::new(named.name(), named.data_type().clone(), true);
     let keeps = |argument: &&Field| match function {
         AggregateFunction::Min | AggregateFunction::Max => true,
         AggregateFunction::Sum => {

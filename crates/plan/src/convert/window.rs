@@ -19,7 +19,7 @@ use datafusion::logical_expr::{
     WindowFunctionDefinition,
 };
 
-use super::aggregate::{argument_of, check_argument, function_of, text_of, type_of};
+use super::aggregate::{argument_of, check_argument, function_of, text_of};
 use super::{Converter, Refusal, nullable, order_keys, projected};
 use crate::codes;
 use crate::ir::{
@@ -187,11 +187,7 @@ fn place(
         }
     };
     let frame = frame(&params.window_frame)?;
-    let output = match &function {
-        WindowFunction::Aggregate { function, .. } => type_of(*function, output),
-        _ => output.clone(),
-    };
-    let call = WindowCall { function, filter, frame, output };
+    let call = WindowCall { function, filter, frame, output: output.clone() };
     Ok(Placed {
         partition: all(&params.partition_by)?,
         order: order_keys(&sorted, &all(&keys)?),

@@ -29,6 +29,7 @@ use crate::json;
 use crate::operators::{IntervalOperators, PostgresOperators};
 use crate::results::PostgresTypes;
 use crate::rewrite::every_expression;
+use crate::string_agg::string_agg;
 
 pub(crate) use text::text_of;
 
@@ -125,6 +126,7 @@ pub(crate) fn session_state() -> SessionState {
     }
     drop(registry.register_expr_planner(Arc::new(json::JsonOperators)));
     drop(registry.register_expr_planner(Arc::new(IntervalOperators)));
+    drop(registry.register_udaf(string_agg()));
     for (name, alias) in AGGREGATE_ALIASES {
         if let Some(function) = state.aggregate_functions().get(name).cloned() {
             let aliased = Arc::new(AggregateUDF::clone(&function).with_aliases([alias]));

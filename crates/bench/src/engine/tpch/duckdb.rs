@@ -11,7 +11,7 @@ use arrow::csv::WriterBuilder;
 use arrow::datatypes::DataType;
 
 use super::data::Table;
-use super::queries::QUERIES;
+use inputs::TPCH;
 
 use crate::Maybe;
 
@@ -94,7 +94,7 @@ fn write(directory: &Path, tables: &[Table]) -> Maybe<()> {
         writeln!(setup, "copy {name} from '{}' (header false);", file.display())?;
     }
     fs::write(directory.join("setup.sql"), setup)?;
-    for (at, query) in QUERIES.iter().enumerate() {
+    for (at, query) in TPCH.iter().enumerate() {
         fs::write(directory.join(format!("{}.sql", at + 1)), query)?;
     }
     Ok(())

@@ -6,7 +6,6 @@
 
 mod data;
 mod duckdb;
-mod queries;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,9 +13,9 @@ use std::time::Instant;
 use change::{ChangeBatch, consolidate};
 use datafusion::datasource::MemTable;
 use datafusion::execution::context::SessionContext;
+use inputs::TPCH;
 
 use self::data::{Table, load, refresh, tables};
-use self::queries::QUERIES;
 use super::batch;
 use super::flow::Flow;
 use super::steps::{Step, Tables};
@@ -34,7 +33,7 @@ pub(crate) fn run(size: Size) -> Outcome {
     let duckdb = duckdb::anew(&made);
     let datafusion = DataFusion::new(&made)?;
     let (mut figures, mut faster) = (Vec::new(), [Vec::new(), Vec::new()]);
-    for (at, query) in QUERIES.iter().enumerate() {
+    for (at, query) in TPCH.iter().enumerate() {
         let name = format!("tpch-q{}", at + 1);
         let ours = match maintained(query, &made, &steps) {
             Ok(milliseconds) => milliseconds,

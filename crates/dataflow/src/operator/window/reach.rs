@@ -250,6 +250,10 @@ impl Reach<'_> {
             Which::Nth(n) => {
                 if frame.start == Bound::Unbounded && is_first(n) {
                     reach.1 = end;
+                    // Rows before it look behind them for their nth as well.
+                    if frame.end == Bound::Unbounded {
+                        reach.0 = start;
+                    }
                 }
                 if let (Bound::Unbounded, Bound::Rows(away)) = (&frame.end, &frame.start) {
                     let far = n.saturating_add(away.unsigned_abs());

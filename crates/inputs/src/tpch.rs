@@ -3,7 +3,7 @@
 //! q15's view is a common table expression, and q13's derived table names its columns inside.
 
 /// The queries, from the first to the last.
-pub(crate) const QUERIES: [&str; 22] = [
+pub const TPCH: [&str; 22] = [
     "select l_returnflag, l_linestatus, sum(l_quantity) as sum_qty, sum(l_extendedprice) as sum_base_price,
         sum(l_extendedprice * (1 - l_discount)) as sum_disc_price,
         sum(l_extendedprice * (1 - l_discount) * (1 + l_tax)) as sum_charge,
