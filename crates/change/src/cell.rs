@@ -293,6 +293,9 @@ fn unconstrained(field: &Field) -> bool {
 }
 
 /// Appends formatted text.
+///
+/// # Panics
+/// Never, unless the text's own `Display` fails.
 pub fn write(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
     out.write_fmt(text).expect("memory takes what is written");
 }

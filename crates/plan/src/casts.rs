@@ -427,7 +427,7 @@ fn rounded(values: &ArrayRef, to: &DataType) -> PlanResult<ArrayRef> {
         let even: Float64Array = floats.unary(f64::round_ties_even);
         // Arrow takes 2^63 for the greatest bigint.
         if *to == DataType::Int64
-            && even.iter().flatten().any(|value| value >= 9.223_372_036_854_775_807e18)
+            && even.iter().flatten().any(|value| value >= 9.223_372_036_854_776e18)
         {
             return Err(DataFusionError::Execution("bigint out of range".to_owned()));
         }

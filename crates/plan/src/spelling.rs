@@ -260,7 +260,7 @@ fn respell_call(function: &mut Function) {
     let FunctionArguments::List(list) = &mut function.args else { return };
     match name.trim_start_matches("pg_catalog.") {
         "make_interval" => {
-            place_names(list, &["years", "months", "weeks", "days", "hours", "mins", "secs"])
+            place_names(list, &["years", "months", "weeks", "days", "hours", "mins", "secs"]);
         }
         "substring" if list.args.len() == 2 => {
             function.name = ObjectName::from(vec![Ident::new("substring")]);

@@ -32,6 +32,7 @@ impl Flow {
             append_only: tables.append_only.clone(),
             never_truncated: tables.all.iter().map(|table| table.name().clone()).collect(),
             workers,
+            ..DataflowOptions::default()
         };
         let flow = Dataflow::with_options(&program.views, &options);
         flow.map(Self).map_err(|error| format!("not run: {error}"))

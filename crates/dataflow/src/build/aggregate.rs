@@ -194,9 +194,8 @@ impl Builder<'_> {
         let space = self.spaces.len();
         let spec = Spec::Number { input: stage, columns, space };
         let stage = self.add(spec, schema);
-        let space = match self.specs[stage] {
-            Spec::Number { space, .. } => space,
-            _ => unreachable!("a numbering is the same as another one only"),
+        let Spec::Number { space, .. } = self.specs[stage] else {
+            unreachable!("a numbering is the same as another one only");
         };
         if space == self.spaces.len() {
             self.spaces.push((types, Nulls::Equal));

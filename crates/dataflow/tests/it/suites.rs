@@ -82,6 +82,7 @@ fn maintain(queries: &[(String, &str)], tables: &mut [Rows], run: &Run) -> Vec<S
         workers: run.workers,
         append_only: if run.append_only { names.clone() } else { BTreeSet::new() },
         never_truncated: names,
+        ..DataflowOptions::default()
     };
     let mut dataflow = Dataflow::with_options(&views, &options).unwrap();
     let mut held: Vec<Held> = views.iter().map(|v| Held::new(nullable(&v.schema))).collect();

@@ -459,7 +459,7 @@ impl Read {
             "US" => self.us += number * 10_i64.pow(left),
             _ => {
                 (self.hour, self.minute, self.second) =
-                    (number / 3_600, number / 60 % 60, number % 60)
+                    (number / 3_600, number / 60 % 60, number % 60);
             }
         }
     }

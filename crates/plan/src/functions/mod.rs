@@ -1,5 +1,7 @@
 //! The functions that queries may use, and the session that plans and reads with them.
 
+#![allow(clippy::wildcard_enum_match_arm, reason = "types and expressions grow with DataFusion")]
+
 pub(crate) mod arithmetic;
 mod dates;
 mod define;

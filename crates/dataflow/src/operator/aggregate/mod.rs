@@ -88,7 +88,7 @@ pub(crate) struct Numbered {
 /// Where groups have their numbers from.
 enum Groups {
     /// Keys of its own, made of columns.
-    Own(Vec<usize>, Keys),
+    Own(Vec<usize>, Box<Keys>),
     Numbered(Numbered),
 }
 
@@ -138,7 +138,8 @@ impl Aggregate {
             None => {
                 let key = schema.fields()[..group.len()].iter();
                 let types: Vec<DataType> = key.map(|field| field.data_type().clone()).collect();
-                Groups::Own(group.to_vec(), Keys::new(&types, Nulls::Equal, Floats::Folded)?)
+                let keys = Keys::new(&types, Nulls::Equal, Floats::Folded)?;
+                Groups::Own(group.to_vec(), Box::new(keys))
             }
         };
         let mut builder = Builder { input, arguments: Vec::new(), width: FIRST, only_grows };
