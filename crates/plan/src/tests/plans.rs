@@ -698,7 +698,7 @@ fn aggregates_of_texts_lists_and_deviations() {
         ],
         &expect![[r#"
             select string_agg(name, ', ' order by id desc) as names, array_agg(distinct region) as regions from customers
-            └─ project CAST(string_agg(shop.customers.name,Utf8(", ")) ORDER BY [shop.customers.id DESC NULLS FIRST] AS Utf8) as names, array_agg(DISTINCT shop.customers.region) as regions
+            └─ project text(string_agg(shop.customers.name,Utf8(", ")) ORDER BY [shop.customers.id DESC NULLS FIRST]) as names, array_agg(DISTINCT shop.customers.region) as regions
                └─ aggregate string_agg(name, ', ' order by id desc), array_agg(distinct region)
                   └─ table shop.customers (id, name, region) key (id)
 
