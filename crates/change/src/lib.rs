@@ -6,9 +6,11 @@
 
 pub mod batch;
 pub mod catalog;
+pub mod cell;
 pub mod consolidate;
 pub mod limits;
 pub mod map;
+pub mod read;
 pub mod schema;
 pub mod time;
 pub mod transaction;

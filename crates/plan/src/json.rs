@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, StringArray};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Int64Type};
+use arrow::datatypes::{DataType, Field, FieldRef, Int64Type};
+use change::{logical_type, with_logical_type};
 use datafusion::common::DFSchema;
 use datafusion::error::{DataFusionError, Result as PlanResult};
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::{
-    ColumnarValue, ExprSchemable, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
-    Volatility,
+    ColumnarValue, Expr, ExprSchemable, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
+    ScalarUDFImpl, Signature, Volatility,
 };
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 use serde_json::{Number, Value};
@@ -62,6 +63,9 @@ impl ExprPlanner for JsonOperators {
         expr: RawBinaryExpr,
         schema: &DFSchema,
     ) -> PlanResult<PlannerResult<RawBinaryExpr>> {
+        if let Some(planned) = changing(&expr, schema)? {
+            return Ok(PlannerResult::Planned(planned));
+        }
         let operation = match &expr.op {
             BinaryOperator::Arrow => Operation::Get { text: false },
             BinaryOperator::LongArrow => Operation::Get { text: true },
@@ -82,6 +86,28 @@ impl ExprPlanner for JsonOperators {
             None => Ok(PlannerResult::Original(expr)),
         }
     }
+}
+
+/// The operators of `jsonb` that text has as well, or that take lists: `||`, `-`, `#-`, `?|` and `?&`.
+fn changing(expr: &RawBinaryExpr, schema: &DFSchema) -> PlanResult<Option<Expr>> {
+    let name = match &expr.op {
+        BinaryOperator::StringConcat => "jsonb_concat",
+        BinaryOperator::Minus => "jsonb_delete",
+        BinaryOperator::HashMinus => "jsonb_delete_path",
+        BinaryOperator::QuestionPipe => "jsonb_exists_any",
+        BinaryOperator::QuestionAnd => "jsonb_exists_all",
+        _ => return Ok(None),
+    };
+    let is_document = |side: &Expr| {
+        let field = side.to_field(schema).map(|(_, field)| field);
+        field.is_ok_and(|field| matches!(logical_type(&field), Some("json" | "jsonb")))
+    };
+    let both = name == "jsonb_concat" && is_document(&expr.right);
+    if !is_document(&expr.left) && !both {
+        return Ok(None);
+    }
+    let function = crate::functions::documents::changing(name);
+    Ok(Some(function.call(vec![expr.left.clone(), expr.right.clone()])))
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -113,14 +139,31 @@ impl ScalarUDFImpl for Json {
         })
     }
 
+    fn return_field_from_args(&self, arguments: ReturnFieldArgs<'_>) -> PlanResult<FieldRef> {
+        let types: Vec<DataType> =
+            arguments.arg_fields.iter().map(|field| field.data_type().clone()).collect();
+        let field = Field::new(self.name, self.return_type(&types)?, true);
+        let document = matches!(
+            self.operation,
+            Operation::Get { text: false } | Operation::Path { text: false }
+        );
+        // A part of a document is a document of the same kind.
+        let logical = logical_type(&arguments.arg_fields[0]).filter(|_| document);
+        Ok(Arc::new(match logical {
+            Some(logical @ ("json" | "jsonb")) => with_logical_type(field, logical),
+            Some(_) | None => field,
+        }))
+    }
+
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> PlanResult<ColumnarValue> {
         let arrays = ColumnarValue::values_to_arrays(&arguments.args)?;
         let left = cast(&arrays[0], &DataType::Utf8)?;
         let left = left.as_string::<i32>();
         let right = &arrays[1];
+        let binary = logical_type(&arguments.arg_fields[0]) == Some("jsonb");
         let result: ArrayRef = match self.operation {
-            Operation::Get { text } => Arc::new(gotten(left, &steps_of(right)?, text)?),
-            Operation::Path { text } => Arc::new(gotten(left, &paths_of(right)?, text)?),
+            Operation::Get { text } => Arc::new(gotten(left, &steps_of(right)?, (text, binary))?),
+            Operation::Path { text } => Arc::new(gotten(left, &paths_of(right)?, (text, binary))?),
             Operation::Contains => Arc::new(compared(left, right, contains)?),
             Operation::Contained => {
                 Arc::new(compared(left, right, |one, other| contains(other, one))?)
@@ -132,7 +175,7 @@ impl ScalarUDFImpl for Json {
 }
 
 /// A step into a document: the name of a field or the place of an element.
-enum Step {
+pub(crate) enum Step {
     Field(String),
     Element(i64),
 }
@@ -150,7 +193,7 @@ fn steps_of(keys: &ArrayRef) -> PlanResult<Vec<Option<Vec<Step>>>> {
 }
 
 /// The paths of `#>`: lists of texts, or texts such as `{a,0}`.
-fn paths_of(paths: &ArrayRef) -> PlanResult<Vec<Option<Vec<Step>>>> {
+pub(crate) fn paths_of(paths: &ArrayRef) -> PlanResult<Vec<Option<Vec<Step>>>> {
     let step = |name: &str| Step::Field(name.to_owned());
     if let DataType::List(_) = paths.data_type() {
         let lists = paths.as_list::<i32>();
@@ -170,7 +213,51 @@ fn paths_of(paths: &ArrayRef) -> PlanResult<Vec<Option<Vec<Step>>>> {
     Ok(texts.as_string::<i32>().iter().map(path).collect())
 }
 
-fn parsed(text: &str) -> PlanResult<Value> {
+/// A document as PostgreSQL writes `jsonb`: fields by the length of their names and then by their letters, one blank
+/// behind each comma and colon, numbers without exponent.
+pub(crate) fn normal(value: &Value) -> String {
+    match value {
+        Value::Null | Value::Bool(_) | Value::String(_) => value.to_string(),
+        Value::Number(number) => plain(number),
+        Value::Array(elements) => {
+            let elements: Vec<String> = elements.iter().map(normal).collect();
+            format!("[{}]", elements.join(", "))
+        }
+        Value::Object(fields) => {
+            let mut fields: Vec<_> = fields.iter().collect();
+            fields.sort_by_key(|(name, _)| (name.len(), name.as_bytes()));
+            let field = |(name, value): &(&String, &Value)| {
+                format!("{}: {}", Value::String(String::clone(name)), normal(value))
+            };
+            format!("{{{}}}", fields.iter().map(field).collect::<Vec<_>>().join(", "))
+        }
+    }
+}
+
+/// A number without exponent.
+fn plain(number: &Number) -> String {
+    const PLACES_MAX: u64 = 1_000;
+    let text = number.to_string();
+    if !text.contains(['e', 'E']) {
+        return if text == "-0" { "0".to_owned() } else { text };
+    }
+    let (negative, digits, exponent) = canonical(number);
+    let sign = if negative { "-" } else { "" };
+    let places = usize::try_from(exponent.unsigned_abs().min(PLACES_MAX)).unwrap_or_default();
+    if digits.is_empty() {
+        "0".to_owned()
+    } else if exponent.unsigned_abs() > PLACES_MAX {
+        text
+    } else if exponent >= 0 {
+        format!("{sign}{digits}{}", "0".repeat(places))
+    } else {
+        let padded = format!("{digits:0>width$}", width = places + 1);
+        let (whole, part) = padded.split_at(padded.len() - places);
+        format!("{sign}{whole}.{part}")
+    }
+}
+
+pub(crate) fn parsed(text: &str) -> PlanResult<Value> {
     serde_json::from_str(text)
         .map_err(|error| DataFusionError::Execution(format!("this is not JSON: {error}")))
 }
@@ -178,7 +265,7 @@ fn parsed(text: &str) -> PlanResult<Value> {
 fn gotten(
     documents: &StringArray,
     paths: &[Option<Vec<Step>>],
-    text: bool,
+    (text, binary): (bool, bool),
 ) -> PlanResult<StringArray> {
     let rows = documents.iter().zip(paths).map(|(document, path)| {
         let (Some(document), Some(path)) = (document, path) else { return Ok(None) };
@@ -192,7 +279,7 @@ fn gotten(
             | Value::Number(_)
             | Value::String(_)
             | Value::Array(_)
-            | Value::Object(_) => Some(found.to_string()),
+            | Value::Object(_) => Some(if binary { normal(found) } else { found.to_string() }),
         }))
     });
     rows.collect::<PlanResult<_>>()

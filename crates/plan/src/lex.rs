@@ -10,7 +10,6 @@
 
 use std::ops::Range;
 
-use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{
@@ -18,10 +17,11 @@ use datafusion::sql::sqlparser::tokenizer::{
 };
 
 use crate::codes;
+use crate::dialect::EvertDialect;
 use crate::problem::{Problem, nearest};
 
-/// The dialect that is closest to PostgreSQL and has pipes.
-pub(crate) const DIALECT: GenericDialect = GenericDialect {};
+/// PostgreSQL's dialect, with pipes.
+pub(crate) const DIALECT: EvertDialect = EvertDialect;
 
 /// A word or sign, and where it is.
 #[derive(Clone, Debug)]
@@ -103,9 +103,33 @@ pub(crate) fn lex(text: &str, range: Range<usize>) -> Result<Vec<Lexeme>, Proble
         let unquoted = matches!(&token.token, Token::Word(word) if word.quote_style.is_none());
         let shown = if unquoted { written.to_lowercase() } else { written.to_owned() };
         let glued = lexemes.last().is_some_and(|last| last.span.end == span.start);
-        lexemes.push(Lexeme { token: token.token, span, text: shown, glued });
+        let lexeme = Lexeme { token: token.token, span, text: shown, glued };
+        match lexemes.last_mut().filter(|_| glued).and_then(|last| question(last, &lexeme)) {
+            Some(()) => {}
+            None => lexemes.push(lexeme),
+        }
+    }
+    for lexeme in &mut lexemes {
+        if lexeme.token == Token::Placeholder("?".to_owned()) {
+            lexeme.token = Token::Question;
+        }
     }
     Ok(lexemes)
+}
+
+/// Makes `?|` and `?&` of two signs: the dialect in which they are one reads `|>` otherwise.
+fn question(last: &mut Lexeme, next: &Lexeme) -> Option<()> {
+    if last.token != Token::Placeholder("?".to_owned()) {
+        return None;
+    }
+    last.token = match next.token {
+        Token::Pipe => Token::QuestionPipe,
+        Token::Ampersand => Token::QuestionAnd,
+        _ => return None,
+    };
+    last.text.push_str(&next.text);
+    last.span.end = next.span.end;
+    Some(())
 }
 
 /// Turns sqlparser's lines and columns, both from 1 and in characters, into bytes of the whole text.

@@ -7,15 +7,18 @@
 //!
 //! Nothing here reads a clock, a disk or a socket: the same text and catalogue give the same program.
 
+mod casts;
 mod catalog;
 pub mod codes;
 mod convert;
 mod decorrelate;
 mod definition;
+mod dialect;
 mod explain;
 mod floats;
 mod format;
 mod functions;
+mod intervals;
 pub mod ir;
 mod json;
 mod keys;
@@ -25,6 +28,7 @@ mod logical;
 mod lower;
 mod name;
 mod nodes;
+mod operators;
 pub mod oracle;
 mod overflow;
 mod pipe;
@@ -33,9 +37,11 @@ mod problem;
 mod read;
 mod resolve;
 mod results;
+mod rewrite;
 mod scope;
 mod script;
 mod session;
+mod spelling;
 mod stack;
 mod tables;
 
@@ -51,7 +57,7 @@ pub use keys::{Key, keys};
 pub use oracle::run_batch;
 pub use planner::plan;
 pub use problem::{Problem, Problems};
-pub use read::{Answer, Read, Relation, register, relation_name};
+pub use read::{Answer, Read, Relation, register, relation_name, statement};
 pub use script::{Script, parse, parse_in};
 pub use session::{
     Delete, Dropped, Insert, ROW_NUMBER, SessionStatement, Update, Values, session_statements,

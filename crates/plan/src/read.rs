@@ -12,14 +12,15 @@ use datafusion::common::{SchemaError, TableReference};
 use datafusion::datasource::MemTable;
 use datafusion::error::DataFusionError;
 use datafusion::prelude::SessionContext;
-use datafusion::sql::parser::Statement;
+use datafusion::sql::parser::{DFParser, Statement};
 use datafusion::sql::sqlparser::ast::{self, Query};
 
 use crate::codes;
 use crate::functions::session_context;
-use crate::lex::lex;
+use crate::lex::{DIALECT, lex};
 use crate::logical;
 use crate::problem::{Problem, Problems, suggest};
+use crate::spelling::{respell_query, respell_statement};
 
 /// Before the names of what Evert itself keeps.
 const OWN_SCHEMA: &str = "evert";
@@ -54,7 +55,9 @@ pub struct Answer {
 
 impl Read {
     fn statement(&self) -> Statement {
-        Statement::Statement(Box::new(ast::Statement::Query(self.query.clone())))
+        let mut query = self.query.clone();
+        respell_query(&mut query);
+        Statement::Statement(Box::new(ast::Statement::Query(query)))
     }
 
     /// The names of what the query reads.
@@ -118,6 +121,24 @@ impl Read {
         }
         Problems { text: self.text.to_string(), problems: vec![problem] }
     }
+}
+
+/// Reads one statement for a session, in the dialect of all texts.
+///
+/// # Errors
+/// When it is not written as the language wants it, or when there are several.
+pub fn statement(sql: &str) -> Result<Statement, DataFusionError> {
+    let mut statements = DFParser::parse_sql_with_dialect(sql, &DIALECT)?;
+    let one = statements.pop_front().filter(|_| statements.is_empty());
+    let mut one = one.ok_or_else(|| {
+        DataFusionError::Plan(
+            "the session only supports a single SQL statement at a time".to_owned(),
+        )
+    })?;
+    if let Statement::Statement(inner) = &mut one {
+        respell_statement(inner);
+    }
+    Ok(one)
 }
 
 /// The name that a reference stands for: without a schema, but for Evert's own.

@@ -18,6 +18,8 @@ use datafusion::logical_expr::utils::find_window_exprs;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Projection, cast};
 use datafusion::optimizer::AnalyzerRule;
 
+use crate::functions::text_of;
+
 /// Computes window functions below projections that have them, and casts results. It runs before types are coerced.
 #[derive(Debug)]
 pub(crate) struct PostgresTypes;
@@ -64,7 +66,12 @@ fn recast(plan: LogicalPlan, own: usize) -> PlanResult<Transformed<LogicalPlan>>
     let cast_to = |(at, column): (usize, Column)| match wanted(at).filter(|_| at >= own) {
         Some(data_type) => {
             let (table, name) = (column.relation.clone(), column.name.clone());
-            cast(Expr::Column(column), data_type).alias_qualified(table, name)
+            let value = match data_type {
+                // Not a cast: that would be taken away by making what is compared with it long text.
+                DataType::Utf8 => text_of().call(vec![Expr::Column(column)]),
+                data_type => cast(Expr::Column(column), data_type),
+            };
+            value.alias_qualified(table, name)
         }
         None => Expr::Column(column),
     };

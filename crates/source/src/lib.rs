@@ -31,7 +31,7 @@ mod progress;
 mod submit;
 #[cfg(test)]
 mod testing;
-mod text;
+pub(crate) use change::read as text;
 
 pub use columns::read_texts;
 pub use error::{SourceError, UnsupportedColumn};

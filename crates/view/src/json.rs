@@ -186,6 +186,7 @@ pub(crate) fn write_value(column: &Column, row: usize, out: &mut Vec<u8>) {
         | Values::Date(_)
         | Values::Clock(..)
         | Values::Timestamp(..)
+        | Values::Interval(_)
         | Values::Other(_) => {
             let mut text = Vec::new();
             column.write_scalar(row, Style::Iso, &mut text);

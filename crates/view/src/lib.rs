@@ -6,7 +6,7 @@
 //!
 //! Invariant: no reader ever sees two views, or two rows, of different Times together.
 
-mod cell;
+pub(crate) use change::cell;
 pub mod error;
 pub mod errors;
 pub mod json;

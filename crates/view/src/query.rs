@@ -157,9 +157,7 @@ async fn logical_plan(
     sql: &str,
 ) -> Result<(LogicalPlan, BTreeSet<String>), ViewError> {
     let state = context.state();
-    let dialect = state.config().options().sql_parser.dialect;
-    let statement =
-        state.sql_to_statement(&as_sql(sql), &dialect).map_err(|error| sql_error(&error))?;
+    let statement = plan::statement(&as_sql(sql)).map_err(|error| sql_error(&error))?;
     let tables = state.resolve_table_references(&statement).map_err(|error| sql_error(&error))?;
     let unknown = tables.iter().find(|table| !known(snapshot, table));
     let planned = match state.statement_to_plan(statement).await {

@@ -3,7 +3,7 @@
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
-use crate::cell::{Column, Style, Values};
+use crate::cell::{Column, Values};
 use crate::json;
 
 /// A batch's cells, ready to be shown.
@@ -98,27 +98,16 @@ fn write_csv_cell(text: &str, out: &mut Vec<u8>) {
     if !text.is_empty() && !text.contains([',', '"', '\n', '\r']) {
         return out.extend_from_slice(text.as_bytes());
     }
-    write_quoted(text, b"\"\"", out);
-}
-
-/// Writes text in double quotes, each quote within as `escaped`.
-fn write_quoted(text: &str, escaped: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
-    for byte in text.bytes() {
-        if byte == b'"' {
-            out.extend_from_slice(escaped);
-        } else {
-            out.push(byte);
-        }
-    }
+    out.extend_from_slice(text.replace('"', "\"\"").as_bytes());
     out.push(b'"');
 }
 
 pub(crate) fn write_cell(column: &Column, row: usize, out: &mut Vec<u8>) {
     match &column.values {
-        Values::List(offsets, items) => write_list(items, offsets[row]..offsets[row + 1], out),
         Values::Record(_) => json::write_value(column, row, out),
-        Values::Null
+        Values::List(..)
+        | Values::Null
         | Values::Bool(_)
         | Values::Integer(_)
         | Values::Unsigned(_)
@@ -133,32 +122,7 @@ pub(crate) fn write_cell(column: &Column, row: usize, out: &mut Vec<u8>) {
         | Values::Date(_)
         | Values::Clock(..)
         | Values::Timestamp(..)
-        | Values::Other(_) => column.write_scalar(row, Style::Postgres, out),
+        | Values::Interval(_)
+        | Values::Other(_) => column.write_text(row, out),
     }
-}
-
-/// Writes PostgreSQL's array form: `{a,"b c",NULL}`.
-fn write_list(items: &Column, range: std::ops::Range<usize>, out: &mut Vec<u8>) {
-    out.push(b'{');
-    for (at, item) in range.enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        if items.is_null(item) {
-            out.extend_from_slice(b"NULL");
-            continue;
-        }
-        let mut cell = Vec::new();
-        write_cell(items, item, &mut cell);
-        let cell = String::from_utf8_lossy(&cell);
-        let special = |c: char| c.is_whitespace() || matches!(c, ',' | '"' | '\\' | '{' | '}');
-        let nested = matches!(items.values, Values::List(..));
-        let plain = !cell.is_empty() && !cell.eq_ignore_ascii_case("null");
-        if nested || plain && !cell.contains(special) {
-            out.extend_from_slice(cell.as_bytes());
-        } else {
-            write_quoted(&cell.replace('\\', "\\\\"), b"\\\"", out);
-        }
-    }
-    out.push(b'}');
 }

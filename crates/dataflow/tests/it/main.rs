@@ -6,6 +6,8 @@
 
 mod build;
 mod cases;
+mod expressions;
+mod functions;
 mod grammar;
 mod kind;
 mod postgres;

@@ -5,8 +5,8 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, Function, FunctionArgumentClause, FunctionArguments, ObjectName,
-    ObjectNamePart, Query, SelectItem, SetExpr, Spanned, VisitMut, VisitorMut,
+    Expr, Function, FunctionArgumentClause, FunctionArguments, ObjectName, ObjectNamePart, Query,
+    SelectItem, SetExpr, Spanned, VisitMut, VisitorMut,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
@@ -16,6 +16,7 @@ use crate::codes;
 use crate::functions::Kind;
 use crate::problem::{Problem, suggest};
 use crate::scope::{Column, Scope, meant};
+use crate::spelling::respell;
 
 impl Resolver<'_> {
     /// Resolves the names of an expression; those that the scope lacks may be columns of the result.
@@ -186,14 +187,6 @@ impl VisitorMut for Walk<'_, '_> {
         match expr {
             Expr::Identifier(_) | Expr::CompoundIdentifier(_) => self.column(expr),
             Expr::Function(function) => self.resolver.function(function, self.aggregates),
-            // The parser reads `a is distinct from b and c` as a comparison with `b and c`.
-            Expr::IsDistinctFrom(_, right) | Expr::IsNotDistinctFrom(_, right)
-                if is_connective(right) =>
-            {
-                let message = "`is distinct from` needs parentheses beside `and` and `or`";
-                let help = "write `(a is distinct from b) and …`";
-                self.resolver.refuse(codes::CLAUSE, right.span(), message, help);
-            }
             Expr::Subquery(query)
             | Expr::Exists { subquery: query, .. }
             | Expr::InSubquery { subquery: query, .. } => {
@@ -209,6 +202,7 @@ impl VisitorMut for Walk<'_, '_> {
             return ControlFlow::Continue(());
         }
         self.parents.pop();
+        respell(expr);
         let in_unnest = self.parents.last().copied().unwrap_or_default();
         let Expr::Function(function) = &*expr else { return ControlFlow::Continue(()) };
         let span = function.name.span();
@@ -229,11 +223,6 @@ impl VisitorMut for Walk<'_, '_> {
 
 fn is_unnest(function: &Function) -> bool {
     function_name(&function.name) == "unnest"
-}
-
-/// Whether an expression joins two conditions, without parentheses around it.
-fn is_connective(expr: &Expr) -> bool {
-    matches!(expr, Expr::BinaryOp { op: BinaryOperator::And | BinaryOperator::Or, .. })
 }
 
 /// The function's name in lower case, without PostgreSQL's own schema.

@@ -7,9 +7,9 @@
 )]
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident,
-    ObjectName, Query, SetExpr, SetOperator, SetQuantifier, Spanned, Statement, TableAlias,
-    TableAliasColumnDef, TableFactor, TableWithJoins,
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, Query,
+    SetExpr, SetOperator, SetQuantifier, Spanned, Statement, TableAlias, TableAliasColumnDef,
+    TableFactor, TableWithJoins,
 };
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Span;
@@ -21,6 +21,7 @@ use crate::lex::DIALECT;
 use crate::lower::mark;
 use crate::problem::Problem;
 use crate::scope::{Column, Scope, exact, meant};
+pub(super) use crate::spelling::call;
 
 impl Resolver<'_> {
     /// Resolves a query that sees the columns of a scope beside its own.
@@ -206,26 +207,6 @@ fn function_lists(name: &ObjectName, arguments: Vec<FunctionArg>) -> (String, Ve
 /// Whether a function makes a series.
 pub(super) fn is_series(function: &Function) -> bool {
     super::expression::function_name(&function.name) == "generate_series"
-}
-
-/// A call of a function.
-pub(super) fn call(name: &str, arguments: Vec<Expr>) -> Expr {
-    let args = arguments.into_iter();
-    let args = args.map(|value| FunctionArg::Unnamed(FunctionArgExpr::Expr(value))).collect();
-    Expr::Function(Function {
-        name: ObjectName::from(vec![Ident::new(name)]),
-        uses_odbc_syntax: false,
-        parameters: FunctionArguments::None,
-        args: FunctionArguments::List(FunctionArgumentList {
-            duplicate_treatment: None,
-            args,
-            clauses: Vec::new(),
-        }),
-        filter: None,
-        null_treatment: None,
-        over: None,
-        within_group: Vec::new(),
-    })
 }
 
 /// `select * from t`, to be filled.

@@ -388,16 +388,16 @@ fn types_that_do_not_fit_are_shown_in_place() {
     check(
         "create view a as select id from orders where status > 1 + interval '1 day'",
         &expect![[r#"
-            SQL020: cannot infer common argument type for comparison operation Utf8 > Interval(MonthDayNano)
+            SQL020: cannot automatically convert Int64 to Interval(MonthDayNano)
             1 | create view a as select id from orders where status > 1 + interval '1 day'
-              |                                                     ^ the types do not fit
+              |                  ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ the types do not fit
               = help: cast one side: `value::type`
         "#]],
     );
     check(
         "create view a as select upper(id, id) as u from orders",
         &expect![[r#"
-            SQL020: function 'upper' expects 1 arguments but received 2
+            SQL020: function 'upper' takes no value of this type
             1 | create view a as select upper(id, id) as u from orders
               |                         ^^^^^ the types do not fit
               = help: cast one side: `value::type`

@@ -298,8 +298,8 @@ fn a_pipes_aggregate_may_compute_with_aggregates() {
     check(
         "create view v as from orders | aggregate round(sum(total) / count(*), 2) as mean, max(total) group by status",
         &expect![[r#"
-            view v(status Utf8, mean Decimal128(26, 2), max Decimal128(12, 2)) key (status)
-            └─ project status, round(#aggregate0 / CAST(#aggregate1 AS Decimal128(20, 0)), 2) as mean, max
+            view v(status Utf8, mean Decimal128(36, 16), max Decimal128(12, 2)) key (status)
+            └─ project status, round(divide(#aggregate0, #aggregate1), 2) as mean, max
                └─ aggregate sum(total), count(*), max(total) group by status
                   └─ table shop.orders (status, total) key (id)
         "#]],
@@ -698,7 +698,7 @@ fn aggregates_of_texts_lists_and_deviations() {
         ],
         &expect![[r#"
             select string_agg(name, ', ' order by id desc) as names, array_agg(distinct region) as regions from customers
-            └─ project CAST(string_agg(shop.customers.name,Utf8(", ")) ORDER BY [shop.customers.id DESC NULLS FIRST] AS Utf8) as names, array_agg(DISTINCT shop.customers.region) as regions
+            └─ project text(string_agg(shop.customers.name,Utf8(", ")) ORDER BY [shop.customers.id DESC NULLS FIRST]) as names, array_agg(DISTINCT shop.customers.region) as regions
                └─ aggregate string_agg(name, ', ' order by id desc), array_agg(distinct region)
                   └─ table shop.customers (id, name, region) key (id)
 

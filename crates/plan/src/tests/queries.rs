@@ -677,8 +677,8 @@ async fn times_fall_into_windows() {
             | 2024-01-01T00:06:00 | 1 |
 
             select t + interval '1 day' as d, t - timestamp '2024-01-01' as i from (values (timestamp '2024-01-02 00:01:00')) as v(t)
-            | d                   | i        |
-            | 2024-01-03T00:01:00 | PT86460S |
+            | d                   | i             |
+            | 2024-01-03T00:01:00 | 1 days 1 mins |
 
         "#]],
     )

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, TimeUnit};
+use arrow::datatypes::{DataType, Field, IntervalUnit, TimeUnit};
 use change::with_logical_type;
 
 /// The digits of an unconstrained `numeric` that are kept: 58 before the point and 18 behind it.
@@ -55,6 +55,12 @@ pub(crate) enum Kind {
     Timestamp,
     /// `timestamptz`.
     TimestampTz,
+    /// `interval`.
+    Interval,
+    /// `oid`.
+    Oid,
+    /// `"char"`: one byte.
+    Letter,
     /// An array of one dimension.
     List(Box<Self>),
 }
@@ -66,12 +72,13 @@ impl Kind {
             Self::Bool => DataType::Boolean,
             Self::Int16 => DataType::Int16,
             Self::Int32 => DataType::Int32,
-            Self::Int64 => DataType::Int64,
+            Self::Int64 | Self::Oid => DataType::Int64,
             Self::Float32 => DataType::Float32,
             Self::Float64 => DataType::Float64,
             Self::Decimal { precision, scale } => DataType::Decimal128(*precision, *scale),
             Self::Numeric => NUMERIC,
-            Self::Text(_) | Self::Jsonb | Self::Uuid => DataType::Utf8,
+            Self::Text(_) | Self::Jsonb | Self::Uuid | Self::Letter => DataType::Utf8,
+            Self::Interval => DataType::Interval(IntervalUnit::MonthDayNano),
             Self::Bytes => DataType::Binary,
             Self::Date => DataType::Date32,
             Self::Time => DataType::Time64(TimeUnit::Microsecond),
@@ -102,7 +109,10 @@ impl Kind {
             | Self::Date
             | Self::Time
             | Self::Timestamp
-            | Self::TimestampTz => None,
+            | Self::TimestampTz
+            | Self::Interval
+            | Self::Oid
+            | Self::Letter => None,
         }
     }
 
@@ -168,10 +178,12 @@ fn built_in(oid: u32, modifier: i32) -> Option<Kind> {
     Some(match oid {
         16 => Kind::Bool,
         17 => Kind::Bytes,
+        18 => Kind::Letter,
         20 => Kind::Int64,
         21 => Kind::Int16,
         23 => Kind::Int32,
         19 | 25 | 1043 => Kind::Text(None),
+        26 => Kind::Oid,
         114 => Kind::Text(Some("json")),
         700 => Kind::Float32,
         701 => Kind::Float64,
@@ -180,6 +192,7 @@ fn built_in(oid: u32, modifier: i32) -> Option<Kind> {
         1083 => Kind::Time,
         1114 => Kind::Timestamp,
         1184 => Kind::TimestampTz,
+        1186 => Kind::Interval,
         1700 => numeric(modifier),
         2950 => Kind::Uuid,
         3802 => Kind::Jsonb,

@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 
+use arrow::datatypes::IntervalMonthDayNano;
 use change::limits::VALUE_BYTES_MAX;
 
 use super::kinds::Kind;
@@ -49,6 +50,9 @@ pub(crate) fn push(column: &mut Column, kind: &Kind, bytes: &[u8]) -> Result<(),
         Kind::Timestamp | Kind::TimestampTz => {
             column.push_i64(timestamp(i64::from_be_bytes(fixed(bytes)?))?);
         }
+        Kind::Interval => column.push_interval(interval(fixed(bytes)?)?),
+        Kind::Oid => column.push_i64(u32::from_be_bytes(fixed(bytes)?).into()),
+        Kind::Letter => column.push_str(letter(bytes)?),
         Kind::List(item) => push_array(column, item, bytes)?,
     }
     Ok(())
@@ -61,6 +65,31 @@ fn fixed<const N: usize>(bytes: &[u8]) -> Result<[u8; N], Misfit> {
 fn text(bytes: &[u8]) -> Result<&str, Misfit> {
     // A database with the encoding SQL_ASCII stores and sends any bytes.
     str::from_utf8(bytes).map_err(|error| Misfit::DoesNotFit(format!("text is not UTF-8: {error}")))
+}
+
+/// A `"char"` is a byte; zero is the empty text.
+fn letter(bytes: &[u8]) -> Result<&str, Misfit> {
+    match bytes {
+        [0] => Ok(""),
+        [byte] if !byte.is_ascii() => {
+            Err(Misfit::DoesNotFit(format!("a \"char\" of the byte {byte}, which is no letter")))
+        }
+        [_] => text(bytes),
+        _ => Err(Misfit::Malformed("a value of wrong length")),
+    }
+}
+
+/// An interval's microseconds, days and months, which are kept apart.
+fn interval(bytes: [u8; 16]) -> Result<IntervalMonthDayNano, Misfit> {
+    const MALFORMED: Misfit = Misfit::Malformed("a malformed interval");
+    let (us, rest) = bytes.split_first_chunk::<8>().ok_or(MALFORMED)?;
+    let (days, months) = rest.split_first_chunk::<4>().ok_or(MALFORMED)?;
+    let us = i64::from_be_bytes(*us);
+    let nanoseconds = us.checked_mul(1_000).ok_or_else(|| {
+        Misfit::DoesNotFit(format!("an interval of {us} microseconds beside its days"))
+    })?;
+    let (days, months) = (i32::from_be_bytes(*days), i32::from_be_bytes(fixed(months)?));
+    Ok(IntervalMonthDayNano::new(months, days, nanoseconds))
 }
 
 fn jsonb(bytes: &[u8]) -> Result<&[u8], Misfit> {
@@ -165,6 +194,9 @@ pub(crate) fn show(kind: &Kind, bytes: &[u8]) -> String {
         | Kind::Time
         | Kind::Timestamp
         | Kind::TimestampTz
+        | Kind::Interval
+        | Kind::Oid
+        | Kind::Letter
         | Kind::List(_) => Ok(hex(bytes)),
     };
     shown.unwrap_or_else(|_misfit| hex(bytes))

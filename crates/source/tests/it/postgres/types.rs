@@ -15,7 +15,8 @@ create domain price as numeric(10,2) check (value >= 0);
 create table t (id int primary key, b bool, i2 int2, i4 int4, i8 int8, f4 float4, f8 float8,
     n12 numeric(12,4), n38 numeric(38,10), n numeric, t text, v varchar(20), c char(5), nm name, ba bytea,
     u uuid, d date, tm time, ts timestamp, tz timestamptz, j json, jb jsonb, e mood, p price,
-    ai int[], at text[], an numeric(6,2)[], atz timestamptz[], ae mood[], au uuid[], ab bool[]);";
+    ai int[], at text[], an numeric(6,2)[], atz timestamptz[], ae mood[], au uuid[], ab bool[],
+    iv interval, o oid, ch \"char\");";
 
 /// Inserts the interesting rows with ids from `from`.
 fn insert(from: u32) -> String {
@@ -25,15 +26,16 @@ fn insert(from: u32) -> String {
          E'grün\\n\\\\', 'v', 'c', 'a name', '\\x00ff', 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', '2024-02-29',
          '24:00:00', '2024-02-29 12:34:56.789012', '2024-02-29 12:34:56.789012+02', '{\"a\": 1.10}', '{\"b\": 12345678901234567890.5}',
          'happy', 19.99, '{1,NULL,-3}', '{a,NULL,\"b,c\",\"\"}', '{1.50,NULL}', '{2000-01-01 00:00:00+00,infinity}',
-         '{sad,happy}', '{a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11}', '{t,f,NULL}'",
+         '{sad,happy}', '{a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11}', '{t,f,NULL}',
+         '1 year 2 mons -3 days 04:05:06.000007', 4294967295, 'x'",
         "null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null,
-         null, null, null, null, null, null, null, null, null, null, null, null",
+         null, null, null, null, null, null, null, null, null, null, null, null, null, null, null",
         "false, 32767, 2147483647, 9223372036854775807, 'NaN', 'Infinity', -0.0001, -1, 0, '', '', '', '', '',
          '00000000-0000-0000-0000-000000000000', 'infinity', '00:00:00', 'infinity', '-infinity', 'null', 'null',
-         'sad', 0, '{}', '{}', '{}', '{}', '{}', '{}', '{}'",
+         'sad', 0, '{}', '{}', '{}', '{}', '{}', '{}', '{}', '-40 days', 0, ''",
         "false, 0, 0, 0, '-Infinity', '-0', 0.5, 10, -0.000000000000000001, 'x', 'x', 'x', 'x', 'x',
          'ffffffff-ffff-ffff-ffff-ffffffffffff', '-infinity', '23:59:59.999999', '-infinity', '1969-12-31 23:59:59.999999+00',
-         '[]', '[1]', 'sad', 99999999.99, '[5:6]={7,8}', '{x}', '{-0.01}', '{-infinity}', '{sad}', null, '{t}'",
+         '[]', '[1]', 'sad', 99999999.99, '[5:6]={7,8}', '{x}', '{-0.01}', '{-infinity}', '{sad}', null, '{t}', '-00:00:01', 1, 'y'",
     ];
     let rows = values.iter().zip(from..).map(|(values, id)| format!("({id}, {values})"));
     format!("insert into t values {};", rows.collect::<Vec<_>>().join(", "))
@@ -61,6 +63,9 @@ async fn every_type_is_the_same_by_copy_and_by_stream() {
     assert_eq!(shown(15), "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11");
     assert_eq!((shown(20), shown(21)), ("{\"a\": 1.10}", "{\"b\": 12345678901234567890.5}"));
     assert_eq!((shown(24), shown(26)), ("[1, , -3]", "[1.50, ]"));
+    let last = first.len() - 1;
+    let interval = "14 mons -3 days 4 hours 5 mins 6.000007000 secs";
+    assert_eq!((shown(last - 2), shown(last - 1), shown(last)), (interval, "4294967295", "x"));
     assert!(rows["2"][1..].iter().all(|value| value == "NULL"));
     assert_eq!(rows["4"][24], "[7, 8]", "an array's first index is not kept");
 

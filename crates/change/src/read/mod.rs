@@ -16,17 +16,17 @@ const EPOCH_DAYS: i64 = 719_468;
 /// A text that is no value of the wanted type.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub(crate) struct ValueError(pub(crate) String);
+pub struct ValueError(pub String);
 
 impl ValueError {
     /// Says that a text is no value of a type, quoting its beginning.
-    pub(crate) fn not_a(type_name: &str, text: &str) -> Self {
+    pub fn not_a(type_name: &str, text: &str) -> Self {
         Self(format!("{} is no {type_name}", Quoted(text)))
     }
 }
 
 /// A value as messages show it: quoted, and cut when long.
-pub(crate) struct Quoted<'a>(pub(crate) &'a str);
+pub struct Quoted<'a>(pub &'a str);
 
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -37,7 +37,10 @@ impl fmt::Display for Quoted<'_> {
 }
 
 /// Reads a boolean: `t`, `true`, `yes`, `on`, `1` and their opposites, in any case.
-pub(crate) fn parse_bool(text: &str) -> Result<bool, ValueError> {
+///
+/// # Errors
+/// When it is none of them.
+pub fn parse_bool(text: &str) -> Result<bool, ValueError> {
     let is = |words: &[&str]| words.iter().any(|word| text.eq_ignore_ascii_case(word));
     if is(&["t", "true", "yes", "on", "1"]) {
         Ok(true)
@@ -103,7 +106,7 @@ impl<'a> Digits<'a> {
 ///
 /// # Errors
 /// When it is no number, has a digit behind the last decimal place that is not zero, or more than `precision` digits.
-pub(crate) fn parse_decimal128(text: &str, precision: u8, scale: i8) -> Result<i128, ValueError> {
+pub fn parse_decimal128(text: &str, precision: u8, scale: i8) -> Result<i128, ValueError> {
     let read = |digits: Digits<'_>| {
         let mut value: i128 = 0;
         each_kept_digit(digits, precision, scale, |digit| {
@@ -119,7 +122,7 @@ pub(crate) fn parse_decimal128(text: &str, precision: u8, scale: i8) -> Result<i
 ///
 /// # Errors
 /// As [`parse_decimal128`].
-pub(crate) fn parse_decimal256(text: &str, precision: u8, scale: i8) -> Result<i256, ValueError> {
+pub fn parse_decimal256(text: &str, precision: u8, scale: i8) -> Result<i256, ValueError> {
     // Most numbers are short.
     if precision > 38
         && let Ok(value) = parse_decimal128(text, 38, scale)
@@ -135,6 +138,66 @@ pub(crate) fn parse_decimal256(text: &str, precision: u8, scale: i8) -> Result<i
         .map(|()| if digits.negative { value.wrapping_neg() } else { value })
     };
     decimal(text, precision, scale, read)
+}
+
+/// Reads a decimal number as an integer of `10^-scale`; what is behind the last decimal place is rounded, halves away
+/// from zero.
+///
+/// # Errors
+/// When it is no number, or has more than `precision` digits.
+pub fn parse_rounded128(text: &str, precision: u8, scale: i8) -> Result<i128, ValueError> {
+    let read = |digits: Digits<'_>| {
+        let kept = rounded(digits, precision, scale)?;
+        let value = kept.into_iter().fold(0_i128, |value, digit| value * 10 + i128::from(digit));
+        Ok(if digits.negative { -value } else { value })
+    };
+    decimal(text, precision, scale, read)
+}
+
+/// As [`parse_rounded128`], for more than 38 digits.
+///
+/// # Errors
+/// As [`parse_rounded128`].
+pub fn parse_rounded256(text: &str, precision: u8, scale: i8) -> Result<i256, ValueError> {
+    let read = |digits: Digits<'_>| {
+        let ten = i256::from_i128(10);
+        let value =
+            rounded(digits, precision, scale)?.into_iter().fold(i256::ZERO, |value, digit| {
+                value.wrapping_mul(ten).wrapping_add(i256::from_i128(i128::from(digit)))
+            });
+        Ok(if digits.negative { value.wrapping_neg() } else { value })
+    };
+    decimal(text, precision, scale, read)
+}
+
+/// The digits of `number * 10^scale`, rounded to a whole number, leading zeros left out.
+fn rounded(digits: Digits<'_>, precision: u8, scale: i8) -> Result<Vec<u8>, Misfit> {
+    let mut all: Vec<u8> = digits.all().collect();
+    let leading = all.iter().take_while(|&&digit| digit == 0).count();
+    let kept = digits.kept(scale).saturating_sub(i64::try_from(leading).unwrap_or(i64::MAX));
+    all.drain(..leading);
+    if all.is_empty() || kept < 0 {
+        return Ok(Vec::new());
+    }
+    if kept > i64::from(precision) {
+        return Err(Misfit::Precision);
+    }
+    let kept = usize::try_from(kept).unwrap_or_default();
+    let up = all.get(kept).is_some_and(|&digit| digit >= 5);
+    all.resize(kept, 0);
+    if up {
+        match all.iter().rposition(|&digit| digit != 9) {
+            Some(at) => {
+                all.iter_mut().skip(at + 1).for_each(|digit| *digit = 0);
+                all.iter_mut().skip(at).take(1).for_each(|digit| *digit += 1);
+            }
+            None => {
+                all.iter_mut().for_each(|digit| *digit = 0);
+                all.insert(0, 1);
+            }
+        }
+    }
+    if all.len() > usize::from(precision) { Err(Misfit::Precision) } else { Ok(all) }
 }
 
 /// Why a number does not fit a decimal type.
@@ -201,7 +264,10 @@ fn each_kept_digit(
 }
 
 /// Reads a date as days since 1970-01-01: `2024-02-29`, `0044-03-15 BC`, `infinity`.
-pub(crate) fn parse_date(text: &str) -> Result<i32, ValueError> {
+///
+/// # Errors
+/// When it is no date.
+pub fn parse_date(text: &str) -> Result<i32, ValueError> {
     match text {
         "infinity" => return Ok(i32::MAX),
         "-infinity" => return Ok(i32::MIN),
@@ -214,7 +280,10 @@ pub(crate) fn parse_date(text: &str) -> Result<i32, ValueError> {
 }
 
 /// Reads a time of day as microseconds: `07:30`, `23:59:59.999999`, `24:00:00`.
-pub(crate) fn parse_time(text: &str) -> Result<i64, ValueError> {
+///
+/// # Errors
+/// When it is no time of day.
+pub fn parse_time(text: &str) -> Result<i64, ValueError> {
     let mut rest = text.as_bytes();
     take_time(&mut rest)
         .filter(|_| rest.is_empty())
@@ -223,25 +292,51 @@ pub(crate) fn parse_time(text: &str) -> Result<i64, ValueError> {
 
 /// A point in time, and whether its text said a zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Instant {
+pub struct Instant {
     /// Microseconds since 1970, in UTC when it has a zone.
-    pub(crate) us: i64,
+    pub us: i64,
     /// Whether a zone was given. `infinity` has none and needs none.
-    pub(crate) zoned: bool,
+    pub zoned: bool,
 }
 
 /// Reads a point in time: `2024-02-29 12:30:00.5+02`, `2024-02-29T12:30:00Z`, `2024-02-29`, `infinity`. Digits behind
 /// the microseconds are rounded, as PostgreSQL does.
-pub(crate) fn parse_instant(text: &str) -> Result<Instant, ValueError> {
+///
+/// # Errors
+/// When it is no point in time.
+pub fn parse_instant(text: &str) -> Result<Instant, ValueError> {
     match text {
         "infinity" => return Ok(Instant { us: i64::MAX, zoned: false }),
         "-infinity" => return Ok(Instant { us: i64::MIN, zoned: false }),
         _ => {}
     }
-    read_instant(text).ok_or_else(|| ValueError::not_a("timestamp", text))
+    let (clock, zone) = read_clock(text).ok_or_else(|| ValueError::not_a("timestamp", text))?;
+    let us = clock.checked_sub(zone.unwrap_or(0)).filter(|us| is_finite(*us));
+    let us = us.ok_or_else(|| ValueError::not_a("timestamp", text))?;
+    Ok(Instant { us, zoned: zone.is_some() })
 }
 
-fn read_instant(text: &str) -> Option<Instant> {
+/// Reads what a clock shows, as PostgreSQL reads a timestamp without time zone: a zone is read and says nothing.
+///
+/// # Errors
+/// When it is no timestamp.
+pub fn parse_clock(text: &str) -> Result<i64, ValueError> {
+    match text {
+        "infinity" => return Ok(i64::MAX),
+        "-infinity" => return Ok(i64::MIN),
+        _ => {}
+    }
+    let clock = read_clock(text).map(|(clock, _zone)| clock).filter(|us| is_finite(*us));
+    clock.ok_or_else(|| ValueError::not_a("timestamp", text))
+}
+
+/// The extreme values mean infinity.
+fn is_finite(us: i64) -> bool {
+    us != i64::MAX && us != i64::MIN
+}
+
+/// What a clock shows, in microseconds, and its zone's microseconds to the east.
+fn read_clock(text: &str) -> Option<(i64, Option<i64>)> {
     let (mut rest, era) = split_era(text);
     let days = take_date(&mut rest, era)?;
     let mut time = 0;
@@ -250,17 +345,15 @@ fn read_instant(text: &str) -> Option<Instant> {
         time = take_time(&mut rest)?;
     }
     let zone = take_zone(&mut rest)?;
-    let us = days.checked_mul(DAY_US)?.checked_add(time)?.checked_sub(zone.unwrap_or(0))?;
-    // The extreme values mean infinity.
-    let finite = us != i64::MAX && us != i64::MIN;
-    (rest.is_empty() && finite).then_some(Instant { us, zoned: zone.is_some() })
+    let clock = days.checked_mul(DAY_US)?.checked_add(time)?;
+    rest.is_empty().then_some((clock, zone))
 }
 
 /// Reads a timestamp without time zone.
 ///
 /// # Errors
 /// When it is none, or says a zone: dropping it would change its meaning.
-pub(crate) fn parse_timestamp(text: &str) -> Result<i64, ValueError> {
+pub fn parse_timestamp(text: &str) -> Result<i64, ValueError> {
     let instant = parse_instant(text)?;
     if instant.zoned {
         let text = Quoted(text);
@@ -270,7 +363,10 @@ pub(crate) fn parse_timestamp(text: &str) -> Result<i64, ValueError> {
 }
 
 /// Reads a timestamp with time zone; without a zone it is taken as UTC.
-pub(crate) fn parse_timestamptz(text: &str) -> Result<i64, ValueError> {
+///
+/// # Errors
+/// When it is no timestamp.
+pub fn parse_timestamptz(text: &str) -> Result<i64, ValueError> {
     Ok(parse_instant(text)?.us)
 }
 
@@ -308,7 +404,9 @@ fn take_date(rest: &mut &[u8], before_christ: bool) -> Option<i64> {
     valid.then(|| days_from_civil(year, month, day))
 }
 
-fn month_days(year: i64, month: i64) -> i64 {
+/// How many days a month has.
+#[must_use]
+pub fn month_days(year: i64, month: i64) -> i64 {
     match month {
         2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
         2 => 28,
@@ -318,7 +416,8 @@ fn month_days(year: i64, month: i64) -> i64 {
 }
 
 /// Days since 1970-01-01 of a date in the Gregorian calendar, extended before its introduction.
-fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+#[must_use]
+pub fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     // The year begins in March, so that the leap day is its last; see Hinnant, "chrono-compatible low-level date
     // algorithms".
     let year = if month <= 2 { year - 1 } else { year };
@@ -380,7 +479,10 @@ fn take_zone(rest: &mut &[u8]) -> Option<Option<i64>> {
 }
 
 /// Reads PostgreSQL's hexadecimal form of bytes: `\x6576657274`.
-pub(crate) fn parse_bytea(text: &str) -> Result<Vec<u8>, ValueError> {
+///
+/// # Errors
+/// When it is not of that form.
+pub fn parse_bytea(text: &str) -> Result<Vec<u8>, ValueError> {
     let error = || ValueError::not_a("bytea (\\x and hexadecimal digits)", text);
     let digits = text.strip_prefix("\\x").ok_or_else(error)?.as_bytes();
     if digits.len() % 2 != 0 {
@@ -392,7 +494,10 @@ pub(crate) fn parse_bytea(text: &str) -> Result<Vec<u8>, ValueError> {
 }
 
 /// Reads a UUID in any of PostgreSQL's forms and returns it in the usual one: lower-case, with hyphens.
-pub(crate) fn parse_uuid(text: &str) -> Result<String, ValueError> {
+///
+/// # Errors
+/// When it is none.
+pub fn parse_uuid(text: &str) -> Result<String, ValueError> {
     let inner = text.strip_prefix('{').and_then(|t| t.strip_suffix('}')).unwrap_or(text);
     let mut uuid = String::with_capacity(36);
     let mut count = 0;
@@ -416,7 +521,7 @@ pub(crate) fn parse_uuid(text: &str) -> Result<String, ValueError> {
 ///
 /// # Errors
 /// When it is no array, or has more than one dimension.
-pub(crate) fn parse_array(text: &str) -> Result<Vec<Option<String>>, ValueError> {
+pub fn parse_array(text: &str) -> Result<Vec<Option<String>>, ValueError> {
     let body = match text.split_once('=') {
         Some((bounds, body)) if bounds.starts_with('[') => body,
         _ => text,

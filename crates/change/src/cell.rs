@@ -10,43 +10,56 @@
 
 use std::io::Write as _;
 
+use crate::schema::{logical_type, with_logical_type};
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Decimal128Array, Decimal256Array, Float32Array,
-    Float64Array, Int32Array, Int64Array, LargeBinaryArray, LargeStringArray, StringArray,
-    UInt64Array,
+    Float64Array, Int32Array, Int64Array, IntervalMonthDayNanoArray, LargeBinaryArray,
+    LargeStringArray, StringArray, UInt64Array,
 };
 use arrow::buffer::NullBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::{
     DECIMAL128_MAX_PRECISION, DataType, Date32Type, Decimal128Type, Decimal256Type, Field,
-    Float32Type, Float64Type, Int32Type, Int64Type, TimeUnit, UInt64Type, i256,
+    Float32Type, Float64Type, Int32Type, Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType,
+    IntervalUnit, TimeUnit, UInt64Type, i256,
 };
 use arrow::error::ArrowError;
 use arrow::util::display::array_value_to_string;
-use change::logical_type;
 
 /// A column whose values can be written.
 #[derive(Debug)]
-pub(crate) struct Column {
+pub struct Column {
     nulls: Option<NullBuffer>,
-    pub(crate) values: Values,
+    /// The values.
+    pub values: Values,
 }
 
 /// The values of a column, by how they are written.
 #[derive(Debug)]
-pub(crate) enum Values {
+pub enum Values {
+    /// Nothing but NULL.
     Null,
+    /// True and false.
     Bool(BooleanArray),
+    /// Whole numbers.
     Integer(Int64Array),
+    /// Whole numbers from 0.
     Unsigned(UInt64Array),
+    /// `real`.
     Float(Float32Array),
+    /// `double precision`.
     Double(Float64Array),
+    /// Decimals of at most 38 digits.
     Decimal(Decimal128Array, DecimalForm),
+    /// Decimals of at most 76 digits.
     WideDecimal(Decimal256Array, DecimalForm),
+    /// Text.
     Text(StringArray),
+    /// Text with long offsets.
     LargeText(LargeStringArray),
     /// Text that is JSON itself.
     Json(LargeStringArray),
+    /// Bytes.
     Bytes(LargeBinaryArray),
     /// Days since 1970.
     Date(Int32Array),
@@ -56,13 +69,17 @@ pub(crate) enum Values {
     Timestamp(Int64Array, TimeUnit, Zone),
     /// Row `n` is the values in `offsets[n]..offsets[n + 1]`.
     List(Vec<usize>, Box<Column>),
+    /// Fields by name.
     Record(Vec<(String, Column)>),
+    /// Months, days and the time, kept apart.
+    Interval(IntervalMonthDayNanoArray),
+    /// What Arrow shows.
     Other(ArrayRef),
 }
 
 /// How a decimal's digits are shown.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct DecimalForm {
+pub struct DecimalForm {
     scale: i8,
     /// Whether trailing zeros behind the point say nothing.
     trimmed: bool,
@@ -70,14 +87,16 @@ pub(crate) struct DecimalForm {
 
 /// Whether a timestamp is an instant or the reading of some clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Zone {
+pub enum Zone {
+    /// An instant.
     Utc,
+    /// A clock's reading.
     None,
 }
 
 /// The two spellings of dates and times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Style {
+pub enum Style {
     /// `2026-01-02T03:04:05.678Z`
     Iso,
     /// `2026-01-02 03:04:05.678+00`
@@ -86,19 +105,19 @@ pub(crate) enum Style {
 
 impl Column {
     /// Prepares a column for writing.
-    pub(crate) fn new(field: &Field, array: &ArrayRef) -> Self {
+    pub fn new(field: &Field, array: &ArrayRef) -> Self {
         let values = values(field, array).unwrap_or_else(|_| Values::Other(ArrayRef::clone(array)));
         Self { nulls: array.logical_nulls(), values }
     }
 
     /// Whether the value is NULL.
-    pub(crate) fn is_null(&self, row: usize) -> bool {
+    pub fn is_null(&self, row: usize) -> bool {
         matches!(self.values, Values::Null)
             || self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row))
     }
 
     /// The value as text, if that is what it is.
-    pub(crate) fn text(&self, row: usize) -> Option<&str> {
+    pub fn text(&self, row: usize) -> Option<&str> {
         match &self.values {
             Values::Text(array) => Some(array.value(row)),
             Values::LargeText(array) | Values::Json(array) => Some(array.value(row)),
@@ -106,8 +125,27 @@ impl Column {
         }
     }
 
+    /// The text of a value within a list or a record, where booleans are short.
+    fn inner_text(&self, row: usize) -> String {
+        if let Values::Bool(array) = &self.values {
+            return if array.value(row) { "t" } else { "f" }.to_owned();
+        }
+        let mut cell = Vec::new();
+        self.write_text(row, &mut cell);
+        String::from_utf8_lossy(&cell).into_owned()
+    }
+
+    /// Writes a value that is not NULL as PostgreSQL's cast to text does.
+    pub fn write_text(&self, row: usize, out: &mut Vec<u8>) {
+        match &self.values {
+            Values::List(offsets, items) => write_list(items, offsets[row]..offsets[row + 1], out),
+            Values::Record(fields) => write_record(fields, row, out),
+            _ => self.write_scalar(row, Style::Postgres, out),
+        }
+    }
+
     /// Writes a value that is neither NULL, text, list nor record, without quotes.
-    pub(crate) fn write_scalar(&self, row: usize, style: Style, out: &mut Vec<u8>) {
+    pub fn write_scalar(&self, row: usize, style: Style, out: &mut Vec<u8>) {
         match &self.values {
             Values::Null => out.extend_from_slice(b"null"),
             Values::Bool(array) => write(out, format_args!("{}", array.value(row))),
@@ -132,7 +170,8 @@ impl Column {
             Values::Text(_) | Values::LargeText(_) | Values::Json(_) => {
                 out.extend_from_slice(self.text(row).unwrap_or_default().as_bytes());
             }
-            Values::List(..) | Values::Record(_) => unreachable!("the caller writes what nests"),
+            Values::Interval(array) => write_interval(array.value(row), out),
+            Values::List(..) | Values::Record(_) => self.write_text(row, out),
             Values::Other(array) => match array_value_to_string(array, row) {
                 Ok(text) => out.extend_from_slice(text.as_bytes()),
                 Err(error) => write(out, format_args!("(cannot be shown: {error})")),
@@ -185,6 +224,13 @@ fn values(field: &Field, array: &ArrayRef) -> Result<Values, ArrowError> {
             let zone = if zone.is_some() { Zone::Utc } else { Zone::None };
             Values::Timestamp(integers(array)?, *unit, zone)
         }
+        DataType::Interval(unit) => {
+            let parts = match unit {
+                IntervalUnit::MonthDayNano => ArrayRef::clone(array),
+                _ => cast(array, &DataType::Interval(IntervalUnit::MonthDayNano))?,
+            };
+            Values::Interval(parts.as_primitive::<IntervalMonthDayNanoType>().clone())
+        }
         DataType::Struct(fields) => {
             let columns = fields.iter().zip(array.as_struct().columns());
             let column = |(field, array): (&std::sync::Arc<Field>, &ArrayRef)| {
@@ -192,27 +238,33 @@ fn values(field: &Field, array: &ArrayRef) -> Result<Values, ArrowError> {
             };
             Values::Record(columns.map(column).collect())
         }
-        _ => return nested(array),
+        _ => return nested(field, array),
     };
     Ok(values)
 }
 
-fn nested(array: &ArrayRef) -> Result<Values, ArrowError> {
+fn nested(field: &Field, array: &ArrayRef) -> Result<Values, ArrowError> {
+    // What Arrow's type leaves out of the items is noted at the list.
+    let logical = logical_type(field).and_then(|logical| logical.strip_suffix("[]"));
+    let column = |item: &Field, values: &ArrayRef| match logical {
+        Some(logical) => Column::new(&with_logical_type(item.clone(), logical), values),
+        None => Column::new(item, values),
+    };
     match array.data_type() {
         DataType::List(item) => {
             let list = array.as_list::<i32>();
             let offsets = list.value_offsets().iter();
             let offsets = offsets.map(|&at| usize::try_from(at).unwrap_or_default()).collect();
-            Ok(Values::List(offsets, Box::new(Column::new(item, list.values()))))
+            Ok(Values::List(offsets, Box::new(column(item, list.values()))))
         }
         DataType::LargeList(item) => {
             let list = array.as_list::<i64>();
             let offsets = list.value_offsets().iter();
             let offsets = offsets.map(|&at| usize::try_from(at).unwrap_or_default()).collect();
-            Ok(Values::List(offsets, Box::new(Column::new(item, list.values()))))
+            Ok(Values::List(offsets, Box::new(column(item, list.values()))))
         }
         DataType::FixedSizeList(item, _) | DataType::ListView(item) => {
-            nested(&cast(array, &DataType::LargeList(std::sync::Arc::clone(item)))?)
+            nested(field, &cast(array, &DataType::LargeList(std::sync::Arc::clone(item)))?)
         }
         DataType::Dictionary(_, value) => {
             let field = Field::new("value", value.as_ref().clone(), true);
@@ -241,7 +293,7 @@ fn unconstrained(field: &Field) -> bool {
 }
 
 /// Appends formatted text.
-pub(crate) fn write(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
+pub fn write(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
     out.write_fmt(text).expect("memory takes what is written");
 }
 
@@ -309,6 +361,86 @@ fn write_digits(digits: &str, negative: bool, form: DecimalForm, out: &mut Vec<u
         out.push(b'.');
         out.extend_from_slice(fraction.as_bytes());
     }
+}
+
+/// Writes PostgreSQL's array form: `{a,"b c",NULL}`.
+fn write_list(items: &Column, range: std::ops::Range<usize>, out: &mut Vec<u8>) {
+    out.push(b'{');
+    for (at, item) in range.enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        if items.is_null(item) {
+            out.extend_from_slice(b"NULL");
+            continue;
+        }
+        let cell = items.inner_text(item);
+        let special = |c: char| c.is_whitespace() || matches!(c, ',' | '"' | '\\' | '{' | '}');
+        let nested = matches!(items.values, Values::List(..));
+        let plain = !cell.is_empty() && !cell.eq_ignore_ascii_case("null");
+        if nested || plain && !cell.contains(special) {
+            out.extend_from_slice(cell.as_bytes());
+        } else {
+            write_quoted(&cell.replace('\\', "\\\\"), "\\\"", out);
+        }
+    }
+    out.push(b'}');
+}
+
+/// Writes PostgreSQL's form of a row: `(1,"a b",)`.
+fn write_record(fields: &[(String, Column)], row: usize, out: &mut Vec<u8>) {
+    out.push(b'(');
+    for (at, (_, column)) in fields.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        if column.is_null(row) {
+            continue;
+        }
+        let cell = column.inner_text(row);
+        let special = |c: char| c.is_whitespace() || matches!(c, ',' | '"' | '\\' | '(' | ')');
+        if cell.is_empty() || cell.contains(special) {
+            write_quoted(&cell.replace('\\', "\\\\"), "\"\"", out);
+        } else {
+            out.extend_from_slice(cell.as_bytes());
+        }
+    }
+    out.push(b')');
+}
+
+/// Writes text in double quotes, each quote within as `escaped`.
+fn write_quoted(text: &str, escaped: &str, out: &mut Vec<u8>) {
+    write(out, format_args!("\"{}\"", text.replace('"', escaped)));
+}
+
+/// Writes an interval as PostgreSQL does: `1 year 2 mons -3 days +04:05:06.5`.
+fn write_interval(value: IntervalMonthDayNano, out: &mut Vec<u8>) {
+    let first = out.len();
+    let mut after_negative = false;
+    let parts = [(value.months / 12, "year"), (value.months % 12, "mon"), (value.days, "day")];
+    for (count, unit) in parts.into_iter().filter(|(count, _)| *count != 0) {
+        let blank = if out.len() == first { "" } else { " " };
+        let sign = if after_negative && count > 0 { "+" } else { "" };
+        let plural = if count == 1 { "" } else { "s" };
+        write(out, format_args!("{blank}{sign}{count} {unit}{plural}"));
+        after_negative = count < 0;
+    }
+    if value.nanoseconds == 0 && out.len() > first {
+        return;
+    }
+    if out.len() > first {
+        out.push(b' ');
+    }
+    if value.nanoseconds < 0 {
+        out.push(b'-');
+    } else if after_negative {
+        out.push(b'+');
+    }
+    let nanoseconds = value.nanoseconds.unsigned_abs();
+    let (seconds, rest) = (nanoseconds / 1_000_000_000, nanoseconds % 1_000_000_000);
+    let (hours, minutes) = (seconds / 3_600, seconds / 60 % 60);
+    write(out, format_args!("{hours:02}:{minutes:02}:{:02}", seconds % 60));
+    write_fraction(i64::try_from(rest).unwrap_or_default(), TimeUnit::Nanosecond, out);
 }
 
 fn write_hex(bytes: &[u8], out: &mut Vec<u8>) {
@@ -407,7 +539,8 @@ fn write_era(year: i64, style: Style, out: &mut Vec<u8>) {
 
 /// Turns days since 1970-01-01 into year, month, day of the Gregorian calendar (Howard Hinnant's algorithm: years that
 /// begin in March end with the leap day).
-fn civil(days: i64) -> (i64, i64, i64) {
+#[must_use]
+pub fn civil(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
     let era = days.div_euclid(146_097);
     let day_of_era = days.rem_euclid(146_097);

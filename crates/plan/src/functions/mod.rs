@@ -1,18 +1,36 @@
 //! The functions that queries may use, and the session that plans and reads with them.
 
+pub(crate) mod arithmetic;
+mod dates;
+mod define;
+pub(crate) mod documents;
+mod lists;
+mod numbers;
+mod patterns;
+mod text;
+mod time;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use datafusion::common::tree_node::Transformed;
 use datafusion::config::ConfigOptions;
+use datafusion::error::Result as PlanResult;
 use datafusion::execution::context::{SessionConfig, SessionContext};
 use datafusion::execution::session_state::SessionState;
 use datafusion::execution::{FunctionRegistry, SessionStateBuilder};
-use datafusion::logical_expr::{AggregateUDF, ScalarUDF, Volatility};
-use datafusion::optimizer::Analyzer;
+use datafusion::logical_expr::{AggregateUDF, Expr, LogicalPlan, ScalarUDF, Volatility};
+use datafusion::optimizer::{Analyzer, AnalyzerRule};
 use datafusion::sql::planner::ParserOptions;
 
+use crate::casts::PostgresCasts;
 use crate::floats::FloatsBeforeDecimals;
 use crate::json;
+use crate::operators::{IntervalOperators, PostgresOperators};
 use crate::results::PostgresTypes;
+use crate::rewrite::every_expression;
+
+pub(crate) use text::text_of;
 
 /// PostgreSQL's names of functions that DataFusion calls otherwise.
 const ALIASES: [(&str, &str); 2] = [("ceil", "ceiling"), ("signum", "sign")];
@@ -84,8 +102,12 @@ pub(crate) fn session_state() -> SessionState {
     let mut config = SessionConfig::new().with_target_partitions(1).with_information_schema(true);
     set_dialect(config.options_mut());
     let mut rules = Analyzer::new().rules;
+    rules.insert(0, Arc::new(PostgresOperators));
     rules.insert(0, Arc::new(FloatsBeforeDecimals));
+    rules.insert(0, Arc::new(OwnFunctions(own_functions())));
     rules.insert(0, Arc::new(PostgresTypes));
+    // Behind the coercion of types, so that casts which nobody wrote are PostgreSQL's too.
+    rules.push(Arc::new(PostgresCasts));
     let builder = SessionStateBuilder::new().with_config(config).with_default_features();
     let mut state = builder.with_analyzer_rules(rules).build();
     for (name, alias) in ALIASES {
@@ -97,10 +119,12 @@ pub(crate) fn session_state() -> SessionState {
         }
     }
     let registry: &mut dyn FunctionRegistry = &mut state;
-    for function in json::functions() {
-        drop(registry.register_udf(Arc::new(function)));
+    for function in own_functions().into_values().chain(json::functions().into_iter().map(Arc::new))
+    {
+        drop(registry.register_udf(function));
     }
     drop(registry.register_expr_planner(Arc::new(json::JsonOperators)));
+    drop(registry.register_expr_planner(Arc::new(IntervalOperators)));
     for (name, alias) in AGGREGATE_ALIASES {
         if let Some(function) = state.aggregate_functions().get(name).cloned() {
             let aliased = Arc::new(AggregateUDF::clone(&function).with_aliases([alias]));
@@ -109,6 +133,42 @@ pub(crate) fn session_state() -> SessionState {
         }
     }
     state
+}
+
+/// Functions of our own, by name: those that DataFusion lacks, and those that it answers otherwise.
+fn own_functions() -> BTreeMap<String, Arc<ScalarUDF>> {
+    let all =
+        [text::all(), patterns::all(), numbers::all(), time::all(), lists::all(), documents::all()];
+    all.into_iter()
+        .flatten()
+        .map(|function| (function.name().to_owned(), Arc::new(function)))
+        .collect()
+}
+
+/// Calls that the planner makes of syntax (`substring(… from …)`, `position`) are calls of our functions too.
+#[derive(Debug)]
+struct OwnFunctions(BTreeMap<String, Arc<ScalarUDF>>);
+
+impl AnalyzerRule for OwnFunctions {
+    fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> PlanResult<LogicalPlan> {
+        every_expression(plan, |expression, _schema| {
+            let Expr::ScalarFunction(mut call) = expression else {
+                return Ok(Transformed::no(expression));
+            };
+            let name = if call.func.name() == "substr" { "substring" } else { call.func.name() };
+            match self.0.get(name) {
+                Some(own) if *own != call.func => {
+                    call.func = Arc::clone(own);
+                    Ok(Transformed::yes(Expr::ScalarFunction(call)))
+                }
+                Some(_) | None => Ok(Transformed::no(Expr::ScalarFunction(call))),
+            }
+        })
+    }
+
+    fn name(&self) -> &'static str {
+        "own_functions"
+    }
 }
 
 fn set_dialect(options: &mut ConfigOptions) {
