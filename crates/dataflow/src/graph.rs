@@ -194,9 +194,7 @@ impl Graph {
 
     /// The stages where a table's changes enter.
     fn of_table(&self, wanted: usize) -> Vec<usize> {
-        let is_it = |at: &usize| {
-            matches!(self.stages[*at].work, Work::Table { table, .. } if table == wanted)
-        };
+        let is_it = |at: &usize| matches!(self.stages[*at].work, Work::Table { table, .. } if table == wanted);
         (0..self.stages.len()).filter(is_it).collect()
     }
 

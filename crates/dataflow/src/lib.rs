@@ -25,9 +25,9 @@ mod spread;
 mod stat;
 mod state;
 mod table;
-mod timer;
 #[cfg(test)]
 mod tests;
+mod timer;
 mod workers;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -65,7 +65,15 @@ fn greatest(input: Node) -> Node {
 
 fn view(name: &str, root: Node) -> ViewPlan {
     let (name, schema) = (name.to_owned(), root.schema());
-    ViewPlan { name, schema, key: Vec::new(), order: Vec::new(), root, statement: String::new(), places: Vec::new() }
+    ViewPlan {
+        name,
+        schema,
+        key: Vec::new(),
+        order: Vec::new(),
+        root,
+        statement: String::new(),
+        places: Vec::new(),
+    }
 }
 
 /// Sets rows `first` and on of a table.

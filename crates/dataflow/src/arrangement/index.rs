@@ -97,12 +97,7 @@ impl Index {
 
     /// Brings the places where look-ups begin into the processor's cache, all at once. `also` may read what a number
     /// with the right tag leads to; what is returned is only to be read.
-    pub(super) fn touch(
-        &self,
-        hashes: &[u64],
-        tags: &[u64],
-        also: impl Fn(u32) -> u64,
-    ) {
+    pub(super) fn touch(&self, hashes: &[u64], tags: &[u64], also: impl Fn(u32) -> u64) {
         if self.slots.len() < BLOCK {
             return;
         }

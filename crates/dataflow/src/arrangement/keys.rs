@@ -145,7 +145,9 @@ impl Keys {
             // The key of no columns.
             Form::Words { table, keys, width: 0 } => {
                 for _row in 0..rows {
-                    numbers.push(words_number(table, keys, (hash_words(0, &[]), &[]), &mut self.numbers).0);
+                    numbers.push(
+                        words_number(table, keys, (hash_words(0, &[]), &[]), &mut self.numbers).0,
+                    );
                 }
             }
             Form::Words { table, keys, width } => {
@@ -264,12 +266,7 @@ fn touch_words(table: &Index, words: impl Iterator<Item = u64>) {
     table.touch(&hashes[..len], &tags[..len], |_number| 0);
 }
 
-fn word_number(
-    table: &mut Index,
-    keys: &mut Vec<u64>,
-    key: u64,
-    numbers: &mut Numbers,
-) -> u32 {
+fn word_number(table: &mut Index, keys: &mut Vec<u64>, key: u64, numbers: &mut Numbers) -> u32 {
     if let Some(number) = table.find(mix(key), key, |_same| true) {
         return number;
     }

@@ -208,7 +208,9 @@ impl Ready {
     /// The node of the operator; its input says only what columns there are.
     fn node(&self, schema: &SchemaRef) -> Node {
         Node::Aggregate {
-            input: Box::new(Node::Constant { rows: RecordBatch::new_empty(Arc::clone(&self.schema)) }),
+            input: Box::new(Node::Constant {
+                rows: RecordBatch::new_empty(Arc::clone(&self.schema)),
+            }),
             group: self.group.clone(),
             aggregates: self.calls.clone(),
             schema: Arc::clone(schema),

@@ -231,7 +231,8 @@ impl<'a> Builder<'a> {
         match node {
             Node::Table { table, columns, .. } => {
                 let (place, read, schema) = (self.tables)(table.name());
-                let stage = self.add(Spec::Table { table: place, owners: None }, Arc::clone(schema));
+                let stage =
+                    self.add(Spec::Table { table: place, owners: None }, Arc::clone(schema));
                 let position = |column| read.binary_search(column).unwrap_or(usize::MAX);
                 Ok(Built::new(stage, columns.iter().map(position).collect()))
             }

@@ -431,7 +431,8 @@ impl Join {
         wanted: &[PairColumn],
     ) -> Result<Vec<ArrayRef>, OperatorError> {
         let mine = pending.changes.rows().columns();
-        let rows = (!pairs.is_whole(pending.changes.len())).then(|| UInt32Array::from(pairs.rows.clone()));
+        let rows =
+            (!pairs.is_whole(pending.changes.len())).then(|| UInt32Array::from(pairs.rows.clone()));
         let of_mine = |column: usize| match &rows {
             Some(rows) => take(&mine[column], rows, None),
             None => Ok(Arc::clone(&mine[column])),

@@ -60,7 +60,13 @@ fn an_overflowing_sum_is_a_fault_of_its_group_until_it_fits_again() {
         output: DataType::Int64,
     };
     let input = schema(&["g", "x"]);
-    let mut sums = built(Aggregate::new(&input, &[0], &[call], &schema(&["g", "total"]), AggregateOptions::default()));
+    let mut sums = built(Aggregate::new(
+        &input,
+        &[0],
+        &[call],
+        &schema(&["g", "total"]),
+        AggregateOptions::default(),
+    ));
     let mut check = |changes: &[(i64, i64, i64)], diffs: &[i64], faults: &[&str]| {
         sums.push(&rows(changes)).unwrap();
         let mut out = Out::default();

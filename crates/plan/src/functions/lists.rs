@@ -55,9 +55,7 @@ pub(super) fn all() -> Vec<ScalarUDF> {
         of_any("array_overlaps", (2, 2), truth(), |arguments| {
             compared(arguments, |left, right| left.iter().flatten().any(|item| has(right, item)))
         }),
-        of_any("array_holds", (2, 2), truth(), |arguments| {
-            compared(arguments, all_in)
-        }),
+        of_any("array_holds", (2, 2), truth(), |arguments| compared(arguments, all_in)),
         of_any("array_held", (2, 2), truth(), |arguments| {
             compared(arguments, |left, right| all_in(right, left))
         }),

@@ -300,12 +300,7 @@ impl Aggregate {
         self.is_global() || self.totals.get(group)[ROWS].cast_signed() > 0
     }
 
-    fn emit_gone(
-        &self,
-        state: &State,
-        gone: &[u32],
-        out: &mut Out,
-    ) -> Result<(), OperatorError> {
+    fn emit_gone(&self, state: &State, gone: &[u32], out: &mut Out) -> Result<(), OperatorError> {
         if gone.is_empty() {
             return Ok(());
         }
