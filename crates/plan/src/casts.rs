@@ -266,23 +266,14 @@ fn read_texts(texts: &StringArray, to: &DataType) -> PlanResult<ArrayRef> {
             let numbers: ArrayRef = Arc::new(read_each::<_, Int64Array>(texts, read)?);
             cast_with_options(&numbers, to, &EXACT)?
         }
-        DataType::Float32 | DataType::Float64 => {
-            let read = |text: &str| match text.parse::<f64>() {
-                Ok(number) => Ok(number),
-                Err(_no_number) => no(type_name(to), text),
-            };
-            let numbers: ArrayRef = Arc::new(read_each::<_, Float64Array>(texts, read)?);
-            match to {
-                // Once, not over a double: that would be rounded twice.
-                DataType::Float32 => {
-                    let read = |text: &str| match text.parse::<f32>() {
-                        Ok(number) => Ok(number),
-                        Err(_no_number) => no(type_name(to), text),
-                    };
-                    Arc::new(read_each::<_, arrow::array::Float32Array>(texts, read)?)
-                }
-                _ => numbers,
-            }
+        // Each rounds once: over a double, a real would be rounded twice.
+        DataType::Float32 => {
+            let read = |text: &str| text.parse::<f32>().or_else(|_no| no(type_name(to), text));
+            Arc::new(read_each::<_, arrow::array::Float32Array>(texts, read)?)
+        }
+        DataType::Float64 => {
+            let read = |text: &str| text.parse::<f64>().or_else(|_no| no(type_name(to), text));
+            Arc::new(read_each::<_, Float64Array>(texts, read)?)
         }
         decimal if decimal.is_decimal() => decimals(texts, to)?,
         DataType::Date32 => {

@@ -183,6 +183,7 @@ fn negative(inner: Expr, schema: &DFSchema) -> PlanResult<Transformed<Expr>> {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "a line for each pair of types")]
 fn operator(binary: BinaryExpr, schema: &DFSchema) -> PlanResult<Transformed<Expr>> {
     let (Ok(left_type), Ok(right_type)) =
         (binary.left.get_type(schema), binary.right.get_type(schema))

@@ -36,7 +36,7 @@ fn facts(columns: &[(&str, DataType)]) -> Arc<TableSchema> {
     table("facts", ChangeForm::Exact, columns)
 }
 
-fn send(table: &Arc<TableSchema>, rows: &[(&[Cell], i64)]) -> TableChanges {
+pub(crate) fn send(table: &Arc<TableSchema>, rows: &[(&[Cell], i64)]) -> TableChanges {
     let rows: Vec<(Vec<Cell>, i64)> =
         rows.iter().map(|(row, diff)| (row.to_vec(), *diff)).collect();
     changes(table, &rows, vec![])
@@ -61,7 +61,7 @@ fn lines(batch: &ChangeBatch) -> Vec<String> {
 
 /// Takes one step with one view and compares its difference.
 #[track_caller]
-fn check(dataflow: &mut Dataflow, parts: &[TableChanges], expected: &[&str]) {
+pub(crate) fn check(dataflow: &mut Dataflow, parts: &[TableChanges], expected: &[&str]) {
     dataflow.push(parts).unwrap();
     let differences = dataflow.finish_step().unwrap();
     let found: Vec<String> = differences.iter().flat_map(|(_, batch)| lines(batch)).collect();

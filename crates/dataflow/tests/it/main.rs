@@ -12,6 +12,7 @@ mod expressions;
 mod found;
 mod functions;
 mod grammar;
+mod groups;
 mod kind;
 mod postgres;
 mod property;
