@@ -113,8 +113,7 @@ fn totals_of_all_rows_are_sent_in_parts() {
     let count = (AggregateFunction::Count, None, false, None);
     let sum = (AggregateFunction::Sum, Some(2), false, None);
     for workers in 1..=3 {
-        let query =
-            Query::table(&shop.orders, &[0, 1, 2]).aggregate(&[], &[count.clone(), sum.clone()]);
+        let query = Query::table(&shop.orders, &[0, 1, 2]).aggregate(&[], &[count, sum]);
         let options = DataflowOptions { workers, ..DataflowOptions::default() };
         let mut dataflow = Dataflow::with_options(&[query.view()], &options).unwrap();
         assert_eq!(operators(&dataflow, "aggregate"), if workers > 1 { 2 } else { 1 });

@@ -188,12 +188,15 @@ impl Items {
     }
 }
 
+/// Values that are equal if their rows are; `None` for NULL.
+type Comparable = Vec<Option<OwnedRow>>;
+
 /// A list's items and another argument's values, comparable.
 fn beside(
     arguments: &Arguments,
     list: &ListArray,
     at: usize,
-) -> PlanResult<(Vec<Option<OwnedRow>>, Vec<Option<OwnedRow>>)> {
+) -> PlanResult<(Comparable, Comparable)> {
     let items = Items::new(&list.value_type())?;
     let values = match arguments.array(at).data_type() {
         DataType::Null => new_null_array(&list.value_type(), arguments.rows()),
@@ -222,11 +225,11 @@ fn positions(arguments: &Arguments) -> PlanResult<ArrayRef> {
     let list = list(arguments, 0)?;
     let (items, values) = beside(arguments, &list, 1)?;
     let (mut all, mut ends, mut nulls) = (Vec::new(), vec![0_i32], Vec::new());
-    for row in 0..arguments.rows() {
+    for (row, value) in values.iter().enumerate() {
         nulls.push(list.is_valid(row));
         if list.is_valid(row) {
             let (from, count) = bounds(&list, row);
-            let found = (0..count).filter(|place| items[from + place] == values[row]);
+            let found = (0..count).filter(|place| items[from + place] == *value);
             all.extend(found.filter_map(|place| i32::try_from(place + 1).ok()));
         }
         ends.push(end_of(all.len())?);

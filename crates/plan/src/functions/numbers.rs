@@ -70,10 +70,18 @@ const DOUBLES: [(&str, Body); 16] = [
     ("cos", |a| doubles(a, |x| finite(x, f64::cos))),
     ("tan", |a| doubles(a, |x| finite(x, f64::tan))),
     ("cot", |a| doubles(a, |x| finite(x, |x| 1.0 / x.tan()))),
-    ("asin", |a| doubles(a, |x| within(!(x.abs() > 1.0), x.asin(), "input is out of range"))),
-    ("acos", |a| doubles(a, |x| within(!(x.abs() > 1.0), x.acos(), "input is out of range"))),
-    ("acosh", |a| doubles(a, |x| within(!(x < 1.0), x.acosh(), "input is out of range"))),
-    ("atanh", |a| doubles(a, |x| within(!(x.abs() > 1.0), x.atanh(), "input is out of range"))),
+    ("asin", |a| {
+        doubles(a, |x| within(x.is_nan() || x.abs() <= 1.0, x.asin(), "input is out of range"))
+    }),
+    ("acos", |a| {
+        doubles(a, |x| within(x.is_nan() || x.abs() <= 1.0, x.acos(), "input is out of range"))
+    }),
+    ("acosh", |a| {
+        doubles(a, |x| within(x.is_nan() || x >= 1.0, x.acosh(), "input is out of range"))
+    }),
+    ("atanh", |a| {
+        doubles(a, |x| within(x.is_nan() || x.abs() <= 1.0, x.atanh(), "input is out of range"))
+    }),
     ("cbrt", |a| doubles(a, |x| Ok(x.cbrt()))),
     ("sind", |a| doubles(a, |x| finite(x, sine_of_degrees))),
     ("cosd", |a| doubles(a, |x| finite(x, |x| sine_of_degrees(x + 90.0)))),
@@ -118,6 +126,7 @@ fn in_range(value: f64, was_finite: bool) -> PlanResult<f64> {
 }
 
 /// The sine of degrees; what is a plain number in mathematics is one here.
+#[expect(clippy::float_cmp, reason = "just these angles have a plain sine")]
 fn sine_of_degrees(degrees: f64) -> f64 {
     let turn = degrees.rem_euclid(360.0);
     let (turn, sign) = if turn >= 180.0 { (turn - 180.0, -1.0) } else { (turn, 1.0) };
@@ -314,6 +323,7 @@ fn div(arguments: &Arguments) -> PlanResult<ArrayRef> {
 }
 
 /// `width_bucket(value, low, high, count)`.
+#[expect(clippy::float_cmp, reason = "bounds are refused when they are the same number")]
 fn width_bucket(arguments: &Arguments) -> PlanResult<ArrayRef> {
     let numbers = (0..3).map(|at| arguments.cast(at, &DOUBLE)).collect::<PlanResult<Vec<_>>>()?;
     let counts = arguments.integers(3)?;
@@ -549,6 +559,10 @@ impl NumberPattern {
     }
 
     /// Writes the digits at the places of the pattern.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one pass over the pattern, with what each piece needs of it"
+    )]
     fn digits(&self, negative: bool, whole: &str, part: &str) -> String {
         let (whole_places, part_places) = self.places();
         let has_sign = self.pieces.iter().any(|piece| matches!(piece, Piece::Sign { .. }));
@@ -637,6 +651,10 @@ impl NumberPattern {
     }
 
     /// Writes the sign before the first digit.
+    #[expect(
+        clippy::fn_params_excessive_bools,
+        reason = "whether the pattern and the number have one"
+    )]
     fn sign(&self, has_sign: bool, negative: bool, out: &mut String) {
         let leading = self
             .pieces
