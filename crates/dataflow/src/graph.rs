@@ -398,7 +398,9 @@ impl Graph {
                 if self.stages[at].has_failed {
                     break;
                 }
-                self.timer.turn(Turn::Stage(at));
+                if matches!(done, Ok(true)) {
+                    self.timer.turn(Turn::Stage(at));
+                }
             }
             self.settle(at, work, done.map(drop));
         }

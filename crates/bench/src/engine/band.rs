@@ -49,7 +49,7 @@ pub(crate) fn run(size: Size) -> Outcome {
 }
 
 fn tables() -> Tables {
-    let columns = Arc::new(Schema::new(vec![Field::new("at", DataType::Int64, false)]));
+    let columns = Arc::new(Schema::new(vec![Field::new("at", DataType::Int64, true)]));
     let table = |name| {
         let (name, columns) = (TableName::new("band", name), Arc::clone(&columns));
         Arc::new(TableSchema::new(name, columns, Vec::new(), ChangeForm::Exact))
