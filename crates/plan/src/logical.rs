@@ -126,13 +126,19 @@ impl OptimizerRule for FiltersAboveTotals {
         plan: LogicalPlan,
         config: &dyn OptimizerConfig,
     ) -> PlanResult<Transformed<LogicalPlan>> {
-        if let LogicalPlan::Filter(filter) = &plan
-            && let LogicalPlan::Aggregate(aggregate) = filter.input.as_ref()
-            && aggregate.group_expr.is_empty()
-        {
-            return Ok(Transformed::no(plan));
+        // The rule would make one filter of several, and move that.
+        let mut below = &plan;
+        while let LogicalPlan::Filter(filter) = below {
+            below = &filter.input;
         }
-        self.0.rewrite(plan, config)
+        match below {
+            LogicalPlan::Aggregate(aggregate)
+                if aggregate.group_expr.is_empty() && matches!(plan, LogicalPlan::Filter(_)) =>
+            {
+                Ok(Transformed::no(plan))
+            }
+            _ => self.0.rewrite(plan, config),
+        }
     }
 }
 
