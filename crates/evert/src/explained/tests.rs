@@ -105,16 +105,16 @@ async fn a_maintained_view_shows_what_its_operators_did_and_keep() {
             view regions(region Utf8, revenue Int64) key (region)
             operator                                                                           time        batches  rows in  rows out  kept rows       kept  place                                                  also in
             result                                                                          1.50 ms   3 %
-            └─ aggregate sum(#key1) group by region                                         9.87 ms  21 %        8    8,000     7,200          7  68.36 KiB  regions 6:3  group by c.region
-               └─ project region, CAST(total AS Int64) as #key1                             8.64 ms  19 %        7    7,000     6,300                        regions 6:3  group by c.region
+            └─ aggregate sum(#key1) group by region                                         11.1 ms  19 %        9    9,000     8,100          7  68.36 KiB  regions 6:3  group by c.region
+               └─ project region, CAST(total AS Int64) as #key1                             9.87 ms  17 %        8    8,000     7,200                        regions 6:3  group by c.region
                   └─ project total, region                                                                                                                   regions 6:3  group by c.region
-                     └─ join on customer_id = id                                            7.40 ms  16 %        6    6,000     5,400                        regions 4:3  join customers c on o.customer_id = c.id
-                        ├─ arrangement of the left side by customer_id                      4.93 ms  11 %        4    4,000     3,600          7  68.36 KiB
-                        ├─ arrangement of the right side by id                              6.17 ms  13 %        5    5,000     4,500          7  68.36 KiB
+                     └─ join on customer_id = id                                            13.5 ms  24 %        7    7,000     6,300                        regions 4:3  join customers c on o.customer_id = c.id
+                        ├─ arrangement of the left side by customer_id                      6.17 ms  11 %        5    5,000     4,500          7  68.36 KiB
+                        ├─ arrangement of the right side by id                              7.40 ms  13 %        6    6,000     5,400          7  68.36 KiB
                         ├─ project customer_id, total                                                                                                        regions 4:3  join customers c on o.customer_id = c.id
-                        │  └─ filter status != void                                         2.46 ms   5 %        2    2,000     1,800                        regions 5:3  where o.status <> 'void'
-                        │     └─ table public.orders (customer_id, total, status) key (id)  1.23 ms   3 %        3   30,000    29,000     20,000   1.00 MiB  regions 3:8  orders o                                  big 3:8, pairs 3:8, named 3:8
-                        └─ table public.customers (id, region) key (id)                     3.70 ms   8 %        3   30,000    29,000     20,000   1.00 MiB  regions 4:8  customers c                               big 4:8, named 4:8
+                        │  └─ filter status != void                                         2.46 ms   4 %        2    2,000     1,800                        regions 5:3  where o.status <> 'void'
+                        │     └─ table public.orders (customer_id, total, status) key (id)  1.23 ms   2 %        3   30,000    29,000     20,000   1.00 MiB  regions 3:8  orders o                                  big 3:8, pairs 3:8, named 3:8
+                        └─ table public.customers (id, region) key (id)                     3.70 ms   6 %        3   30,000    29,000     20,000   1.00 MiB  regions 4:8  customers c                               big 4:8, named 4:8
         "#]],
     );
     check(

@@ -87,7 +87,7 @@ fn stages_have_places_wherever_a_pipe_is_broken() {
             └─ distinct ◂ revenue 9:6-9:14 distinct
                └─ aggregate count(*) ◂ revenue 8:6-8:35 aggregate count(*) as regions
                   └─ project ◂ revenue 8:6-8:35 aggregate count(*) as regions
-                     └─ filter revenue / CAST(orders AS Decimal128(20, 0)) > 3.000000 ◂ revenue 7:6-7:20 where mean > 3
+                     └─ filter divide(revenue, orders) > 3.0000000000000000 ◂ revenue 7:6-7:20 where mean > 3
                         └─ project revenue, orders ◂ revenue 7:6-7:20 where mean > 3
                            └─ aggregate sum(total), count(*) group by region ◂ revenue 5:6-5:73 aggregate sum(total) as revenue, count(*) as ord…
                               └─ project total, region ◂ revenue 3:6-3:46 join customers c on o.customer_id = c.id
@@ -129,10 +129,12 @@ fn subqueries_are_where_their_joins_come_from() {
                   │  │     │        └─ filter region = north ◂ v 4:74-4:92 c.region = 'north'
                   │  │     │           └─ table shop.customers (id, region) key (id) ◂ v 4:31-4:42 customers c
                   │  │     └─ filter #rows6 = 0 OR #rows6 = #elements7 ◂ v 4:98-4:157 o.id not in (select order_id from items where qu…
-                  │  │        └─ aggregate count(*), count(order_id) ◂ v 4:98-4:157 o.id not in (select order_id from items where qu…
-                  │  │           └─ project order_id ◂ v 4:111-4:126 select order_id
-                  │  │              └─ filter quantity > 3 ◂ v 4:138-4:156 where quantity > 3
-                  │  │                 └─ table shop.items (order_id, quantity) key (order_id, line) ◂ v 4:132-4:137 items
+                  │  │        └─ filter #rows6 = 0 OR #rows6 = #elements7 ◂ v 4:98-4:157 o.id not in (select order_id from items where qu…
+                  │  │           └─ filter #rows6 = 0 OR #rows6 = #elements7 ◂ v 4:98-4:157 o.id not in (select order_id from items where qu…
+                  │  │              └─ aggregate count(*), count(order_id) ◂ v 4:98-4:157 o.id not in (select order_id from items where qu…
+                  │  │                 └─ project order_id ◂ v 4:111-4:126 select order_id
+                  │  │                    └─ filter quantity > 3 ◂ v 4:138-4:156 where quantity > 3
+                  │  │                       └─ table shop.items (order_id, quantity) key (order_id, line) ◂ v 4:132-4:137 items
                   │  └─ project order_id ◂ v 4:111-4:126 select order_id
                   │     └─ filter quantity > 3 ◂ v 4:138-4:156 where quantity > 3
                   │        └─ table shop.items (order_id, quantity) key (order_id, line) ◂ v 4:132-4:137 items
@@ -180,7 +182,7 @@ fn parts_views_and_unions_are_told_apart() {
                │     └─ project customer_id, total ◂ paid 2:3-2:32 select id, customer_id, total
                │        └─ filter status = paid AND total > 100.00 ◂ paid 4:3-4:24 where status = 'paid'
                │           └─ table shop.orders (customer_id, status, total) key (id) ◂ paid 3:8-3:14 orders
-               └─ project all as kind, customer_id, CAST(count(Int64(1)) AS Decimal128(22, 2)) as t ◂ both 7:3-7:35 select 'all', customer_id, count
+               └─ project all as kind, customer_id, CAST(count(Int64(1)) AS Decimal128(22, 2)) as t ◂ both 7:3-7:38 select 'all', customer_id, count(*)
                   └─ aggregate count(*) group by customer_id ◂ both 10:3-10:23 group by customer_id
                      └─ project customer_id ◂ paid 2:3-2:32 select id, customer_id, total
                         └─ filter status = paid AND total < 7.00 ◂ paid 4:3-4:24 where status = 'paid'

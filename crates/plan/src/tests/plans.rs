@@ -698,9 +698,8 @@ fn aggregates_of_texts_lists_and_deviations() {
         ],
         &expect![[r#"
             select string_agg(name, ', ' order by id desc) as names, array_agg(distinct region) as regions from customers
-            └─ project text(string_agg(shop.customers.name,Utf8(", ")) ORDER BY [shop.customers.id DESC NULLS FIRST]) as names, array_agg(DISTINCT shop.customers.region) as regions
-               └─ aggregate string_agg(name, ', ' order by id desc), array_agg(distinct region)
-                  └─ table shop.customers (id, name, region) key (id)
+            └─ aggregate string_agg(name, ', ' order by id desc), array_agg(distinct region)
+               └─ table shop.customers (id, name, region) key (id)
 
             select bool_or(total > 5) as some, every(total > 5) as all_of, stddev(total) as s, var_pop(quantity) as v from orders, items
             └─ aggregate bool_or(#key0), bool_and(#key0), stddev_samp(#key1), var_pop(#key2)
