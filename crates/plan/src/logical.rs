@@ -10,7 +10,10 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::error::{DataFusionError, Result as PlanResult};
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::type_coercion::binary::comparison_coercion;
-use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, cast};
+use datafusion::logical_expr::utils::{conjunction, split_conjunction};
+use datafusion::logical_expr::{
+    Expr, ExprSchemable, Filter, LogicalPlan, LogicalPlanBuilder, cast,
+};
 use datafusion::optimizer::eliminate_cross_join::EliminateCrossJoin;
 use datafusion::optimizer::eliminate_duplicated_expr::EliminateDuplicatedExpr;
 use datafusion::optimizer::eliminate_filter::EliminateFilter;
@@ -126,16 +129,22 @@ impl OptimizerRule for FiltersAboveTotals {
         plan: LogicalPlan,
         config: &dyn OptimizerConfig,
     ) -> PlanResult<Transformed<LogicalPlan>> {
-        // The rule would make one filter of several, and move that.
-        let mut below = &plan;
+        // The rule would make one filter of several, and move that: it is made here, and stays.
+        let (mut below, mut conditions, mut filters) = (&plan, Vec::new(), 0);
         while let LogicalPlan::Filter(filter) = below {
-            below = &filter.input;
+            for condition in split_conjunction(&filter.predicate) {
+                if !conditions.contains(condition) {
+                    conditions.push(condition.clone());
+                }
+            }
+            (below, filters) = (&filter.input, filters + 1);
         }
-        match below {
-            LogicalPlan::Aggregate(aggregate)
-                if aggregate.group_expr.is_empty() && matches!(plan, LogicalPlan::Filter(_)) =>
-            {
-                Ok(Transformed::no(plan))
+        match (below, filters) {
+            (LogicalPlan::Aggregate(aggregate), 1..) if aggregate.group_expr.is_empty() => {
+                let all = conjunction(conditions).filter(|_| filters > 1);
+                let Some(all) = all else { return Ok(Transformed::no(plan)) };
+                let one = Filter::try_new(all, Arc::new(below.clone()))?;
+                Ok(Transformed::yes(LogicalPlan::Filter(one)))
             }
             _ => self.0.rewrite(plan, config),
         }
