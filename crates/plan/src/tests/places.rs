@@ -129,12 +129,10 @@ fn subqueries_are_where_their_joins_come_from() {
                   │  │     │        └─ filter region = north ◂ v 4:74-4:92 c.region = 'north'
                   │  │     │           └─ table shop.customers (id, region) key (id) ◂ v 4:31-4:42 customers c
                   │  │     └─ filter #rows6 = 0 OR #rows6 = #elements7 ◂ v 4:98-4:157 o.id not in (select order_id from items where qu…
-                  │  │        └─ filter #rows6 = 0 OR #rows6 = #elements7 ◂ v 4:98-4:157 o.id not in (select order_id from items where qu…
-                  │  │           └─ filter #rows6 = 0 OR #rows6 = #elements7 ◂ v 4:98-4:157 o.id not in (select order_id from items where qu…
-                  │  │              └─ aggregate count(*), count(order_id) ◂ v 4:98-4:157 o.id not in (select order_id from items where qu…
-                  │  │                 └─ project order_id ◂ v 4:111-4:126 select order_id
-                  │  │                    └─ filter quantity > 3 ◂ v 4:138-4:156 where quantity > 3
-                  │  │                       └─ table shop.items (order_id, quantity) key (order_id, line) ◂ v 4:132-4:137 items
+                  │  │        └─ aggregate count(*), count(order_id) ◂ v 4:98-4:157 o.id not in (select order_id from items where qu…
+                  │  │           └─ project order_id ◂ v 4:111-4:126 select order_id
+                  │  │              └─ filter quantity > 3 ◂ v 4:138-4:156 where quantity > 3
+                  │  │                 └─ table shop.items (order_id, quantity) key (order_id, line) ◂ v 4:132-4:137 items
                   │  └─ project order_id ◂ v 4:111-4:126 select order_id
                   │     └─ filter quantity > 3 ◂ v 4:138-4:156 where quantity > 3
                   │        └─ table shop.items (order_id, quantity) key (order_id, line) ◂ v 4:132-4:137 items
