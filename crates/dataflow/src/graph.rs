@@ -584,19 +584,7 @@ impl Graph {
             Work::Idle => ("idle", StateSize::default()),
         };
         let Stage { rows_in, rows_out, largest, .. } = *stage;
-        let touched = match &stage.work {
-            Work::Join(join) => join.touched(),
-            Work::Table { .. }
-            | Work::Filter(_)
-            | Work::Project(_)
-            | Work::Select(..)
-            | Work::Union(_)
-            | Work::Arrange(_)
-            | Work::Exchange(_)
-            | Work::Number(_)
-            | Work::Operator(_)
-            | Work::Idle => 0,
-        };
+        let touched = if let Work::Join(join) = &stage.work { join.touched() } else { 0 };
         let nanoseconds = self.timer.nanoseconds(Turn::Stage(at));
         OperatorStat {
             operator,
@@ -636,20 +624,13 @@ impl Work {
 
     /// The spaces of keys that it needs, besides those of its inputs.
     fn spaces(&self, state: &State) -> Vec<usize> {
-        let space = |arrangement: usize| state.arrangements[arrangement].space;
-        match self {
-            Self::Arrange(arrangement) => vec![space(*arrangement)],
-            Self::Join(join) => join.private().map(space).collect(),
-            Self::Number(numbering) => vec![numbering.space()],
-            Self::Table { .. }
-            | Self::Filter(_)
-            | Self::Project(_)
-            | Self::Select(..)
-            | Self::Union(_)
-            | Self::Exchange(_)
-            | Self::Operator(_)
-            | Self::Idle => Vec::new(),
+        let arranged = self.arrangements().into_iter();
+        let mut spaces: Vec<usize> =
+            arranged.map(|arrangement| state.arrangements[arrangement].space).collect();
+        if let Self::Number(numbering) = self {
+            spaces.push(numbering.space());
         }
+        spaces
     }
 }
 

@@ -76,7 +76,7 @@ fn replaced(expression: Expr, schema: &dyn ExprSchema) -> PlanResult<Transformed
     Ok(Transformed::yes(called))
 }
 
-fn is_text(data_type: &DataType) -> bool {
+pub(crate) fn is_text(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
 }
 

@@ -16,11 +16,12 @@ use datafusion::error::{DataFusionError, Result as PlanResult};
 use datafusion::logical_expr::expr::{Between, InList, Sort};
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::{
-    BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, ScalarUDF, cast,
+    BinaryExpr, Distinct, Expr, ExprSchemable, LogicalPlan, Operator, ScalarUDF, cast,
 };
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
+use crate::casts::is_text;
 use crate::functions::arithmetic;
 use crate::rewrite::every_expression;
 
@@ -30,11 +31,13 @@ pub(crate) struct PostgresOperators;
 
 impl AnalyzerRule for PostgresOperators {
     fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> PlanResult<LogicalPlan> {
-        refuse_sorts(&plan)?;
-        every_expression(plan, |expression, schema| {
+        let plan = every_expression(plan, |expression, schema| {
             refuse_orders(&expression, schema)?;
             replaced(expression, schema)
-        })
+        })?;
+        // Now that differences of times are intervals.
+        refuse_sorts(&plan)?;
+        Ok(plan)
     }
 
     fn name(&self) -> &'static str {
@@ -98,15 +101,20 @@ fn kind_of(data_type: &DataType) -> Kind {
         DataType::Time64(_) => Kind::Time,
         DataType::Timestamp(..) => Kind::Timestamp,
         DataType::Interval(_) => Kind::Interval,
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Kind::Text,
+        data_type if is_text(data_type) => Kind::Text,
         _ => Kind::Other,
     }
 }
 
 fn refuse_sorts(plan: &LogicalPlan) -> PlanResult<()> {
     plan.apply_with_subqueries(|node| {
-        if let LogicalPlan::Sort(sort) = node {
-            refuse_intervals(&sort.expr, sort.input.schema())?;
+        match node {
+            LogicalPlan::Sort(sort) => refuse_intervals(&sort.expr, sort.input.schema())?,
+            LogicalPlan::Distinct(Distinct::On(first)) => {
+                let order = first.sort_expr.as_deref().unwrap_or_default();
+                refuse_intervals(order, first.input.schema())?;
+            }
+            _ => {}
         }
         Ok(TreeNodeRecursion::Continue)
     })?;
@@ -115,22 +123,38 @@ fn refuse_sorts(plan: &LogicalPlan) -> PlanResult<()> {
 
 fn refuse_orders(expression: &Expr, schema: &DFSchema) -> PlanResult<()> {
     match expression {
-        Expr::WindowFunction(call) => refuse_intervals(&call.params.order_by, schema),
-        Expr::AggregateFunction(call) => refuse_intervals(&call.params.order_by, schema),
+        Expr::WindowFunction(call) => {
+            refuse_intervals(&call.params.order_by, schema)?;
+            refuse_extreme(call.fun.name(), &call.params.args, schema)
+        }
+        Expr::AggregateFunction(call) => {
+            refuse_intervals(&call.params.order_by, schema)?;
+            refuse_extreme(call.func.name(), &call.params.args, schema)
+        }
         _ => Ok(()),
     }
 }
 
-fn refuse_intervals(keys: &[Sort], schema: &DFSchema) -> PlanResult<()> {
-    let interval = |key: &Sort| {
-        key.expr.get_type(schema).is_ok_and(|data_type| kind_of(&data_type) == Kind::Interval)
-    };
-    if keys.iter().any(interval) {
-        let reason = "intervals have no order here: order by `extract(epoch from …)`, whose type \
-                      is a number";
-        return Err(DataFusionError::Plan(reason.to_owned()));
+/// Refuses the least and the greatest interval.
+fn refuse_extreme(function: &str, arguments: &[Expr], schema: &DFSchema) -> PlanResult<()> {
+    let is_interval = |argument: &Expr| is_interval(argument, schema);
+    match matches!(function, "min" | "max") && arguments.iter().any(is_interval) {
+        true => Err(no_order()),
+        false => Ok(()),
     }
-    Ok(())
+}
+
+fn refuse_intervals(keys: &[Sort], schema: &DFSchema) -> PlanResult<()> {
+    match keys.iter().any(|key| is_interval(&key.expr, schema)) {
+        true => Err(no_order()),
+        false => Ok(()),
+    }
+}
+
+fn no_order() -> DataFusionError {
+    let reason =
+        "intervals have no order here: take `extract(epoch from …)`, whose type is a number";
+    DataFusionError::Plan(reason.to_owned())
 }
 
 fn replaced(expression: Expr, schema: &DFSchema) -> PlanResult<Transformed<Expr>> {

@@ -234,8 +234,6 @@ impl<'a> Planner<'a> {
         let order = convert::output_order(&logical)
             .map_err(|refusal| vec![refusal.problem(text, &order_place)])?;
         let (schema, root) = named(converted, &columns);
-        convert::no_ordered_intervals(&root, &order)
-            .map_err(|refusal| vec![refusal.problem(text, &order_place)])?;
         let plan = ViewPlan {
             name: view.name.name.clone(),
             key: keys::key(&root),

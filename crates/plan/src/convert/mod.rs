@@ -40,7 +40,7 @@ use crate::place::Finder;
 use crate::problem::Problem;
 use crate::tables::PlannedTable;
 
-pub(crate) use order::{no_ordered_intervals, output_order};
+pub(crate) use order::output_order;
 
 type Physical = Arc<dyn PhysicalExpr>;
 

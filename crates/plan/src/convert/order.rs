@@ -1,11 +1,10 @@
 //! The order in which a view is shown.
 
-use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::logical_expr::{Expr, LogicalPlan, SortExpr};
 
 use super::{Refusal, options, position};
 use crate::codes;
-use crate::ir::{AggregateFunction, Node, OrderKey};
+use crate::ir::OrderKey;
 
 /// The order in which the plan's rows are shown, in its own columns.
 ///
@@ -60,58 +59,4 @@ fn is_limited(plan: &LogicalPlan) -> bool {
         LogicalPlan::SubqueryAlias(alias) => is_limited(&alias.input),
         _ => false,
     }
-}
-
-/// Refuses what would have to order intervals: their parts have an order here, but not that of their lengths.
-pub(crate) fn no_ordered_intervals(root: &Node, shown: &[OrderKey]) -> Result<(), Refusal> {
-    check(&root.schema(), shown)?;
-    let mut left = vec![root];
-    while let Some(node) = left.pop() {
-        match node {
-            Node::TopK { input, order, .. } | Node::Window { input, order, .. } => {
-                check(&input.schema(), order)?;
-            }
-            Node::Aggregate { input, aggregates, .. } => {
-                let schema = input.schema();
-                for call in aggregates {
-                    check(&schema, &call.order)?;
-                    let is_extreme =
-                        matches!(call.function, AggregateFunction::Min | AggregateFunction::Max);
-                    let is_interval = |&column: &usize| is_interval(&schema, column);
-                    if is_extreme && call.argument.as_ref().is_some_and(is_interval) {
-                        return Err(no_order());
-                    }
-                }
-            }
-            Node::Table { .. }
-            | Node::Constant { .. }
-            | Node::Filter { .. }
-            | Node::Project { .. }
-            | Node::Unnest { .. }
-            | Node::Join { .. }
-            | Node::Distinct { .. }
-            | Node::SetOperation { .. }
-            | Node::Single { .. }
-            | Node::Union { .. } => {}
-        }
-        left.extend(node.inputs());
-    }
-    Ok(())
-}
-
-fn check(schema: &SchemaRef, order: &[OrderKey]) -> Result<(), Refusal> {
-    let found = order.iter().any(|key| is_interval(schema, key.column));
-    if found { Err(no_order()) } else { Ok(()) }
-}
-
-fn is_interval(schema: &SchemaRef, column: usize) -> bool {
-    matches!(schema.field(column).data_type(), DataType::Interval(_))
-}
-
-fn no_order() -> Refusal {
-    Refusal::new(
-        codes::TYPE,
-        "intervals cannot be ordered: only comparisons know their lengths",
-        "order by a number instead: `extract(epoch from x)`",
-    )
 }

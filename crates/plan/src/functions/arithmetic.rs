@@ -19,7 +19,6 @@ use datafusion::error::{DataFusionError, Result as PlanResult};
 use datafusion::logical_expr::{Operator, ScalarUDF};
 
 use super::define::{Arguments, Gives, fails, of_any};
-use crate::casts::type_name;
 use crate::intervals::{self, DAY_NS};
 
 /// A day in microseconds.
@@ -440,12 +439,4 @@ pub(crate) fn interval_span() -> ScalarUDF {
         let spans: Decimal128Array = array.unary(intervals::span_us);
         Ok(Arc::new(spans.with_precision_and_scale(38, 0)?))
     })
-}
-
-/// Refuses values of a type that a function does not take.
-pub(super) fn takes_no<T>(name: &str, data_type: &DataType) -> PlanResult<T> {
-    Err(DataFusionError::Plan(format!(
-        "function '{name}' takes no value of this type: {}",
-        type_name(data_type)
-    )))
 }

@@ -16,7 +16,7 @@ use datafusion::logical_expr::{
     TypeSignature, Volatility,
 };
 
-use crate::casts::cast_array;
+use crate::casts::{cast_array, is_text, type_name};
 
 /// The least and the greatest number of arguments.
 pub(super) type Count = (usize, usize);
@@ -154,6 +154,12 @@ impl Arguments {
         self.rows
     }
 
+    /// Whether an argument is text, or a NULL that could be.
+    pub(super) fn is_text(&self, at: usize) -> bool {
+        let data_type = self.array(at).data_type();
+        is_text(data_type) || *data_type == DataType::Null
+    }
+
     /// A column as it came.
     pub(super) fn array(&self, at: usize) -> &ArrayRef {
         &self.arrays[at]
@@ -270,4 +276,12 @@ pub(super) fn fails<T>(reason: impl Into<String>) -> PlanResult<T> {
 /// Refuses a call when it is planned.
 pub(super) fn refuses<T>(reason: impl Into<String>) -> PlanResult<T> {
     Err(DataFusionError::Plan(reason.into()))
+}
+
+/// Refuses values of a type that a function does not take.
+pub(super) fn takes_no<T>(name: &str, data_type: &DataType) -> PlanResult<T> {
+    Err(DataFusionError::Plan(format!(
+        "function '{name}' takes no value of this type: {}",
+        type_name(data_type)
+    )))
 }

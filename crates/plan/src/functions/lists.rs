@@ -13,8 +13,7 @@ use arrow::row::{OwnedRow, RowConverter, SortField};
 use datafusion::error::{DataFusionError, Result as PlanResult};
 use datafusion::logical_expr::ScalarUDF;
 
-use super::arithmetic::takes_no;
-use super::define::{Arguments, Gives, fails, of_any};
+use super::define::{Arguments, Gives, fails, of_any, takes_no};
 use crate::casts::{cast_array, written};
 
 /// The functions.

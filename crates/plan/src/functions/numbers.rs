@@ -11,9 +11,9 @@ use change::read::parse_rounded256;
 use datafusion::error::{DataFusionError, Result as PlanResult};
 use datafusion::logical_expr::ScalarUDF;
 
-use super::arithmetic::{takes_no, zoned};
+use super::arithmetic::zoned;
 use super::dates::{self, ordinal_ending};
-use super::define::{Arguments, Gives, fails, of_any};
+use super::define::{Arguments, Gives, fails, of_any, takes_no};
 use super::time::seconds_us;
 
 const DOUBLE: DataType = DataType::Float64;

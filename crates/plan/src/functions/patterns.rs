@@ -12,8 +12,7 @@ use datafusion::error::{DataFusionError, Result as PlanResult};
 use datafusion::logical_expr::ScalarUDF;
 use regex::{Captures, Regex, RegexBuilder};
 
-use super::arithmetic::takes_no;
-use super::define::{Arguments, Gives, fails, of_any};
+use super::define::{Arguments, Gives, fails, of_any, takes_no};
 
 /// The functions.
 pub(super) fn all() -> Vec<ScalarUDF> {
@@ -87,12 +86,8 @@ struct Call {
 impl Call {
     fn new(arguments: &Arguments, flags: usize) -> PlanResult<Self> {
         for at in 0..2 {
-            let from = arguments.array(at).data_type();
-            let is_text = matches!(
-                from,
-                DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null
-            );
-            if !is_text {
+            if !arguments.is_text(at) {
+                let from = arguments.array(at).data_type();
                 return takes_no(arguments.gives_field().name(), from);
             }
         }
@@ -335,9 +330,8 @@ fn substring(arguments: &Arguments) -> PlanResult<ArrayRef> {
             Ok(found.map(|found| found.as_str().to_owned()))
         });
     }
-    let from = arguments.array(0).data_type();
-    if !matches!(from, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null) {
-        return takes_no("substring", from);
+    if !arguments.is_text(0) {
+        return takes_no("substring", arguments.array(0).data_type());
     }
     let (texts, starts) = (arguments.texts(0)?, arguments.integers(1)?);
     let lengths = arguments.integers_or(2, i64::MAX)?;

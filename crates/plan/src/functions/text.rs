@@ -11,8 +11,7 @@ use datafusion::logical_expr::ScalarUDF;
 use md5::{Digest as _, Md5};
 use sha2::{Sha224, Sha256, Sha384, Sha512};
 
-use super::arithmetic::takes_no;
-use super::define::{Arguments, Gives, MANY, fails, of_any};
+use super::define::{Arguments, Gives, MANY, fails, of_any, takes_no};
 use crate::casts::written;
 
 const TEXT: Gives = Gives::Always(DataType::Utf8);
@@ -108,9 +107,8 @@ fn recased<I: Iterator<Item = char>>(
     arguments: &Arguments,
     case: fn(char) -> I,
 ) -> PlanResult<ArrayRef> {
-    let from = arguments.array(0).data_type();
-    if !matches!(from, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null) {
-        return takes_no(arguments.gives_field().name(), from);
+    if !arguments.is_text(0) {
+        return takes_no(arguments.gives_field().name(), arguments.array(0).data_type());
     }
     let texts = arguments.texts(0)?;
     let letter = |letter: char| {

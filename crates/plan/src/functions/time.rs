@@ -19,9 +19,9 @@ use datafusion::error::Result as PlanResult;
 use datafusion::logical_expr::{ReturnFieldArgs, ScalarUDF};
 
 use super::arithmetic::{
-    CLOCK, DAY_US, INTERVAL, TIME, out_of_range, takes_no, time_minus, time_plus, zoned,
+    CLOCK, DAY_US, INTERVAL, TIME, out_of_range, time_minus, time_plus, zoned,
 };
-use super::define::{Arguments, Gives, fails, of_any, refuses};
+use super::define::{Arguments, Gives, fails, of_any, refuses, takes_no};
 use crate::intervals::{self, of_parts, span_us};
 
 const SECOND_US: i64 = 1_000_000;

@@ -63,19 +63,16 @@ impl Aggregate {
     ) -> Result<(), OperatorError> {
         self.find_groups(columns, diffs.len())?;
         let parts = columns[self.key_width()].as_fixed_size_binary();
+        let word = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("eight bytes"));
+        let words = |row| parts.value(row).chunks_exact(8).map(word);
+        let rows = (0..diffs.len()).map(|row| words(row).nth(ROWS).unwrap_or_default());
+        self.touch(&rows.map(u64::cast_signed).collect::<Vec<_>>());
         let mut part: Vec<u64> = Vec::new();
         for (row, &group) in self.numbers.iter().enumerate() {
-            let word = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("eight bytes"));
             part.clear();
-            part.extend(parts.value(row).chunks_exact(8).map(word));
-            let words = self.totals.get_mut(group);
-            words[ROWS] = words[ROWS].wrapping_add(part[ROWS]);
-            if words[TOUCHED] == 0 {
-                words[TOUCHED] = 1;
-                self.touched.push(group);
-            }
+            part.extend(words(row));
             for total in self.arguments.iter().flat_map(|argument| &argument.totals) {
-                total.join(words, &part);
+                total.join(self.totals.get_mut(group), &part);
             }
         }
         Ok(())
