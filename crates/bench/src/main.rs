@@ -21,6 +21,10 @@ use clap::{Parser, ValueEnum};
 
 use crate::figure::{Figure, machine};
 
+/// The same as in the product.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// What a benchmark, or a part of one, may fail with.
 pub(crate) type Maybe<T> = Result<T, Box<dyn Error>>;
 

@@ -8,7 +8,8 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array};
+use arrow::datatypes::Int64Type;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use change::ChangeBatch;
@@ -20,13 +21,16 @@ use timely::dataflow::channels::pushers::exchange::Distributor;
 use timely::dataflow::channels::{ContainerBytes, Message};
 use timely::progress::Stamp;
 
-use crate::arrangement::{fold, number};
+use crate::arrangement::{fold, mix, number};
 use crate::columns::pick;
 use crate::error::OperatorError;
 
 /// The seed of the hash that chooses a worker; another than those of hash tables, whose buckets it must not fill
 /// unevenly.
 const SEED: u64 = 0x45_56_45_52_54;
+
+/// What NULL is hashed as, when it is hashed as a word.
+const NULL: u64 = 0x4e55_4c4c_4e55_4c4c;
 
 /// A worker among several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,8 +59,15 @@ impl Peer {
             return Ok(changes.slice(at(self.index), at(self.index + 1) - at(self.index)));
         };
         let owners = owners(changes, columns, self.peers)?;
-        let mine = (0..).zip(owners).filter(|(_, owner)| *owner == self.index);
-        Ok(changes.take(&UInt32Array::from_iter_values(mine.map(|(row, _)| row)))?)
+        // Every row is written and the next one written over those that are not wanted: a branch that is taken as often
+        // as not would cost more than all else here.
+        let (mut mine, mut wanted) = (vec![0; owners.len()], 0);
+        for (row, &owner) in (0..).zip(&owners) {
+            mine[wanted] = row;
+            wanted += usize::from(owner == self.index);
+        }
+        mine.truncate(wanted);
+        Ok(changes.take(&UInt32Array::from(mine))?)
     }
 }
 
@@ -81,7 +92,18 @@ fn owners(
     columns: &[usize],
     peers: usize,
 ) -> Result<Vec<usize>, OperatorError> {
-    let key: Vec<ArrayRef> = pick(changes.rows().columns(), columns).iter().map(fold).collect();
+    let key = pick(changes.rows().columns(), columns);
+    if let [column] = &key[..]
+        && let Some(words) = column.as_primitive_opt::<Int64Type>()
+    {
+        // The most frequent key by far, and the cheapest to hash.
+        let of = |word: Option<i64>| owner(mix(SEED ^ word.map_or(NULL, i64::cast_unsigned)), peers);
+        return Ok(match words.null_count() {
+            0 => words.values().iter().map(|&word| of(Some(word))).collect(),
+            _ => words.iter().map(of).collect(),
+        });
+    }
+    let key: Vec<ArrayRef> = key.iter().map(fold).collect();
     let mut hashes = vec![0; changes.len()];
     create_hashes(&key, &RandomState::with_seed(SEED), &mut hashes).map_err(|source| {
         OperatorError::Evaluate { expression: "a key's hash".to_owned(), source }

@@ -20,6 +20,7 @@ use crate::arrangement::StateSize;
 use crate::columns::{batch, nullable, pick, rename, select, texts_bytes};
 use crate::error::{FlowError, OperatorError};
 use crate::exchange::{Parcel, Peer, partition};
+use crate::operator::eager::Eager;
 use crate::operator::filter::Filter;
 use crate::operator::join::{Input, Join};
 use crate::operator::numbering::Numbering;
@@ -88,6 +89,8 @@ pub(crate) enum Work {
     /// Adds changes to an arrangement, and passes them on with their keys' numbers.
     Arrange(usize),
     Join(Box<Join>),
+    /// Sums pairs by group; its inputs are the folded rows and the other side's arrangement.
+    Eager(Box<Eager>),
     /// Adds a column with the number of each row's group.
     Number(Numbering),
     Operator(Box<Operator>),
@@ -318,6 +321,10 @@ impl Graph {
                     self.timer.turn(Turn::Stage(at));
                 }
             }
+            Work::Eager(eager) => match port {
+                0 => eager.push_folded(&mut self.state, changes)?,
+                _ => eager.push_other(&delta)?,
+            },
             Work::Number(numbering) => {
                 let numbered = numbering.push(&mut self.state, changes)?;
                 self.forward(at, &Delta::new(numbered));
@@ -383,15 +390,15 @@ impl Graph {
     pub(crate) fn finish_level(&mut self, level: usize) {
         for at in 0..self.stages.len() {
             let stage = &mut self.stages[at];
-            if stage.level != level || !matches!(stage.work, Work::Operator(_)) {
+            if stage.level != level || !matches!(stage.work, Work::Operator(_) | Work::Eager(_)) {
                 continue;
             }
             let mut work = std::mem::replace(&mut stage.work, Work::Idle);
             self.timer.turn(Turn::Stage(at));
             let mut done = Ok(true);
-            while let (Work::Operator(operator), Ok(true)) = (&mut work, &done) {
+            while matches!(done, Ok(true)) {
                 let mut out = Out::default();
-                done = operator.finish(&self.state, &mut out);
+                done = work.finish(&self.state, &mut out);
                 if done.is_ok() {
                     self.give_out(at, &mut out);
                 }
@@ -509,7 +516,10 @@ impl Graph {
 
     /// Frees what a stage holds.
     fn release(&mut self, at: usize) {
-        let work = std::mem::replace(&mut self.stages[at].work, Work::Idle);
+        let mut work = std::mem::replace(&mut self.stages[at].work, Work::Idle);
+        if let Work::Eager(eager) = &mut work {
+            eager.release(&mut self.state);
+        }
         work.arrangements().into_iter().for_each(|arrangement| self.state.clear(arrangement));
     }
 
@@ -526,7 +536,10 @@ impl Graph {
             if !self.stages[at].readers.is_empty() {
                 continue;
             }
-            let work = std::mem::replace(&mut self.stages[at].work, Work::Idle);
+            let mut work = std::mem::replace(&mut self.stages[at].work, Work::Idle);
+            if let Work::Eager(eager) = &mut work {
+                eager.release(&mut self.state);
+            }
             unread.extend(work.arrangements());
             for input in std::mem::take(&mut self.stages[at].inputs) {
                 let reads =
@@ -577,6 +590,7 @@ impl Graph {
                 let sizes = join.private().map(|arrangement| self.state.size(arrangement));
                 (join.name(), sizes.fold(StateSize::default(), std::ops::Add::add))
             }
+            Work::Eager(eager) => ("eager aggregate", eager.size()),
             Work::Number(numbering) => ("number", numbering.size(&self.state)),
             Work::Operator(operator) => (operator.name(), operator.size()),
             Work::Exchange(_) => ("exchange", StateSize::default()),
@@ -616,9 +630,28 @@ impl Work {
             | Self::Select(..)
             | Self::Union(_)
             | Self::Exchange(_)
+            | Self::Eager(_)
             | Self::Number(_)
             | Self::Operator(_)
             | Self::Idle => Vec::new(),
+        }
+    }
+
+    /// Ends the step; returns whether there is more to give out.
+    fn finish(&mut self, state: &State, out: &mut Out) -> Result<bool, OperatorError> {
+        match self {
+            Self::Operator(operator) => operator.finish(state, out),
+            Self::Eager(eager) => eager.finish(state, out).map(|()| false),
+            Self::Table { .. }
+            | Self::Filter(_)
+            | Self::Project(_)
+            | Self::Select(..)
+            | Self::Union(_)
+            | Self::Exchange(_)
+            | Self::Arrange(_)
+            | Self::Join(_)
+            | Self::Number(_)
+            | Self::Idle => Ok(false),
         }
     }
 
@@ -627,8 +660,19 @@ impl Work {
         let arranged = self.arrangements().into_iter();
         let mut spaces: Vec<usize> =
             arranged.map(|arrangement| state.arrangements[arrangement].space).collect();
-        if let Self::Number(numbering) = self {
-            spaces.push(numbering.space());
+        match self {
+            Self::Number(numbering) => spaces.push(numbering.space()),
+            Self::Eager(eager) => spaces.push(eager.space(state)),
+            Self::Table { .. }
+            | Self::Filter(_)
+            | Self::Project(_)
+            | Self::Select(..)
+            | Self::Union(_)
+            | Self::Exchange(_)
+            | Self::Arrange(_)
+            | Self::Join(_)
+            | Self::Operator(_)
+            | Self::Idle => {}
         }
         spaces
     }

@@ -12,7 +12,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::sync::{Mutex, PoisonError};
 
 use arrow::datatypes::SchemaRef;
@@ -32,6 +32,10 @@ use crate::stat::ViewStat;
 
 /// The batches that may wait for a worker.
 const WAITING_BATCHES: usize = 8;
+
+/// How often a worker that waits gives its turn away before it sleeps: what it waits for mostly comes at once, and to be
+/// woken takes longer than many steps do.
+const PATIENT_TURNS: usize = 64;
 
 /// The workers of a dataflow, as seen by who gives them work.
 pub(crate) struct Workers {
@@ -240,7 +244,7 @@ impl Seat {
         commands: &Receiver<Command>,
         answers: &SyncSender<Answer>,
     ) {
-        while let Ok(command) = commands.recv() {
+        while let Some(command) = next(commands) {
             let answer = match command {
                 Command::Push { table, changes } => {
                     self.graph.push(table, &changes);
@@ -288,8 +292,15 @@ impl Seat {
         self.send();
         self.round += 1;
         self.input.advance_to(self.round);
+        let mut turns = 0;
         while self.probe.less_than(&self.round) {
-            worker.step_or_park(None);
+            if turns < PATIENT_TURNS {
+                turns += 1;
+                worker.step();
+                std::thread::yield_now();
+            } else {
+                worker.step_or_park(None);
+            }
         }
         self.receive();
     }
@@ -310,4 +321,16 @@ impl Seat {
         }
         // What arrived may have to go on; it does at the next meeting.
     }
+}
+
+/// The next command; `None` when there will be none.
+fn next(commands: &Receiver<Command>) -> Option<Command> {
+    for _ in 0..PATIENT_TURNS {
+        match commands.try_recv() {
+            Ok(command) => return Some(command),
+            Err(TryRecvError::Empty) => std::thread::yield_now(),
+            Err(TryRecvError::Disconnected) => return None,
+        }
+    }
+    commands.recv().ok()
 }

@@ -16,7 +16,7 @@ use change::map::BuildHasher;
 
 use super::index::{BLOCK, Index};
 use super::layout::{Encoded, Layout, Stored};
-use super::{Floats, NONE, StateSize, Texts, number};
+use super::{Floats, NONE, Pages, StateSize, Texts, number};
 
 /// What a key with a NULL is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,9 +39,9 @@ pub(crate) struct Keys {
 
 enum Form {
     /// The number of each word; the NULL key has none, so its number is kept apart.
-    Word { table: Index, keys: Vec<u64>, null: u32 },
+    Word { table: Index, keys: Pages, null: u32 },
     /// The number of each hash, and the keys' words.
-    Words { table: Index, keys: Vec<u64>, width: usize },
+    Words { table: Index, keys: Pages, width: usize },
 }
 
 /// The numbers that are in use.
@@ -75,7 +75,7 @@ pub(super) fn hash_words(first: u64, words: &[u64]) -> u64 {
 }
 
 /// The hash of a word: the two halves of its product with an odd constant, folded.
-fn mix(word: u64) -> u64 {
+pub(crate) fn mix(word: u64) -> u64 {
     let product = u128::from(word ^ 0x9e37_79b9_7f4a_7c15) * 0xd1b5_4a32_d192_ed03;
     let (low, high) = halves(product);
     (low ^ high).wrapping_mul(0x9e37_79b9_7f4a_7c15)
@@ -94,13 +94,10 @@ impl Keys {
         floats: Floats,
     ) -> Result<Self, ArrowError> {
         let layout = Layout::new(types, floats)?;
+        let (table, width) = (Index::default(), layout.value_words() + layout.null_words());
         let form = match types.len() == 1 && layout.value_words() == 1 {
-            true => Form::Word { table: Index::default(), keys: Vec::new(), null: NONE },
-            false => Form::Words {
-                table: Index::default(),
-                keys: Vec::new(),
-                width: layout.value_words() + layout.null_words(),
-            },
+            true => Form::Word { table, keys: Pages::new(1), null: NONE },
+            false => Form::Words { table, keys: Pages::new(width), width },
         };
         let (encoded, numbers) = (Encoded::default(), Numbers::default());
         Ok(Self { layout, texts: Texts::default(), form, nulls, encoded, numbers })
@@ -157,7 +154,7 @@ impl Keys {
                     for (hash, row) in hashes.iter_mut().zip(block.chunks_exact(*width)) {
                         *hash = hash_words(0, row);
                     }
-                    table.touch(hashes, hashes, |number| keys[number as usize * *width]);
+                    table.touch(hashes, hashes, |number| keys.word(number, 0));
                     for (&hash, row) in hashes.iter().zip(block.chunks_exact(*width)) {
                         if skips_nulls && is_null(row) {
                             numbers.push(NONE);
@@ -190,7 +187,7 @@ impl Keys {
     pub(crate) fn column(&self, column: usize, numbers: &[u32]) -> Result<ArrayRef, ArrowError> {
         match &self.form {
             Form::Word { keys, null, .. } => {
-                let rows = Stored { words: keys, stride: 1, has_nulls: false, texts: &self.texts };
+                let rows = Stored { words: keys, has_nulls: false, texts: &self.texts };
                 let gathered = self.layout.gather(column, rows, numbers)?;
                 if *null == NONE {
                     return Ok(gathered);
@@ -198,9 +195,8 @@ impl Keys {
                 let nulls = numbers.iter().map(|number| Some(number == null));
                 nullif(&gathered, &nulls.collect::<BooleanArray>())
             }
-            Form::Words { keys, width, .. } => {
-                let (words, stride) = (keys.as_slice(), *width);
-                let rows = Stored { words, stride, has_nulls: true, texts: &self.texts };
+            Form::Words { keys, .. } => {
+                let rows = Stored { words: keys, has_nulls: true, texts: &self.texts };
                 self.layout.gather(column, rows, numbers)
             }
         }
@@ -212,10 +208,10 @@ impl Keys {
         match &mut self.form {
             Form::Word { null, .. } if number == *null => *null = NONE,
             Form::Word { table, keys, .. } => {
-                table.remove(keys[number as usize], number, mix);
+                table.remove(keys.word(number, 0), number, mix);
             }
             Form::Words { table, keys, width } => {
-                let key = &keys[number as usize * *width..(number as usize + 1) * *width];
+                let key = keys.row(number);
                 table.remove(hash_words(0, key), number, |hash| hash);
                 if *width > 0 {
                     self.layout.long_texts(key, |text| self.texts.release(text));
@@ -243,15 +239,15 @@ impl Keys {
     /// How much the keys hold.
     pub(crate) fn size(&self) -> StateSize {
         let (Form::Word { table, keys, .. } | Form::Words { table, keys, .. }) = &self.form;
-        let bytes = table.bytes() + keys.capacity() * 8 + self.texts.bytes();
+        let bytes = table.bytes() + keys.bytes() + self.texts.bytes();
         StateSize { rows: self.numbers.upper - self.numbers.free.len(), bytes }
     }
 }
 
-fn null_number(null: &mut u32, keys: &mut Vec<u64>, nulls: Nulls, numbers: &mut Numbers) -> u32 {
+fn null_number(null: &mut u32, keys: &mut Pages, nulls: Nulls, numbers: &mut Numbers) -> u32 {
     if nulls == Nulls::Equal && *null == NONE {
         *null = numbers.next();
-        keys.resize(keys.len().max(*null as usize + 1), 0);
+        keys.reserve(*null as usize + 1);
     }
     *null
 }
@@ -266,42 +262,33 @@ fn touch_words(table: &Index, words: impl Iterator<Item = u64>) {
     table.touch(&hashes[..len], &tags[..len], |_number| 0);
 }
 
-fn word_number(table: &mut Index, keys: &mut Vec<u64>, key: u64, numbers: &mut Numbers) -> u32 {
+fn word_number(table: &mut Index, keys: &mut Pages, key: u64, numbers: &mut Numbers) -> u32 {
     if let Some(number) = table.find(mix(key), key, |_same| true) {
         return number;
     }
     let number = numbers.next();
     table.insert(key, number, mix);
-    if keys.len() <= number as usize {
-        keys.resize(number as usize + 1, 0);
-    }
-    keys[number as usize] = key;
+    keys.reserve(number as usize + 1);
+    keys.row_mut(number)[0] = key;
     number
 }
 
 /// The number of a key with its hash, and whether it is new.
 fn words_number(
     table: &mut Index,
-    keys: &mut Vec<u64>,
+    keys: &mut Pages,
     (hash, key): (u64, &[u64]),
     numbers: &mut Numbers,
 ) -> (u32, bool) {
-    let width = key.len();
-    let start = |number: u32| number as usize * width;
-    let same = |number| {
-        // Keys are short: no call that compares memory.
-        let known = &keys[start(number)..start(number) + width];
-        known.iter().zip(key).all(|(one, other)| one == other)
-    };
+    // Keys are short: no call that compares memory.
+    let same = |number| keys.row(number).iter().zip(key).all(|(one, other)| one == other);
     if let Some(number) = table.find(hash, hash, same) {
         return (number, false);
     }
     let number = numbers.next();
     table.insert(hash, number, |hash| hash);
-    if keys.len() < start(number) + width {
-        keys.resize(start(number) + width, 0);
-    }
-    keys[start(number)..start(number) + width].copy_from_slice(key);
+    keys.reserve(number as usize + 1);
+    keys.row_mut(number).copy_from_slice(key);
     (number, true)
 }
 

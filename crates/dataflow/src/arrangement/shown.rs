@@ -5,15 +5,14 @@ use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 
 use super::layout::{Encoded, Layout, Stored};
-use super::{Floats, StateSize, Texts};
+use super::{Floats, Pages, StateSize, Texts};
 
 /// Rows by key number: what was shown last for each.
 pub(crate) struct Shown {
     layout: Layout,
     texts: Texts,
     /// For each key a row's words, and behind them one that is 1 while the row is there.
-    words: Vec<u64>,
-    stride: usize,
+    words: Pages,
     rows: usize,
     encoded: Encoded,
 }
@@ -24,7 +23,7 @@ impl Shown {
         let layout = Layout::new(types, Floats::Kept)?;
         let stride = layout.value_words() + layout.null_words() + 1;
         let (texts, encoded) = (Texts::default(), Encoded::default());
-        Ok(Self { layout, texts, words: Vec::new(), stride, rows: 0, encoded })
+        Ok(Self { layout, texts, words: Pages::new(stride), rows: 0, encoded })
     }
 
     /// Reads rows in, to be compared and stored by their place.
@@ -45,13 +44,11 @@ impl Shown {
     /// Sets a key's row to the one that was read in at a place.
     pub(crate) fn set(&mut self, key: u32, place: usize) {
         self.remove(key);
-        let start = key as usize * self.stride;
-        if self.words.len() < start + self.stride {
-            self.words.resize(start + self.stride, 0);
-        }
+        self.words.reserve(key as usize + 1);
         let row = self.encoded.row(place);
-        self.words[start..start + row.len()].copy_from_slice(row);
-        self.words[start + self.stride - 1] = 1;
+        let words = self.words.row_mut(key);
+        words[..row.len()].copy_from_slice(row);
+        words[row.len()] = 1;
         let texts = &mut self.texts;
         self.layout.long_texts(row, |text| texts.hold(text));
         self.rows += 1;
@@ -62,8 +59,8 @@ impl Shown {
         if !self.is_there(key) {
             return;
         }
-        let start = key as usize * self.stride;
-        let (row, rest) = self.words[start..start + self.stride].split_at_mut(self.stride - 1);
+        let width = self.words.stride() - 1;
+        let (row, rest) = self.words.row_mut(key).split_at_mut(width);
         let texts = &mut self.texts;
         self.layout.long_texts(row, |text| texts.release(text));
         rest[0] = 0;
@@ -72,8 +69,7 @@ impl Shown {
 
     /// Returns the columns of keys' rows.
     pub(crate) fn columns(&self, keys: &[u32]) -> Result<Vec<ArrayRef>, ArrowError> {
-        let (words, stride) = (self.words.as_slice(), self.stride);
-        let rows = Stored { words, stride, has_nulls: true, texts: &self.texts };
+        let rows = Stored { words: &self.words, has_nulls: true, texts: &self.texts };
         (0..self.layout.columns()).map(|column| self.layout.gather(column, rows, keys)).collect()
     }
 
@@ -86,13 +82,12 @@ impl Shown {
 
     /// How much is held.
     pub(crate) fn size(&self) -> StateSize {
-        StateSize { rows: self.rows, bytes: self.words.capacity() * 8 + self.texts.bytes() }
+        StateSize { rows: self.rows, bytes: self.words.bytes() + self.texts.bytes() }
     }
 
     fn row(&self, key: u32) -> Option<&[u64]> {
-        let start = key as usize * self.stride;
-        let row = self.words.get(start..start + self.stride)?;
-        (row[self.stride - 1] == 1).then(|| &row[..self.stride - 1])
+        let (is_there, row) = self.words.get(key)?.split_last()?;
+        (*is_there == 1).then_some(row)
     }
 }
 

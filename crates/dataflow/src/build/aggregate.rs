@@ -4,14 +4,16 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, FieldRef, SchemaRef};
 use datafusion::physical_expr::expressions::Column;
 use plan::ir::{AggregateCall, JoinKind, Node};
 
+use super::eager::{EagerSpec, Pairs};
 use super::placement::Placement;
 use super::{Builder, Built, Columns, Physical, Spec, columns_of, is_unique, only_grows, selected};
 use crate::arrangement::Nulls;
 use crate::columns::nullable;
+use crate::operator::eager::EagerOptions;
 use crate::operator::join::Input;
 use crate::operator::numbering::numbered as with_number;
 use crate::operator::{AggregateOptions, BuildError, Numbered, Operator, Phase, part_schema};
@@ -26,14 +28,22 @@ struct Found<'a> {
 }
 
 /// An aggregate whose input is built.
-struct Ready {
-    stage: usize,
-    /// The columns of the stage.
-    schema: SchemaRef,
-    group: Vec<usize>,
-    calls: Vec<AggregateCall>,
-    numbered: Option<Numbered>,
-    only_grows: bool,
+pub(super) struct Ready {
+    pub(super) source: Source,
+    /// The columns that it reads.
+    pub(super) schema: SchemaRef,
+    pub(super) group: Vec<usize>,
+    pub(super) calls: Vec<AggregateCall>,
+    pub(super) numbered: Option<Numbered>,
+    pub(super) only_grows: bool,
+}
+
+/// What an aggregate sums.
+pub(super) enum Source {
+    /// The rows of a stage.
+    Rows(usize),
+    /// Pairs of rows, one side of them folded.
+    Pairs { inputs: [usize; 2], eager: EagerOptions },
 }
 
 /// An aggregate as the plan has it.
@@ -59,8 +69,17 @@ impl Wish<'_> {
 
     /// Whether parts of totals suffice for the results.
     fn has_parts(&self) -> Result<bool, BuildError> {
-        let key = &self.schema.fields()[..self.group.len()];
-        Ok(part_schema(&nullable(&self.input.schema()), self.calls, key)?.is_some())
+        Ok(self.part_words()?.is_some())
+    }
+
+    /// How many words such parts have; `None` when they do not suffice.
+    pub(super) fn part_words(&self) -> Result<Option<usize>, BuildError> {
+        let parts = part_schema(&nullable(&self.input.schema()), self.calls, &[])?;
+        let bytes = parts.map(|parts| match parts.field(0).data_type() {
+            DataType::FixedSizeBinary(bytes) => usize::try_from(*bytes).expect("a length"),
+            _ => unreachable!("parts are words"),
+        });
+        Ok(bytes.map(|bytes| bytes / size_of::<u64>()))
     }
 }
 
@@ -68,6 +87,11 @@ impl Builder<'_> {
     pub(super) fn aggregate(&mut self, wish: Wish<'_>) -> Result<Built, BuildError> {
         let Wish { input, group, calls, schema } = wish;
         let local_key = self.local_key(wish)?;
+        if let Some(key) = &local_key
+            && let Some(pairs) = Pairs::of(wish, self.options)?
+        {
+            return self.eager(pairs, key.clone(), schema);
+        }
         let mut read = wish.arguments();
         if local_key.is_none() {
             read.extend(group);
@@ -91,60 +115,47 @@ impl Builder<'_> {
             None => group.iter().map(|&column| place(column)).collect(),
         };
         let ready = Ready {
-            stage: self.select(&built, &kept, &narrow),
+            source: Source::Rows(self.select(&built, &kept, &narrow)),
             schema: narrow,
             group: grouped,
             calls,
             numbered,
             only_grows: only_grows(input, self.options),
         };
-        let has_peers = self.options.workers > 1;
-        let is_apart = local_key.as_ref().map_or(group.is_empty(), Vec::is_empty);
-        let stage = if has_peers && is_apart && wish.has_parts()? {
-            self.in_two_phases(ready, schema)?
-        } else {
-            let stage = match numbered {
-                Some(_) => ready.stage,
-                None => self.together(ready.stage, &ready.group, false),
-            };
-            let placement = local_key.map(|key| Placement::Hashed(vec![key]));
-            self.one_phase(Ready { stage, ..ready }, schema, placement)?
-        };
+        let stage = self.phases(ready, local_key, schema)?;
         Ok(Built::new(stage, (0..schema.fields().len()).collect()))
     }
 
-    fn one_phase(
+    /// Adds the stages of an aggregate.
+    pub(super) fn phases(
         &mut self,
-        ready: Ready,
+        mut ready: Ready,
+        local_key: Option<Vec<usize>>,
         schema: &SchemaRef,
-        placement: Option<Placement>,
     ) -> Result<usize, BuildError> {
-        let Ready { stage, numbered, only_grows, .. } = ready;
-        let options = AggregateOptions { only_grows, numbered, phase: Phase::Single };
-        let node = ready.node(schema);
-        Operator::new(&node, options)?;
-        let spec = Spec::Operator { inputs: vec![stage], node: Box::new(node), options, placement };
+        let is_apart = local_key.as_ref().map_or(ready.group.is_empty(), Vec::is_empty);
+        if self.options.workers > 1 && is_apart && ready.parts(&[])?.is_some() {
+            return self.in_two_phases(ready, schema);
+        }
+        if let (Source::Rows(stage), None) = (&mut ready.source, ready.numbered) {
+            *stage = self.together(*stage, &ready.group, false);
+        }
+        let placement = local_key.map(|key| Placement::Hashed(vec![key]));
+        let spec = ready.spec(schema, Phase::Single, placement)?;
         Ok(self.add(spec, nullable(schema)))
     }
 
     /// Each worker adds up what it has; what it found goes to the worker that the group belongs to.
     fn in_two_phases(&mut self, ready: Ready, schema: &SchemaRef) -> Result<usize, BuildError> {
-        let Ready { stage, numbered, only_grows, .. } = ready;
-        let width = numbered.map_or(ready.group.len(), |numbered| numbered.width);
-        let key = &schema.fields()[..width];
-        let parts = part_schema(&ready.schema, &ready.calls, key)?.expect("the caller has asked");
-        let options = AggregateOptions { only_grows, numbered, phase: Phase::Partial };
-        let node = ready.node(schema);
-        Operator::new(&node, options)?;
-        let placement = Some(Placement::ANYWHERE);
-        let spec = Spec::Operator { inputs: vec![stage], node: Box::new(node), options, placement };
+        let width = ready.numbered.map_or(ready.group.len(), |numbered| numbered.width);
+        let parts = ready.parts(&schema.fields()[..width])?.expect("the caller has asked");
+        let spec = ready.spec(schema, Phase::Partial, Some(Placement::ANYWHERE))?;
         let stage = self.add(spec, parts);
-        let key: Vec<usize> = (0..width).collect();
-        let stage = self.together(stage, &key, false);
-        let placement = Some(Placement::of(&key));
-        let options = AggregateOptions { only_grows, numbered: None, phase: Phase::Final };
-        let node = Ready { group: key, ..ready }.node(schema);
-        let spec = Spec::Operator { inputs: vec![stage], node: Box::new(node), options, placement };
+        let group: Vec<usize> = (0..width).collect();
+        let source = Source::Rows(self.together(stage, &group, false));
+        let placement = Some(Placement::of(&group));
+        let ready = Ready { source, group, numbered: None, ..ready };
+        let spec = ready.spec(schema, Phase::Final, placement)?;
         Ok(self.add(spec, nullable(schema)))
     }
 
@@ -205,16 +216,40 @@ impl Builder<'_> {
 }
 
 impl Ready {
-    /// The node of the operator; its input says only what columns there are.
-    fn node(&self, schema: &SchemaRef) -> Node {
-        Node::Aggregate {
-            input: Box::new(Node::Constant {
-                rows: RecordBatch::new_empty(Arc::clone(&self.schema)),
-            }),
+    /// What the first of two phases gives to the second; `None` when one phase is needed.
+    fn parts(&self, key: &[FieldRef]) -> Result<Option<SchemaRef>, BuildError> {
+        part_schema(&self.schema, &self.calls, key)
+    }
+
+    /// The aggregate, or a phase of it.
+    fn spec(
+        &self,
+        schema: &SchemaRef,
+        phase: Phase,
+        placement: Option<Placement>,
+    ) -> Result<Spec, BuildError> {
+        let Self { numbered, only_grows, .. } = *self;
+        let options = AggregateOptions { only_grows, numbered, phase };
+        // Its input says only what columns there are.
+        let rows = RecordBatch::new_empty(Arc::clone(&self.schema));
+        let node = Node::Aggregate {
+            input: Box::new(Node::Constant { rows }),
             group: self.group.clone(),
             aggregates: self.calls.clone(),
             schema: Arc::clone(schema),
-        }
+        };
+        Operator::new(&node, options)?;
+        Ok(match &self.source {
+            Source::Rows(stage) => {
+                let (inputs, node) = (vec![*stage], Box::new(node));
+                Spec::Operator { inputs, node, options, placement }
+            }
+            Source::Pairs { inputs, eager } => {
+                let (inputs, eager) = (*inputs, eager.clone());
+                let placement = placement.unwrap_or(Placement::ANYWHERE);
+                Spec::Eager(Box::new(EagerSpec { inputs, eager, node, options, placement }))
+            }
+        })
     }
 }
 

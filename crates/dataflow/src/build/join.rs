@@ -90,7 +90,7 @@ impl Builder<'_> {
 
     /// An input of a join, each row at the worker that its key belongs to. Numbers are known to one worker only, so
     /// with several of them they are given when the rows are there.
-    fn side(
+    pub(super) fn side(
         &mut self,
         node: &Node,
         needed: &Columns,
@@ -209,7 +209,7 @@ impl Builder<'_> {
     }
 
     /// Finds an arrangement that serves, or wants a new one. `taken` is the other side's.
-    fn want(
+    pub(super) fn want(
         &mut self,
         mut wanted: Wanted,
         types: &[DataType],
@@ -292,7 +292,7 @@ fn pair_schema(left: &Node, right: &Node) -> SchemaRef {
     Arc::new(Schema::new(left.fields().iter().chain(right.fields()).cloned().collect::<Vec<_>>()))
 }
 
-fn key_types(
+pub(super) fn key_types(
     left: &Node,
     right: &Node,
     on: &[(usize, usize)],
@@ -316,7 +316,7 @@ fn has_floats(data_type: &DataType) -> bool {
 }
 
 /// Whether a row of a node meets one row of the other at most, and neither ever loses a row.
-fn meets_one_for_ever(node: &Node, other: &Node, key: &[usize], options: &DataflowOptions) -> bool {
+pub(super) fn meets_one_for_ever(node: &Node, other: &Node, key: &[usize], options: &DataflowOptions) -> bool {
     !key.is_empty()
         && is_unique(other, key)
         && only_grows(node, options)

@@ -8,6 +8,7 @@
 
 mod aggregate;
 mod bounds;
+mod eager;
 mod join;
 mod placement;
 mod same;
@@ -39,6 +40,7 @@ use crate::state::Arrangement;
 use crate::timer::Timer;
 
 use self::aggregate::{Wish, plain};
+use self::eager::EagerSpec;
 use self::placement::Placement;
 use self::same::is_same;
 
@@ -82,6 +84,7 @@ enum Spec {
         wanted: usize,
     },
     Join(Box<JoinSpec>),
+    Eager(Box<EagerSpec>),
     /// Beside each row, the number of the group that the columns make.
     Number {
         input: usize,
@@ -475,6 +478,7 @@ impl<'a> Builder<'a> {
                 let inputs = vec![self.feeder(&spec.left), self.feeder(&spec.right)];
                 (Work::Join(Box::new(self.make_join(spec, schema))), inputs)
             }
+            Spec::Eager(spec) => (Work::Eager(Box::new(spec.make()?)), spec.inputs.to_vec()),
             Spec::Number { input, columns, space } => {
                 (Work::Number(Numbering::new(columns.clone(), *space, schema)), vec![*input])
             }

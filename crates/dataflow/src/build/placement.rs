@@ -86,6 +86,7 @@ impl Builder<'_> {
             | Spec::Exchange { .. }
             | Spec::Arrange { .. }
             | Spec::Join(_)
+            | Spec::Eager(_)
             | Spec::Number { .. }
             | Spec::Operator { .. } => return None,
         };
@@ -117,6 +118,7 @@ impl Builder<'_> {
             Spec::Exchange { columns, .. } => Placement::of(columns),
             Spec::Arrange { input, .. } | Spec::Number { input, .. } => of(*input).clone(),
             Spec::Join(join) => self.join_placement(join),
+            Spec::Eager(eager) => eager.placement.clone(),
             Spec::Operator { placement: Some(placement), .. } => placement.clone(),
             Spec::Operator { inputs, node, .. } => self.operator_placement(inputs, node),
         }

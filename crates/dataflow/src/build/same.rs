@@ -32,6 +32,12 @@ pub(super) fn is_same(one: &Spec, other: &Spec) -> bool {
                 && a.output == b.output
                 && a.conditions == b.conditions
         }
+        (Spec::Eager(a), Spec::Eager(b)) => {
+            a.inputs == b.inputs
+                && a.eager == b.eager
+                && a.options == b.options
+                && is_same_node(&a.node, &b.node)
+        }
         (Spec::Number { input: a, columns: c, .. }, Spec::Number { input: b, columns: d, .. }) => {
             a == b && c == d
         }
@@ -48,6 +54,7 @@ pub(super) fn is_same(one: &Spec, other: &Spec) -> bool {
             | Spec::Exchange { .. }
             | Spec::Arrange { .. }
             | Spec::Join(_)
+            | Spec::Eager(_)
             | Spec::Number { .. }
             | Spec::Operator { .. },
             _,

@@ -9,6 +9,7 @@
 mod aggregate;
 pub(crate) mod band;
 mod constant;
+pub(crate) mod eager;
 pub(crate) mod filter;
 pub(crate) mod join;
 pub(crate) mod numbering;
@@ -30,8 +31,7 @@ use crate::arrangement::StateSize;
 use crate::error::OperatorError;
 use crate::state::State;
 
-use aggregate::Aggregate;
-pub(crate) use aggregate::{AggregateOptions, Numbered, Phase, part_schema};
+pub(crate) use aggregate::{Aggregate, AggregateOptions, Numbered, Phase, part_schema};
 use constant::Constant;
 use set::{Rule, Set};
 use single::Single;

@@ -22,7 +22,7 @@ use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 
-use super::{Codec, Floats, Texts};
+use super::{Codec, Floats, Pages, Texts};
 
 /// The bytes of a text that two words hold besides its length.
 const INLINE_BYTES: usize = 12;
@@ -77,8 +77,7 @@ pub(crate) struct Encoded {
 /// Rows of words in a store.
 #[derive(Clone, Copy)]
 pub(crate) struct Stored<'a> {
-    pub(crate) words: &'a [u64],
-    pub(crate) stride: usize,
+    pub(crate) words: &'a Pages,
     pub(crate) has_nulls: bool,
     pub(crate) texts: &'a Texts,
 }
@@ -180,7 +179,7 @@ impl Layout {
 
     fn nulls(&self, column: usize, rows: Stored<'_>, positions: &[u32]) -> Option<NullBuffer> {
         let (word, bit) = (self.words + column / 64, column % 64);
-        let valid = |&at: &u32| rows.words[at as usize * rows.stride + word] >> bit & 1 == 0;
+        let valid = |&at: &u32| rows.words.word(at, word) >> bit & 1 == 0;
         let nulls: NullBuffer = positions.iter().map(valid).collect::<Vec<bool>>().into();
         (nulls.null_count() > 0).then_some(nulls)
     }
@@ -351,7 +350,7 @@ impl Column {
         positions: &[u32],
         nulls: Option<NullBuffer>,
     ) -> Result<ArrayRef, ArrowError> {
-        let word = |&at: &u32| rows.words[at as usize * rows.stride + self.word];
+        let word = |&at: &u32| rows.words.word(at, self.word);
         let buffer = match &self.kind {
             Kind::Bit => {
                 let bit = |at| word(at) >> self.shift & 1 == 1;
@@ -371,8 +370,7 @@ impl Column {
             Kind::Wide(words) => {
                 // A buffer of 128-bit values is aligned to them.
                 let wide = |&at: &u32| {
-                    let start = at as usize * rows.stride + self.word;
-                    let pairs = rows.words[start..start + words].chunks_exact(2);
+                    let pairs = rows.words.row(at)[self.word..self.word + words].chunks_exact(2);
                     pairs.map(|pair| u128::from(pair[0]) | u128::from(pair[1]) << 64)
                 };
                 let values: Vec<i128> =
@@ -399,10 +397,8 @@ impl Column {
         let mut offsets = Vec::with_capacity(positions.len() + 1);
         offsets.push(0);
         for &at in positions {
-            let start = at as usize * rows.stride + self.word;
-            with_text(rows.words[start], rows.words[start + 1], rows.texts, |text| {
-                bytes.extend_from_slice(text);
-            });
+            let row = &rows.words.row(at)[self.word..];
+            with_text(row[0], row[1], rows.texts, |text| bytes.extend_from_slice(text));
             let end = i32::try_from(bytes.len());
             offsets.push(end.map_err(|_large| ArrowError::OffsetOverflowError(bytes.len()))?);
         }
@@ -423,9 +419,8 @@ impl Column {
         let null = codec.encode(&[arrow::array::new_null_array(&self.data_type, 1)])?;
         let mut bytes: Vec<Vec<u8>> = Vec::with_capacity(positions.len());
         for &at in positions {
-            let start = at as usize * rows.stride + self.word;
-            let (first, second) = (rows.words[start], rows.words[start + 1]);
-            bytes.push(with_text(first, second, rows.texts, <[u8]>::to_vec));
+            let row = &rows.words.row(at)[self.word..];
+            bytes.push(with_text(row[0], row[1], rows.texts, <[u8]>::to_vec));
         }
         // A NULL is kept as no bytes at all, which are no encoding of anything.
         let row = |bytes| if <[u8]>::is_empty(bytes) { null.row(0) } else { bytes };

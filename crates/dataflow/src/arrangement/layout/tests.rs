@@ -54,6 +54,14 @@ fn columns() -> Vec<ArrayRef> {
     ]
 }
 
+fn pages(encoded: &Encoded) -> Pages {
+    let mut pages = Pages::new(encoded.stride);
+    let rows = encoded.words.chunks_exact(encoded.stride);
+    pages.reserve(rows.len());
+    rows.zip(0..).for_each(|(row, at)| pages.row_mut(at).copy_from_slice(row));
+    pages
+}
+
 #[test]
 fn rows_of_every_type_come_back_and_equal_rows_are_equal_words() {
     let columns = columns();
@@ -64,8 +72,8 @@ fn rows_of_every_type_come_back_and_equal_rows_are_equal_words() {
     assert!(encoded.has_nulls);
     assert_eq!(encoded.row(2), encoded.row(3));
     assert!(encoded.row(0) != encoded.row(1) && encoded.row(1) != encoded.row(2));
-    let Encoded { words, stride, has_nulls } = &encoded;
-    let stored = Stored { words, stride: *stride, has_nulls: *has_nulls, texts: &texts };
+    let words = &pages(&encoded);
+    let stored = Stored { words, has_nulls: encoded.has_nulls, texts: &texts };
     let positions = [3, 0, 1];
     for (at, column) in columns.iter().enumerate() {
         let gathered = layout.gather(at, stored, &positions).unwrap();
@@ -85,8 +93,8 @@ fn sliced_columns_are_read_from_their_offset() {
     let layout = Layout::new(&types, Floats::Kept).unwrap();
     let (mut texts, mut encoded) = (Texts::default(), Encoded::default());
     layout.encode(&mut texts, &columns, 2, &mut encoded).unwrap();
-    let Encoded { words, stride, has_nulls } = &encoded;
-    let stored = Stored { words, stride: *stride, has_nulls: *has_nulls, texts: &texts };
+    let words = &pages(&encoded);
+    let stored = Stored { words, has_nulls: encoded.has_nulls, texts: &texts };
     for (at, column) in columns.iter().enumerate() {
         assert_eq!(&layout.gather(at, stored, &[0, 1]).unwrap(), column, "column {at}");
     }

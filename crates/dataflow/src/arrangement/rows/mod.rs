@@ -19,7 +19,7 @@ use change::map::HashTable;
 
 use super::keys::hash_words;
 use super::layout::{Encoded, Layout, Stored};
-use super::{Floats, NONE, Space, StateSize, Texts, number};
+use super::{Floats, NONE, Pages, Space, StateSize, Texts, number};
 
 /// Runs with room for so many rows have a hash table.
 const INDEXED_ROWS: u32 = 64;
@@ -41,7 +41,7 @@ pub(crate) struct Rows {
     layout: Layout,
     texts: Texts,
     shape: Shape,
-    words: Vec<u64>,
+    words: Pages,
     form: Form,
     /// Entries with a count below zero.
     negatives: usize,
@@ -145,11 +145,12 @@ impl Rows {
         let (has_counts, has_matches) = (options.unique, options.has_matches);
         let parts = Parts { has_nulls: false, has_counts, has_matches };
         let form = if options.unique { Form::Unique } else { Form::Runs(Runs::default()) };
+        let shape = Shape::new(&layout, parts);
         Ok(Self {
-            shape: Shape::new(&layout, parts),
+            shape,
             layout,
             texts: Texts::default(),
-            words: Vec::new(),
+            words: Pages::new(shape.stride),
             form,
             negatives: 0,
             repeated: 0,
@@ -180,8 +181,7 @@ impl Rows {
 
     /// The bytes of variable length of the row at a position.
     pub(crate) fn text_bytes(&self, position: u32) -> usize {
-        let start = position as usize * self.shape.stride;
-        self.layout.text_bytes(&self.words[start..start + self.shape.width])
+        self.layout.text_bytes(&self.words.row(position)[..self.shape.width])
     }
 
     fn note_changed(&mut self, key: u32, place: u32) {
@@ -197,8 +197,7 @@ impl Rows {
     pub(crate) fn run(&self, key: u32) -> (u32, u32) {
         match &self.form {
             Form::Unique => {
-                let end = (key as usize + 1) * self.shape.stride;
-                let there = key != NONE && end <= self.words.len() && self.count(key) != 0;
+                let there = (key as usize) < self.words.rows() && self.count(key) != 0;
                 (key, u32::from(there))
             }
             Form::Runs(runs) => match runs.runs.get(key as usize) {
@@ -212,7 +211,7 @@ impl Rows {
     #[inline]
     pub(crate) fn count(&self, position: u32) -> i64 {
         match self.shape.count {
-            Some(at) => self.words[position as usize * self.shape.stride + at].cast_signed(),
+            Some(at) => self.words.word(position, at).cast_signed(),
             None => 1,
         }
     }
@@ -245,7 +244,7 @@ impl Rows {
     /// When the store was made without matches.
     pub(crate) fn matches(&self, position: u32) -> i64 {
         let at = self.shape.matches.expect("the store has matches");
-        self.words[position as usize * self.shape.stride + at].cast_signed()
+        self.words.word(position, at).cast_signed()
     }
 
     /// Adds to the matches of the row at a position and returns them as they were before.
@@ -254,7 +253,7 @@ impl Rows {
     /// When the store was made without matches.
     pub(crate) fn add_matches(&mut self, position: u32, matches: i64) -> i64 {
         let at = self.shape.matches.expect("the store has matches");
-        let word = &mut self.words[position as usize * self.shape.stride + at];
+        let word = &mut self.words.row_mut(position)[at];
         let before = word.cast_signed();
         *word = word.wrapping_add_signed(matches);
         before
@@ -262,8 +261,8 @@ impl Rows {
 
     /// Returns a column of the rows at positions.
     pub(crate) fn gather(&self, column: usize, positions: &[u32]) -> Result<ArrayRef, ArrowError> {
-        let Shape { stride, has_nulls, .. } = self.shape;
-        let rows = Stored { words: &self.words, stride, has_nulls, texts: &self.texts };
+        let has_nulls = self.shape.has_nulls;
+        let rows = Stored { words: &self.words, has_nulls, texts: &self.texts };
         self.layout.gather(column, rows, positions)
     }
 
@@ -302,8 +301,7 @@ impl Rows {
             return;
         }
         for position in start..start + len {
-            let at = position as usize * self.shape.stride;
-            let row = self.words[at..at + self.shape.width].to_vec();
+            let row = self.words.row(position)[..self.shape.width].to_vec();
             self.negatives -= usize::from(self.count(position) < 0);
             self.release_texts(&row);
         }
@@ -312,7 +310,7 @@ impl Rows {
         if let Form::Unique = self.form {
             self.repeated -= usize::from(self.count(key) != 1);
             let count = self.shape.count.expect("a unique store has counts");
-            self.words[key as usize * self.shape.stride + count] = 0;
+            self.words.row_mut(key)[count] = 0;
             return;
         }
         let run = self.runs().runs[key as usize];
@@ -333,7 +331,7 @@ impl Rows {
         for key in 0..number(space.upper()) {
             self.remove_key(key, space);
         }
-        self.words = Vec::new();
+        self.words = Pages::new(self.shape.stride);
         self.sweep();
         if let Form::Runs(runs) = &mut self.form {
             *runs = Runs::default();
@@ -347,9 +345,8 @@ impl Rows {
         for &key in keys {
             let (start, len) = self.run(key);
             if len > 0 {
-                let first = start as usize * self.shape.stride;
-                seen ^=
-                    self.words[first] ^ self.words[first + len as usize * self.shape.stride - 1];
+                seen ^= self.words.word(start, 0);
+                seen ^= self.words.word(start + len - 1, self.shape.stride - 1);
             }
         }
         std::hint::black_box(seen);
@@ -373,13 +370,13 @@ impl Rows {
                     + runs.index.allocation_size()
             }
         };
-        StateSize { rows: self.held, bytes: self.words.capacity() * 8 + runs + self.texts.bytes() }
+        StateSize { rows: self.held, bytes: self.words.bytes() + runs + self.texts.bytes() }
     }
 
     /// Makes room for keys below `upper`.
     fn make_room(&mut self, upper: usize) {
         match &mut self.form {
-            Form::Unique => grow(&mut self.words, upper * self.shape.stride),
+            Form::Unique => self.words.reserve(upper),
             Form::Runs(runs) => {
                 if runs.runs.len() < upper {
                     runs.runs.resize(upper, Run::default());
@@ -410,25 +407,26 @@ impl Rows {
         (diff, matches): (i64, i64),
         space: &mut Space,
     ) -> bool {
-        let Shape { width, stride, count, matches: matches_at, .. } = self.shape;
-        let start = key as usize * stride;
-        let count_at = start + count.expect("a unique store has counts");
-        let before = self.words[count_at].cast_signed();
+        let Shape { width, count, matches: matches_at, .. } = self.shape;
+        let count_at = count.expect("a unique store has counts");
+        let words = self.words.row_mut(key);
+        let before = words[count_at].cast_signed();
+        let is_other = words[..width] != *row;
         if before == 0 {
             if diff < 0 {
                 return false;
             }
-            self.words[start..start + width].copy_from_slice(row);
+            words[..width].copy_from_slice(row);
             if let Some(at) = matches_at {
-                self.words[start + at] = matches.cast_unsigned();
+                words[at] = matches.cast_unsigned();
             }
             self.hold_texts(row);
             self.held += 1;
             space.hold(key);
-        } else if self.words[start..start + width] != *row || before + diff < 0 {
+        } else if is_other || before + diff < 0 {
             return false;
         }
-        self.words[count_at] = (before + diff).cast_unsigned();
+        self.words.row_mut(key)[count_at] = (before + diff).cast_unsigned();
         let is_repeated = |count: i64| usize::from(count != 0 && count != 1);
         self.repeated = self.repeated + is_repeated(before + diff) - is_repeated(before);
         if before + diff == 0 {
@@ -474,7 +472,7 @@ impl Rows {
         self.negatives += usize::from(after < 0);
         self.add_total(key, diff);
         let at = self.shape.count.expect("rows are counted by now");
-        self.words[position as usize * self.shape.stride + at] = after.cast_unsigned();
+        self.words.row_mut(position)[at] = after.cast_unsigned();
     }
 
     fn runs(&mut self) -> &mut Runs {
@@ -494,8 +492,10 @@ impl Rows {
     fn find(&self, key: u32, run: Run, row: &[u64]) -> Option<u32> {
         let Shape { width, stride, .. } = self.shape;
         if !run.is_indexed() {
-            let first = run.start as usize * stride;
-            let entries = &self.words[first..first + run.len as usize * stride];
+            if run.len == 0 {
+                return None;
+            }
+            let entries = self.words.slice(run.start, run.len as usize);
             // Rows are short and mostly differ in the first word: no call that compares memory.
             let is_row = |entry: &[u64]| entry.iter().zip(row).all(|(one, other)| one == other);
             let at = match width {
@@ -504,10 +504,7 @@ impl Rows {
             };
             return at.map(|at| run.start + number(at));
         }
-        let is_row = |position: u32| {
-            let start = position as usize * stride;
-            self.words[start..start + width] == *row
-        };
+        let is_row = |position: u32| self.words.row(position)[..width] == *row;
         let Form::Runs(runs) = &self.form else { return None };
         let hash = hash_words(u64::from(key), row);
         let within = run.start..run.start + run.len;
@@ -516,20 +513,20 @@ impl Rows {
     }
 
     fn push(&mut self, key: u32, row: &[u64], (diff, matches): (i64, i64), space: &mut Space) {
-        let Shape { width, stride, count, matches: matches_at, .. } = self.shape;
+        let Shape { width, count, matches: matches_at, .. } = self.shape;
         let run = self.runs().runs[key as usize];
         if run.len == 0 {
             space.hold(key);
         }
         let run = if run.len == run.room() { self.move_to_larger(key, run) } else { run };
         let position = run.start + run.len;
-        let start = position as usize * stride;
-        self.words[start..start + width].copy_from_slice(row);
+        let words = self.words.row_mut(position);
+        words[..width].copy_from_slice(row);
         if let Some(at) = count {
-            self.words[start + at] = diff.cast_unsigned();
+            words[at] = diff.cast_unsigned();
         }
         if let Some(at) = matches_at {
-            self.words[start + at] = matches.cast_unsigned();
+            words[at] = matches.cast_unsigned();
         }
         self.negatives += usize::from(diff < 0);
         self.held += 1;
@@ -546,7 +543,6 @@ impl Rows {
 
     /// Removes a row whose count is zero; the last row of the run takes its place.
     fn remove(&mut self, key: u32, position: u32, row: &[u64], space: &mut Space) {
-        let stride = self.shape.stride;
         let run = self.runs().runs[key as usize];
         let last = run.start + run.len - 1;
         if run.is_indexed() {
@@ -558,8 +554,7 @@ impl Rows {
             }
         }
         if last != position {
-            let from = last as usize * stride;
-            self.words.copy_within(from..from + stride, position as usize * stride);
+            self.words.copy(last, position, 1);
         }
         self.held -= 1;
         let runs = self.runs();
@@ -588,30 +583,20 @@ impl Rows {
     }
 
     fn hash_at(&self, key: u32, position: u32) -> u64 {
-        let start = position as usize * self.shape.stride;
-        hash_words(u64::from(key), &self.words[start..start + self.shape.width])
+        hash_words(u64::from(key), &self.words.row(position)[..self.shape.width])
     }
 
     fn move_to_larger(&mut self, key: u32, run: Run) -> Run {
-        let stride = self.shape.stride;
         let class = run.class;
         let start = match self.runs().free.get_mut(usize::from(class)).and_then(Vec::pop) {
             Some(start) => start,
-            None => {
-                let start = self.words.len() / stride;
-                let rows = start + place_rows(class) as usize;
-                number(rows);
-                grow(&mut self.words, rows * stride);
-                number(start)
-            }
+            None => self.new_place(class),
         };
         let larger = Run { start, len: run.len, class: class + 1 };
         if run.is_indexed() {
             (run.start..run.start + run.len).for_each(|position| self.forget(key, position));
         }
-        let from = run.start as usize * stride;
-        let len = run.len as usize * stride;
-        self.words.copy_within(from..from + len, start as usize * stride);
+        self.words.copy(run.start, start, run.len);
         if larger.is_indexed() {
             (start..start + run.len).for_each(|position| self.note(key, position));
         }
@@ -619,6 +604,23 @@ impl Rows {
         runs.free_place(run);
         runs.runs[key as usize] = larger;
         larger
+    }
+
+    /// A place at the end. A short run lies in one page, so that its rows can be looked at as one slice.
+    fn new_place(&mut self, class: u8) -> u32 {
+        let (rows, mut at) = (place_rows(class), number(self.words.rows()));
+        if rows < INDEXED_ROWS {
+            let mut gap = number(self.words.gap(rows as usize));
+            while gap > 0 {
+                let class = (0..class).rev().find(|&class| place_rows(class) <= gap).unwrap_or(0);
+                self.runs().free_place(Run { start: at, len: 0, class: class + 1 });
+                (at, gap) = (at + place_rows(class), gap - place_rows(class));
+            }
+        }
+        let end = at as usize + rows as usize;
+        number(end);
+        self.words.reserve(end);
+        at
     }
 
     /// From now on rows have counts.
@@ -637,19 +639,16 @@ impl Rows {
     fn reshape(&mut self, parts: Parts) {
         let old = self.shape;
         let new = Shape::new(&self.layout, parts);
-        let entries = self.words.len().checked_div(old.stride).unwrap_or(0);
-        let mut words = vec![0; entries * new.stride];
-        if old.stride > 0 {
-            let entries =
-                self.words.chunks_exact(old.stride).zip(words.chunks_exact_mut(new.stride));
-            for (from, to) in entries {
-                to[..old.width].copy_from_slice(&from[..old.width]);
-                if let Some(at) = new.count {
-                    to[at] = old.count.map_or(1, |at| from[at]);
-                }
-                if let (Some(from_at), Some(to_at)) = (old.matches, new.matches) {
-                    to[to_at] = from[from_at];
-                }
+        let mut words = Pages::new(new.stride);
+        words.reserve(self.words.rows());
+        for (from, at) in self.words.iter().zip(0..) {
+            let to = words.row_mut(at);
+            to[..old.width].copy_from_slice(&from[..old.width]);
+            if let Some(at) = new.count {
+                to[at] = old.count.map_or(1, |at| from[at]);
+            }
+            if let (Some(from_at), Some(to_at)) = (old.matches, new.matches) {
+                to[to_at] = from[from_at];
             }
         }
         (self.words, self.shape) = (words, new);
@@ -671,8 +670,7 @@ impl Rows {
 
     /// A key has a second row: gives each key a run.
     fn become_runs(&mut self) {
-        let stride = self.shape.stride;
-        let keys = self.words.len() / stride;
+        let keys = self.words.rows();
         let is_there = |key: u32| self.count(key) != 0;
         let run =
             |key| if is_there(key) { Run { start: key, len: 1, class: 1 } } else { Run::default() };
@@ -720,17 +718,6 @@ pub(crate) struct Added<'a> {
     pub(crate) skip: Option<&'a [bool]>,
     /// The matches of each row, should it be new.
     pub(crate) matches: Option<&'a [i64]>,
-}
-
-/// Makes the words that many at least, a quarter more at a time, so that little is unused.
-fn grow(words: &mut Vec<u64>, length: usize) {
-    if length > words.capacity() {
-        let wanted = length.max(words.capacity() + words.capacity() / 4);
-        words.reserve_exact(wanted - words.len());
-    }
-    if length > words.len() {
-        words.resize(length, 0);
-    }
 }
 
 #[cfg(test)]

@@ -2,25 +2,20 @@
 //!
 //! A value is kept as a word that sorts as the value does: an integer with its sign turned over, a float with its bits
 //! turned over when it is negative. When no row ever goes, a group's extreme is one word, overwritten when a better one
-//! comes. Otherwise any value may become the extreme, so all are kept with their counts: a sorted list as long as there
-//! are few, a tree when there are many.
+//! comes. Otherwise any value may become the extreme, so all are kept: see [`multisets`](super::multisets).
 
 #![allow(
     clippy::wildcard_enum_match_arm,
     reason = "Arrow has 40 types; those not named are kept otherwise"
 )]
 
-use std::collections::BTreeMap;
-
 use arrow::array::{ArrayData, ArrayRef, make_array};
 use arrow::buffer::{Buffer, NullBuffer};
 use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 
+use super::multisets::Multisets;
 use crate::arrangement::StateSize;
-
-/// A group's values are a list up to this length.
-const LIST_VALUES_MAX: usize = 128;
 
 /// How a type's values become words that sort alike.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -40,7 +35,7 @@ pub(super) struct Extremes {
 enum Groups {
     /// The least and the greatest so far; `is_there` when there is one.
     Growing(Vec<Range>),
-    All(Vec<Multiset>),
+    All(Multisets),
 }
 
 #[derive(Clone, Copy, Default)]
@@ -48,18 +43,6 @@ struct Range {
     least: u64,
     greatest: u64,
     is_there: bool,
-}
-
-/// Values with their counts.
-enum Multiset {
-    List(Vec<(u64, i64)>),
-    Tree(BTreeMap<u64, i64>),
-}
-
-impl Default for Multiset {
-    fn default() -> Self {
-        Self::List(Vec::new())
-    }
 }
 
 impl Extremes {
@@ -77,14 +60,13 @@ impl Extremes {
         };
         let groups = match only_grows {
             true => Groups::Growing(Vec::new()),
-            false => Groups::All(Vec::new()),
+            false => Groups::All(Multisets::default()),
         };
         Some(Self { data_type: data_type.clone(), sorting, groups })
     }
 
-    /// Adds each row's value as often as its weight says. Returns, for each row, 1 when its value appeared in its group
-    /// by that, −1 when it went, else 0; nothing when no value ever goes.
-    pub(super) fn add(&mut self, groups: &[u32], column: &ArrayRef, weights: &[i64]) -> Vec<i64> {
+    /// Adds each row's value as often as its weight says.
+    pub(super) fn add(&mut self, groups: &[u32], column: &ArrayRef, weights: &[i64]) {
         let upper = groups.iter().max().map_or(0, |&group| group as usize + 1);
         let words = self.sorting.words(column);
         match &mut self.groups {
@@ -97,24 +79,35 @@ impl Extremes {
                         ranges[group as usize].add(word);
                     }
                 }
-                Vec::new()
             }
             Groups::All(sets) => {
-                if sets.len() < upper {
-                    sets.resize_with(upper, Multiset::default);
-                }
-                let mut appeared = vec![0; weights.len()];
-                for (row, ((&group, word), &weight)) in
-                    groups.iter().zip(words).zip(weights).enumerate()
-                {
-                    if weight != 0 {
-                        let before = sets[group as usize].add(word, weight);
-                        appeared[row] = i64::from(before + weight > 0) - i64::from(before > 0);
-                    }
-                }
-                appeared
+                sets.reserve(upper);
+                sets.add(groups, words.into_iter(), weights);
             }
         }
+    }
+
+    /// [`add`](Self::add), and returns, for each row, 1 when its value appeared in its group by that, −1 when it went,
+    /// else 0; nothing when no value ever goes.
+    pub(super) fn add_and_tell(
+        &mut self,
+        groups: &[u32],
+        column: &ArrayRef,
+        weights: &[i64],
+    ) -> Vec<i64> {
+        let Groups::All(sets) = &mut self.groups else {
+            self.add(groups, column, weights);
+            return Vec::new();
+        };
+        sets.reserve(groups.iter().max().map_or(0, |&group| group as usize + 1));
+        let words = self.sorting.words(column).into_iter();
+        let rows = groups.iter().zip(words).zip(weights);
+        let appeared = rows.map(|((&group, word), &weight)| {
+            let before = if weight == 0 { 0 } else { sets.count(group, word) };
+            sets.add(&[group], std::iter::once(word), &[weight]);
+            i64::from(before + weight > 0) - i64::from(before > 0)
+        });
+        appeared.collect()
     }
 
     /// The least value of each group; NULL when it has none.
@@ -133,7 +126,7 @@ impl Extremes {
                 let range = ranges.get(group as usize).filter(|range| range.is_there)?;
                 Some((range.least, range.greatest))
             }
-            Groups::All(sets) => sets.get(group as usize)?.range(),
+            Groups::All(sets) => sets.range(group),
         }
     }
 
@@ -156,11 +149,7 @@ impl Extremes {
                     *range = Range::default();
                 }
             }
-            Groups::All(sets) => {
-                if let Some(set) = sets.get_mut(group as usize) {
-                    *set = Multiset::default();
-                }
-            }
+            Groups::All(sets) => sets.forget(group),
         }
     }
 
@@ -169,14 +158,7 @@ impl Extremes {
             Groups::Growing(ranges) => {
                 StateSize { rows: ranges.len(), bytes: ranges.capacity() * size_of::<Range>() }
             }
-            Groups::All(sets) => {
-                let own = sets.capacity() * size_of::<Multiset>();
-                let (rows, bytes) = sets
-                    .iter()
-                    .map(Multiset::size)
-                    .fold((0, own), |sum, one| (sum.0 + one.0, sum.1 + one.1));
-                StateSize { rows, bytes }
-            }
+            Groups::All(sets) => sets.size(),
         }
     }
 }
@@ -188,72 +170,6 @@ impl Range {
             self.greatest = self.greatest.max(word);
         } else {
             *self = Self { least: word, greatest: word, is_there: true };
-        }
-    }
-}
-
-impl Multiset {
-    /// Adds to a value's count and returns the count before.
-    fn add(&mut self, word: u64, weight: i64) -> i64 {
-        match self {
-            Self::List(list) => {
-                let before = add_to_list(list, word, weight);
-                if list.len() > LIST_VALUES_MAX {
-                    *self = Self::Tree(std::mem::take(list).into_iter().collect());
-                }
-                before
-            }
-            Self::Tree(tree) => {
-                let count = tree.entry(word).or_default();
-                let before = *count;
-                *count += weight;
-                if *count == 0 {
-                    tree.remove(&word);
-                }
-                before
-            }
-        }
-    }
-
-    /// The least and the greatest value that is there.
-    fn range(&self) -> Option<(u64, u64)> {
-        let is_there = |&(_, count): &(u64, i64)| count > 0;
-        match self {
-            Self::List(list) => {
-                let first = list.iter().copied().find(is_there)?;
-                let last = list.iter().rev().copied().find(is_there)?;
-                Some((first.0, last.0))
-            }
-            Self::Tree(tree) => {
-                let mut all = tree.iter().map(|(&word, &count)| (word, count));
-                let first = all.clone().find(is_there)?;
-                let last = all.rfind(is_there)?;
-                Some((first.0, last.0))
-            }
-        }
-    }
-
-    fn size(&self) -> (usize, usize) {
-        match self {
-            Self::List(list) => (list.len(), list.capacity() * 16),
-            Self::Tree(tree) => (tree.len(), tree.len() * 24),
-        }
-    }
-}
-
-fn add_to_list(list: &mut Vec<(u64, i64)>, word: u64, weight: i64) -> i64 {
-    match list.binary_search_by_key(&word, |&(other, _)| other) {
-        Ok(at) => {
-            let before = list[at].1;
-            list[at].1 += weight;
-            if list[at].1 == 0 {
-                list.remove(at);
-            }
-            before
-        }
-        Err(at) => {
-            list.insert(at, (word, weight));
-            0
         }
     }
 }
@@ -327,7 +243,7 @@ mod tests {
         let mut all = Extremes::new(&DataType::Int64, false).unwrap();
         let column: ArrayRef = Arc::new(Int64Array::from((-300..300).collect::<Vec<i64>>()));
         let groups: Vec<u32> = (0..600).map(|row| row % 2).collect();
-        assert!(all.add(&groups, &column, &[1; 600]).iter().all(|&appeared| appeared == 1));
+        assert!(all.add_and_tell(&groups, &column, &[1; 600]).iter().all(|&appeared| appeared == 1));
         let ends =
             |all: &Extremes| (all.least(&[0, 1, 9]).unwrap(), all.greatest(&[0, 1, 9]).unwrap());
         let expected =
@@ -336,7 +252,7 @@ mod tests {
         assert_eq!(&least, &expected([Some(-300), Some(-299), None]));
         assert_eq!(&greatest, &expected([Some(298), Some(299), None]));
         let gone: ArrayRef = Arc::new(Int64Array::from(vec![-300, 299]));
-        assert_eq!(all.add(&[0, 1], &gone, &[-1, -1]), [-1, -1]);
+        assert_eq!(all.add_and_tell(&[0, 1], &gone, &[-1, -1]), [-1, -1]);
         let (least, greatest) = ends(&all);
         assert_eq!(&least, &expected([Some(-298), Some(-299), None]));
         assert_eq!(&greatest, &expected([Some(298), Some(297), None]));

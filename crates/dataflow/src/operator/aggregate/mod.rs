@@ -14,6 +14,7 @@
 mod extremes;
 mod formula;
 mod lists;
+mod multisets;
 mod parts;
 mod total;
 mod values;
@@ -124,6 +125,15 @@ struct Results {
     faults: Vec<Vec<u8>>,
 }
 
+impl Argument {
+    /// The terms of its column that are summed.
+    fn terms(&self, column: Option<&ArrayRef>) -> Result<Terms, ArrowError> {
+        let is_summed = !(self.totals.is_empty() && self.distinct_totals.is_empty());
+        let terms = column.filter(|_| is_summed).map(Terms::of).transpose()?;
+        Ok(terms.unwrap_or(Terms::Nothing))
+    }
+}
+
 impl Aggregate {
     pub(super) fn new(
         input: &SchemaRef,
@@ -201,27 +211,31 @@ impl Aggregate {
         }
         self.find_groups(columns, changes.len())?;
         self.touch(changes.diffs());
+        self.add_rows(columns, changes.diffs())
+    }
+
+    /// Adds rows to what their groups' results are computed from.
+    fn add_rows(&mut self, columns: &[ArrayRef], diffs: &[i64]) -> Result<(), OperatorError> {
         for argument in &mut self.arguments {
             let column = argument.column.map(|column| &columns[column]);
             let filter = argument.filter.map(|filter| &columns[filter]);
-            let counted = weights(changes.diffs(), column, filter);
+            let counted = weights(diffs, column, filter);
             for list in &mut argument.lists {
                 let all = if list.has_nulls() { None } else { column };
-                let elements = weights(changes.diffs(), all, filter);
+                let elements = weights(diffs, all, filter);
                 list.add(&self.numbers, columns, &elements)?;
             }
-            let is_summed = !(argument.totals.is_empty() && argument.distinct_totals.is_empty());
-            let terms = column.filter(|_| is_summed).map(Terms::of).transpose()?;
-            let terms = terms.unwrap_or(Terms::Nothing);
+            let terms = argument.terms(column)?;
             for total in &argument.totals {
-                total.add(&mut self.totals, &self.numbers, &terms, &counted);
+                total.add(&mut self.totals, (&self.numbers, 0), &terms, &counted);
             }
             let (Some(values), Some(column)) = (&mut argument.values, column) else {
                 continue;
             };
-            let appeared = values.add(&self.numbers, column, &counted)?;
+            let tells = !argument.distinct_totals.is_empty();
+            let appeared = values.add(&self.numbers, column, (&counted, tells))?;
             for total in &argument.distinct_totals {
-                total.add(&mut self.totals, &self.numbers, &terms, &appeared);
+                total.add(&mut self.totals, (&self.numbers, 0), &terms, &appeared);
             }
         }
         Ok(())
@@ -334,6 +348,9 @@ impl Aggregate {
         (groups, faults): (&[u32], &[Vec<u8>]),
         out: &mut Out,
     ) -> Result<(), ArrowError> {
+        if self.faulty.size().rows == 0 && faults.iter().all(Vec::is_empty) {
+            return Ok(());
+        }
         for (at, &group) in groups.iter().enumerate() {
             let new: &[u8] = faults.get(at).map_or(&[], |faults| faults);
             let old: &[u8] = self.faulty.get(group).unwrap_or(&[]);

@@ -13,7 +13,8 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use plan::ir::AggregateCall;
 
-use super::{Aggregate, Builder, FIRST, Found, ROWS, TOUCHED};
+use super::{Aggregate, Builder, FIRST, Found, ROWS, TOUCHED, weights};
+use crate::arrangement::{TOUCHED_ROWS, Totals};
 use crate::columns::{changes as batch_of, nullable};
 use crate::error::OperatorError;
 use crate::operator::{BuildError, EMIT_ROWS, Out};
@@ -55,6 +56,76 @@ pub(crate) fn part_schema(
 }
 
 impl Aggregate {
+    /// How many words a group's totals have.
+    pub(in super::super) fn width(&self) -> usize {
+        self.totals.width()
+    }
+
+    /// The word among totals that says how many rows they sum.
+    pub(in super::super) fn rows_of(words: &mut [u64]) -> &mut u64 {
+        &mut words[ROWS]
+    }
+
+    /// Adds rows to totals that are kept elsewhere, by numbers of their own. `count` is told of each number's words
+    /// before and after the row was counted.
+    pub(in super::super) fn sum(
+        &self,
+        totals: &mut Totals,
+        numbers: &[u32],
+        (columns, diffs): (&[ArrayRef], &[i64]),
+        mut count: impl FnMut(u32, u64, u64),
+    ) -> Result<(), OperatorError> {
+        let mut summed = Vec::with_capacity(self.arguments.len());
+        for argument in &self.arguments {
+            let column = argument.column.map(|column| &columns[column]);
+            let filter = argument.filter.map(|filter| &columns[filter]);
+            let counted = weights(diffs, column, filter);
+            summed.push((&argument.totals, argument.terms(column)?, counted));
+        }
+        // A block's words stay in the cache from the first look to the last sum.
+        for (block, numbers) in numbers.chunks(TOUCHED_ROWS).enumerate() {
+            let first = block * TOUCHED_ROWS;
+            totals.touch(numbers);
+            for (&number, &diff) in numbers.iter().zip(&diffs[first..]) {
+                let rows = &mut totals.get_mut(number)[ROWS];
+                let before = *rows;
+                *rows = before.wrapping_add_signed(diff);
+                count(number, before, *rows);
+            }
+            for (of_argument, terms, counted) in &summed {
+                for total in *of_argument {
+                    total.add(totals, (numbers, first), terms, counted);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds rows whose groups' numbers are known.
+    pub(in super::super) fn push_numbered(
+        &mut self,
+        groups: &[u32],
+        columns: &[ArrayRef],
+        diffs: &[i64],
+    ) -> Result<(), OperatorError> {
+        self.numbers.clear();
+        self.numbers.extend_from_slice(groups);
+        self.totals.reserve(groups.iter().max().map_or(0, |&group| group as usize + 1));
+        self.touch(diffs);
+        self.add_rows(columns, diffs)
+    }
+
+    /// Adds rows that were summed elsewhere to a group, as often as said.
+    pub(in super::super) fn push_totals(&mut self, group: u32, words: &[u64], times: i64) {
+        self.numbers.clear();
+        self.numbers.push(group);
+        self.totals.reserve(group as usize + 1);
+        self.touch(&[words[ROWS].cast_signed().wrapping_mul(times)]);
+        for total in self.arguments.iter().flat_map(|argument| &argument.totals) {
+            total.join_times(self.totals.get_mut(group), words, times);
+        }
+    }
+
     /// The second phase: adds parts to the totals.
     pub(super) fn add_parts(
         &mut self,

@@ -223,18 +223,36 @@ impl Total {
         self.at + 1..self.at + self.width()
     }
 
-    /// Adds each row's value as often as its weight says.
-    pub(crate) fn add(&self, totals: &mut Totals, groups: &[u32], terms: &Terms, weights: &[i64]) {
-        if let (TotalKind::Small { .. }, Terms::Signed(values)) = (self.kind, terms) {
-            let rows = groups.iter().zip(values.values()).zip(weights);
-            for ((&group, &value), &weight) in rows {
-                self.add_short(totals.get_mut(group), value, weight);
+    /// Adds each row's value as often as its weight says. The terms and the weights are those of all rows of a batch; of
+    /// the rows from `first` on, `groups` are the groups.
+    pub(crate) fn add(
+        &self,
+        totals: &mut Totals,
+        (groups, first): (&[u32], usize),
+        terms: &Terms,
+        weights: &[i64],
+    ) {
+        let rows = first..first + groups.len();
+        let weights = &weights[rows.clone()];
+        match (self.kind, terms) {
+            (TotalKind::Count, _) => {
+                for (&group, &weight) in groups.iter().zip(weights) {
+                    let count = &mut totals.get_mut(group)[self.at];
+                    *count = count.wrapping_add_signed(weight);
+                }
             }
-            return;
-        }
-        for (row, (&group, &weight)) in groups.iter().zip(weights).enumerate() {
-            if weight != 0 {
-                self.add_term(totals.get_mut(group), terms.get(row), weight);
+            (TotalKind::Small { .. }, Terms::Signed(values)) => {
+                let values = &values.values()[rows];
+                for ((&group, &value), &weight) in groups.iter().zip(values).zip(weights) {
+                    self.add_short(totals.get_mut(group), value, weight);
+                }
+            }
+            _ => {
+                for ((row, &group), &weight) in rows.zip(groups).zip(weights) {
+                    if weight != 0 {
+                        self.add_term(totals.get_mut(group), terms.get(row), weight);
+                    }
+                }
             }
         }
     }
@@ -254,18 +272,47 @@ impl Total {
 
     /// Adds the total among other words.
     pub(crate) fn join(&self, words: &mut [u64], other: &[u64]) {
-        words[self.at] = words[self.at].wrapping_add(other[self.at]);
+        self.join_times(words, other, 1);
+    }
+
+    /// Adds the total among other words as often as said, which may be less than never.
+    ///
+    /// Sums are integers in two's complement, of as many words as never overflow; so `x · −1` is `¬x + 1`, word by word.
+    pub(crate) fn join_times(&self, words: &mut [u64], other: &[u64], times: i64) {
+        let (mut left, mut doubled) = (times.unsigned_abs(), Vec::new());
+        while left > 0 {
+            let part = if doubled.is_empty() { other } else { &doubled };
+            if left % 2 == 1 {
+                self.join_once(words, part, times < 0);
+            }
+            left /= 2;
+            if left > 0 {
+                let part = part.to_vec();
+                doubled.clone_from(&part);
+                self.join_once(&mut doubled, &part, false);
+            }
+        }
+    }
+
+    fn join_once(&self, words: &mut [u64], other: &[u64], is_negative: bool) {
+        let flip = if is_negative { u64::MAX } else { 0 };
+        let sign = if is_negative { -1 } else { 1 };
+        words[self.at] =
+            words[self.at].wrapping_add_signed(other[self.at].cast_signed().wrapping_mul(sign));
         let carried = match self.kind {
             TotalKind::Float => FLOAT_WORDS,
             _ => self.kind.width(),
         };
-        let mut carry = false;
-        for at in self.words() {
-            let (sum, first) = words[at].overflowing_add(other[at]);
+        let mut carry = is_negative;
+        for (place, at) in self.words().enumerate() {
+            if place == carried {
+                // What is counted apart is no part of the number, but a number each.
+                carry = is_negative;
+            }
+            let (sum, first) = words[at].overflowing_add(other[at] ^ flip);
             let (sum, second) = sum.overflowing_add(u64::from(carry));
             words[at] = sum;
-            // What is counted apart is no part of the number.
-            carry = (first || second) && at < self.at + carried;
+            carry = if place < carried { first || second } else { is_negative };
         }
     }
 

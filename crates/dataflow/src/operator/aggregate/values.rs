@@ -37,16 +37,20 @@ impl Values {
         Ok(Self::Bytes(Box::new(Encodings { codec, rows: Ordered::default(), row: Vec::new() })))
     }
 
-    /// Adds each row's value as often as its weight says. Returns, for each row, 1 when its value appeared in its group
-    /// by that, −1 when it went, else 0.
+    /// Adds each row's value as often as its weight says. If wanted, returns for each row 1 when its value appeared in
+    /// its group by that, −1 when it went, else 0.
     pub(super) fn add(
         &mut self,
         groups: &[u32],
         column: &ArrayRef,
-        weights: &[i64],
+        (weights, tells): (&[i64], bool),
     ) -> Result<Vec<i64>, ArrowError> {
         match self {
-            Self::Words(extremes) => Ok(extremes.add(groups, column, weights)),
+            Self::Words(extremes) if tells => Ok(extremes.add_and_tell(groups, column, weights)),
+            Self::Words(extremes) => {
+                extremes.add(groups, column, weights);
+                Ok(Vec::new())
+            }
             Self::Bytes(encodings) => encodings.add(groups, column, weights),
         }
     }
