@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use log::Log;
+use plan::History;
 use serve::api::{
     Lacking, LogStatus, Phase as ShownPhase, Problem, SinkStatus, SourceStatus, SqlAnswer,
 };
@@ -20,13 +21,14 @@ use crate::board::{SinkEntry, SourceEntry};
 use crate::creation::Creation;
 use crate::directory;
 use crate::failure::Failure;
+use crate::retention::Keeper;
 use crate::session::{Outcome, Running, Session};
 
 /// What a client is told of its statements.
 type Told = Result<SqlAnswer, Problem>;
 
 /// The session that all statements share, one after the other.
-type SharedSession = Arc<tokio::sync::Mutex<Option<Session>>>;
+pub(crate) type SharedSession = Arc<tokio::sync::Mutex<Option<Session>>>;
 
 /// The running process.
 pub(crate) struct ProcessBackend {
@@ -73,6 +75,17 @@ impl ProcessBackend {
         })
     }
 
+    /// Who folds the history of tables in this process.
+    pub(crate) fn keeper(&self, history: History) -> Keeper {
+        Keeper {
+            log: Arc::clone(&self.log),
+            board: Arc::clone(&self.running.board),
+            session: Arc::clone(&self.session),
+            held_back: Arc::clone(&self.running.held_back),
+            history,
+        }
+    }
+
     /// Listens on the directory's socket and, when asked, on an address.
     pub(crate) async fn serve(
         self: Arc<Self>,
@@ -94,14 +107,17 @@ impl Backend for ProcessBackend {
     fn run_status(&self) -> RunStatus {
         let board = &self.running.board;
         let since = Instant::now().saturating_duration_since(board.since);
-        let upper = self.log.upper();
+        let (upper, stat) = (self.log.upper(), self.log.stat());
         RunStatus {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
             log: LogStatus {
                 id: uuid::Uuid::from_bytes(self.log_id).to_string(),
                 upper,
-                bytes: self.log.stat().bytes,
+                bytes: stat.bytes,
+                since: stat.since,
+                base_bytes: stat.base_bytes,
+                held_back: self.running.held_back.why(),
             },
             sources: board.sources().map(|(name, entry)| source_status(name, entry)).collect(),
             filling: self.running.creations.status(upper),

@@ -98,6 +98,12 @@ pub(crate) struct RunArgs {
         value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) workers: Option<u16>,
 
+    /// How long the history of tables is kept whose statements do not say it: '7 days', or 'forever', as it is unless
+    /// told. What is older is folded into what it came to.
+    #[arg(long, value_name = "TIME", env = "EVERT_HISTORY", hide_env_values = true,
+        value_parser = crate::retention::parse_history)]
+    pub(crate) history: Option<plan::History>,
+
     /// A pipe, or a file of SQL statements (*.sql). Without it, what the directory's log already holds is run.
     #[arg(value_name = "PIPE|FILE.sql")]
     pub(crate) script: Option<String>,

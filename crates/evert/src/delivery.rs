@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
+use change::Time;
 use log::Log;
 use plan::ir::{Program, SinkSpec, ViewPlan};
 use sha2::{Digest as _, Sha256};
@@ -80,6 +81,31 @@ impl Delivery {
             }),
             None => Ok(()),
         }
+    }
+
+    /// Fails when a sink goes on from a Time of which the log has no history any more; tells the board what each holds.
+    pub(crate) fn none_is_behind(
+        deliveries: &[Self],
+        log: &Log,
+        board: &Board,
+    ) -> Result<(), Failure> {
+        let since = log.stat().since;
+        for delivery in deliveries {
+            let (name, held) = (&delivery.config.name, delivery.sink.held());
+            board.sink(name).hold(held);
+            if held > Time::ZERO && held < since {
+                return Err(Failure::Usage {
+                    what: format!(
+                        "sink {name} holds Time {held}, but the history up to Time {since} was \
+                         folded: what the sink lacks is not known"
+                    ),
+                    help: "empty the sink's target and its progress: it is filled again from what \
+                           the history came to"
+                        .to_owned(),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// The engine's end of this delivery.

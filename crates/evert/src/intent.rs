@@ -18,18 +18,22 @@ use change::{
 use log::{Log, LogOptions, RealDisk, Recovery};
 use plan::ir::{Program, SinkSpec, SourceSpec, ViewPlan};
 use plan::{Problems, Script};
-use source::{Resume, SourceConfig};
+use source::Resume;
 
 use crate::catalogue::{Catalogue, own_table_rows, table_row};
 use crate::directory::{self, Directory};
-use crate::environment::expand;
 use crate::failure::Failure;
 use crate::patience::Patience;
+use crate::retention::source_config;
 use crate::signing;
 use crate::supply::Supply;
 
 /// How long the log may take to write one catalogue transaction.
 const CATALOGUE_LIMIT: Duration = Duration::from_secs(60);
+
+/// The size at which a segment of the log is full, and what it may be. History is folded segment by segment.
+const SEGMENT_VARIABLE: &str = "EVERT_SEGMENT_BYTES";
+const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 4_096..=1 << 30;
 
 /// The name that a pipe gives to a result that the user did not name.
 const UNNAMED_VIEW: &str = "result";
@@ -64,7 +68,7 @@ impl Opened {
     /// Takes a directory and recovers its log.
     pub(crate) fn new(root: &Path) -> Result<Self, Failure> {
         let directory = Directory::acquire(root)?;
-        let options = LogOptions::default();
+        let options = log_options()?;
         let dir = directory::log_dir(root);
         let (log, recovery) = Log::open(&dir, options, Arc::new(RealDisk), wall_clock_us)?;
         if recovery.cut_bytes > 0 {
@@ -111,6 +115,18 @@ impl Opened {
             &TransactionGroup::new(OWN_SOURCE.into(), Part::Whole, heads, vec![table]),
         )
     }
+}
+
+/// How the log is written: as it is best, unless the environment says otherwise.
+fn log_options() -> Result<LogOptions, Failure> {
+    let mut options = LogOptions::default();
+    let Ok(text) = std::env::var(SEGMENT_VARIABLE) else { return Ok(options) };
+    let bytes = text.parse().ok().filter(|bytes| SEGMENT_BYTES.contains(bytes));
+    options.segment_bytes_max = bytes.ok_or_else(|| Failure::Usage {
+        what: format!("{SEGMENT_VARIABLE} is {text}"),
+        help: format!("a segment has {} to {} bytes", SEGMENT_BYTES.start(), SEGMENT_BYTES.end()),
+    })?;
+    Ok(options)
 }
 
 /// Appends a group and waits until it is durable.
@@ -175,9 +191,7 @@ async fn open_source(
     opened: &Opened,
 ) -> Result<(Supply, Vec<Arc<TableSchema>>), Failure> {
     let failed = |error| Failure::source(&spec.name, error);
-    let url = expand(&spec.url)?;
-    let config =
-        SourceConfig { name: spec.name.as_str().into(), url, options: spec.options.clone() };
+    let config = source_config(spec)?;
     let mut source = source::open(config.clone()).map_err(failed)?;
     let mut resume = opened.resume(&spec.name)?;
     if resume.position.is_none() || resume.tables.is_empty() {
@@ -255,10 +269,7 @@ pub(crate) async fn plan_only(text: &str, catalogue: &Catalogue) -> Result<Plann
             continue;
         }
         let failed = |error| Failure::source(&spec.name, error);
-        let url = expand(&spec.url)?;
-        let config =
-            SourceConfig { name: spec.name.as_str().into(), url, options: spec.options.clone() };
-        let mut source = source::open(config).map_err(failed)?;
+        let mut source = source::open(source_config(&spec)?).map_err(failed)?;
         tables.extend(source.discover(&Resume::default()).await.map_err(failed)?);
     }
     let program = plan::plan(&script, &catalogue.for_planner(tables))?;

@@ -26,6 +26,7 @@ mod output;
 mod patience;
 mod pipeline;
 mod progress;
+mod retention;
 mod session;
 mod signals;
 mod signing;

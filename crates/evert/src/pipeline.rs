@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use change::Time;
 use log::Log;
+use plan::History;
 use sink::Outbox;
 use source::End;
 use tokio::sync::watch;
@@ -47,6 +48,8 @@ pub(crate) struct RunOptions {
     pub(crate) http: Option<SocketAddr>,
     /// How many workers share the engine's work.
     pub(crate) workers: usize,
+    /// The history of tables whose statements do not say it.
+    pub(crate) history: History,
 }
 
 /// Runs what was prepared until it is done, interrupted, or fails for good.
@@ -74,6 +77,7 @@ pub(crate) async fn run(
         () = interrupts.next() => return Ok(()),
     };
     Delivery::none_is_ahead(&deliveries, &log)?;
+    Delivery::none_is_behind(&deliveries, &log, &board)?;
     // From here on, the directory knows them without being told again.
     opened.change_catalogue(news)?;
     let outboxes: Vec<Arc<Outbox>> = deliveries.iter().map(Delivery::outbox).collect();
@@ -93,8 +97,10 @@ pub(crate) async fn run(
         board: Arc::clone(&board),
         creations: Arc::default(),
         workers: options.workers,
+        held_back: Arc::default(),
     };
     let backend = ProcessBackend::new((&log, log_id), running, &root, stop.clone());
+    let keeper = backend.keeper(options.history);
     let servers = backend.serve(options.http, stopped.clone()).await?;
 
     let mut ends = JoinSet::new();
@@ -106,6 +112,8 @@ pub(crate) async fn run(
         supplies.spawn(supply(source, intake, board, options.once, stopped.clone()));
     }
     progress::show(&board, stopped.clone());
+    // log: what is older than its history is folded.
+    let keeping = tokio::spawn(keeper.keep(stopped.clone()));
     // log ──► witnesses: nobody waits for them.
     tokio::spawn(witnessing::offer(Arc::clone(&log), root, stopped.clone()));
 
@@ -127,6 +135,8 @@ pub(crate) async fn run(
     stop.send_replace(true);
     stages.engine.stop().await;
     servers.stopped().await;
+    // It ends at its next look, whatever it is at.
+    keeping.await.unwrap_or_default();
     // When the log has failed, whatever else fails does so for that reason.
     let outcome = outcome.map_err(|failure| log.failure().map_or(failure, Failure::Log));
     // The directory is held until nothing writes there any more, whoever else still knows the log.

@@ -5,21 +5,26 @@
 //! and tiles are compared byte for byte. Only the hash and the reading of frames are shared.
 //!
 //! What an audit that finds nothing says: every frame is whole; the transactions are exactly those of which the root at
-//! each size was asked; and every tile that is there is the one that follows from them.
+//! each size was asked; and every tile that is there is the one that follows from them. Of transactions whose frames
+//! went when history was folded, the leaves are taken from the tiles, and the roots say whether those are right; which
+//! ranges these are is part of what was found. A base is right when it has the hash that a transaction of the log says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use change::Time;
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
+use change::{TableName, Time};
 use proof::{Hash, leaf_hash, node_hash};
 use sha2::{Digest, Sha256};
 
 use crate::Log;
-use crate::disk::Access;
+use crate::disk::{Access, DiskFile};
 use crate::error::LogError;
 use crate::format::{FLAG_LZ4, FrameKind, FramePart, Header};
-use crate::notary::proof_dir;
+use crate::notary::{proof_dir, read_file};
+use crate::retention::folds_table;
 use crate::walk::Walk;
 
 /// The hashes of a full tile.
@@ -40,6 +45,23 @@ pub struct Audit {
     pub tiles: u64,
     /// Tiles that are not what follows from the log.
     pub wrong_tiles: Vec<WrongTile>,
+    /// Transactions of which nothing is there any more: the first and the last Time of each range.
+    pub pruned: Vec<(Time, Time)>,
+    /// How many bases were read.
+    pub bases: u64,
+    /// Bases that are missing, or are not what the log says.
+    pub wrong_bases: Vec<WrongBase>,
+}
+
+/// A base that is not what a transaction of the log says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WrongBase {
+    /// Its file.
+    pub path: PathBuf,
+    /// The table.
+    pub table: TableName,
+    /// The Time up to which its changes were folded.
+    pub since: Time,
 }
 
 /// A tile that is missing or wrong.
@@ -60,10 +82,9 @@ impl Log {
     /// # Errors
     /// When the log is damaged, or cannot be read.
     pub fn audit(&self, sizes: &[u64], published: u64) -> Result<Audit, LogError> {
-        let first = self.shared.state().segments.first().map_or(1, |segment| segment.number);
         let mut auditor = Auditor {
             log: self,
-            walk: Walk::new(Arc::clone(&self.shared), first, 0, Time(1)),
+            walk: Walk::new(Arc::clone(&self.shared), self.shared.beginning()),
             schemas: BTreeMap::new(),
             parts: BTreeMap::new(),
             levels: Vec::new(),
@@ -74,10 +95,68 @@ impl Log {
         auditor.note_root();
         while let Some(header) = auditor.walk.header()? {
             auditor.frame(&header)?;
-            auditor.audit.bytes += header.end() - header.place.offset;
+            auditor.audit.bytes += header.room();
             auditor.walk.pass(&header);
         }
-        Ok(auditor.audit)
+        let mut audit = auditor.audit;
+        self.audit_bases(&mut audit)?;
+        Ok(audit)
+    }
+
+    /// Compares each base with what the log says of it.
+    fn audit_bases(&self, audit: &mut Audit) -> Result<(), LogError> {
+        let bases = Arc::clone(&self.shared.state().bases);
+        let said = if bases.tables.is_empty() { BTreeSet::new() } else { self.said_of_bases()? };
+        for (table, base) in &bases.tables {
+            let path = self.shared.dir.join("base").join(format!("{:020}.base", base.number));
+            audit.bases += 1;
+            let found = match self.shared.disk.open(&path, Access::Read) {
+                Ok(file) => Some(sha256_of(&*file).map_err(|e| LogError::io("read", &path, e))?),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+                Err(error) => return Err(LogError::io("open", &path, error)),
+            };
+            let is_said = |hash: Hash| {
+                let number = i64::try_from(base.since.0).unwrap_or(i64::MAX);
+                said.contains(&(table.clone(), number, hash.to_string()))
+            };
+            if !found.is_some_and(is_said) {
+                let (table, since) = (table.clone(), base.since);
+                audit.wrong_bases.push(WrongBase { path, table, since });
+            }
+        }
+        Ok(())
+    }
+
+    /// What transactions of the log say of bases: table, Time and hash.
+    fn said_of_bases(&self) -> Result<BTreeSet<(TableName, i64, String)>, LogError> {
+        let mut said = BTreeSet::new();
+        let mut reader = self.reader(Time::ZERO).history().only_own();
+        while let Some(chunk) = reader.next()? {
+            for changes in chunk.tables.iter().filter(|of| of.table() == &folds_table()) {
+                let rows = changes.changes().rows();
+                let text = |column: usize| rows.column(column).as_string::<i32>();
+                let (sources, tables, hashes) = (text(0), text(1), text(5));
+                let since = rows.column(2).as_primitive::<Int64Type>();
+                said.extend((0..rows.num_rows()).map(|row| {
+                    let table = TableName::new(sources.value(row), tables.value(row));
+                    (table, since.value(row), hashes.value(row).to_owned())
+                }));
+            }
+        }
+        Ok(said)
+    }
+}
+
+/// The SHA-256 of a file, read piece by piece.
+fn sha256_of(file: &dyn DiskFile) -> std::io::Result<Hash> {
+    let (mut hash, mut chunk, mut offset) = (Sha256::new(), vec![0; 1 << 16], 0);
+    loop {
+        let read = file.read_at(&mut chunk, offset)?;
+        hash.update(&chunk[..read]);
+        offset += read as u64;
+        if read < chunk.len() {
+            return Ok(Hash(hash.finalize().into()));
+        }
     }
 }
 
@@ -98,7 +177,8 @@ struct Auditor<'a> {
 impl Auditor<'_> {
     fn frame(&mut self, header: &Header) -> Result<(), LogError> {
         match header.kind {
-            FrameKind::Close => return Ok(()),
+            FrameKind::Close | FrameKind::Base => return Ok(()),
+            FrameKind::Gap => return self.gap(header),
             FrameKind::Preamble => {
                 self.schemas.clear();
                 return self.walk.stored(header).map(drop);
@@ -108,18 +188,58 @@ impl Auditor<'_> {
         let (_leaves, stored) = self.walk.stored(header)?;
         let read = match header.kind {
             FrameKind::Schema => self.schema(&stored),
-            FrameKind::Preamble | FrameKind::Close | FrameKind::Transactions => {
-                plain(header, &stored).and_then(|plain| {
-                    let payload = Payload::read(&plain, &self.schemas)?;
-                    self.transactions(header, &payload)
-                })
-            }
+            FrameKind::Preamble
+            | FrameKind::Close
+            | FrameKind::Gap
+            | FrameKind::Base
+            | FrameKind::Transactions => plain(header, &stored).and_then(|plain| {
+                let payload = Payload::read(&plain, &self.schemas)?;
+                self.transactions(header, &payload)
+            }),
         };
         let unreadable = "the frame is whole, but its payload is not as the format says";
         let Some(leaves) = read else {
             return Err(self.walk.damaged(crate::format::FormatError::Value(unreadable)));
         };
         leaves.into_iter().try_for_each(|leaf| self.leaf(leaf))
+    }
+
+    /// Takes the leaves of transactions that are gone from the tiles.
+    fn gap(&mut self, header: &Header) -> Result<(), LogError> {
+        if header.transactions == 0 {
+            return Ok(());
+        }
+        let (first, last) = (header.first_time, Time(header.next_time().0 - 1));
+        match self.audit.pruned.last_mut() {
+            Some((_, before)) if before.next() == first => *before = last,
+            _ => self.audit.pruned.push((first, last)),
+        }
+        let mut tile: Option<(u64, Vec<u8>)> = None;
+        for leaf in first.0 - 1..last.0 {
+            let index = leaf / TILE as u64;
+            if tile.as_ref().is_none_or(|(known, _)| *known != index) {
+                tile = Some((index, self.bottom_tile(index)?));
+            }
+            let at = usize::try_from(leaf % TILE as u64).unwrap_or(TILE) * 32;
+            let hash =
+                tile.as_ref().and_then(|(_, hashes)| hashes.get(at..at + 32)?.try_into().ok());
+            let Some(hash) = hash else {
+                // Without it no root can be right: it is a hash that nothing has.
+                self.leaf(Hash([0; 32]))?;
+                continue;
+            };
+            self.leaf(Hash(hash))?;
+        }
+        Ok(())
+    }
+
+    /// The hashes of a tile of leaves; none when it is missing.
+    fn bottom_tile(&self, index: u64) -> Result<Vec<u8>, LogError> {
+        let from = index * TILE as u64;
+        let width = usize::try_from(self.published.saturating_sub(from)).unwrap_or(TILE).min(TILE);
+        let path = proof_dir(&self.log.shared.dir).join(tile_name(0, index, width));
+        let read = read_file(&*self.log.shared.disk, &path);
+        Ok(read.map_err(|error| LogError::io("read", &path, error))?.unwrap_or_default())
     }
 
     fn schema(&mut self, payload: &[u8]) -> Option<Vec<Hash>> {
@@ -348,8 +468,13 @@ impl<'a> Payload<'a> {
         }
         starts.push(plain.len());
         let mut pieces = Vec::new();
-        for pair in starts.windows(2) {
+        for (at, pair) in starts.windows(2).enumerate() {
             let piece = plain.get(pair[0]..pair[1])?;
+            // Of a table whose changes were folded, the hash of its piece is there instead.
+            if at > 0 && *piece.get(8)? == 3 {
+                pieces.extend_from_slice(piece.get(32..64)?);
+                continue;
+            }
             pieces.extend_from_slice(&sha256(b"evert/piece/v1\n", &[piece]));
         }
         let schema = sha256(b"evert/schema/v1\n", &[&read_with]);

@@ -20,7 +20,7 @@ use change::{
 
 use crate::encode::{diffs, ends};
 use crate::format::{
-    Cursor, FLAG_LZ4, FormatError, HEAD_BYTES, Header, SECTION_ALIGNMENT, TABLE_BYTES,
+    Cursor, FLAG_LZ4, FormatError, HEAD_BYTES, Header, LEAF_BYTES, SECTION_ALIGNMENT, TABLE_BYTES,
     take_position,
 };
 use crate::limits::ENDS_MAX;
@@ -30,6 +30,8 @@ use crate::limits::ENDS_MAX;
 pub(crate) enum Wanted {
     /// All.
     All,
+    /// Those whose changes are kept.
+    Kept,
     /// Those of Evert itself.
     Own,
 }
@@ -125,6 +127,12 @@ pub(crate) fn tables(
         if wanted == Wanted::Own && !table.own {
             continue;
         }
+        if table.is_pruned() {
+            if wanted == Wanted::All {
+                return Err(FormatError::Pruned);
+            }
+            continue;
+        }
         let none = FormatError::Value("a table's schema is missing");
         let schema = schemas.and_then(|known| known.get(&table.schema)).ok_or(none)?;
         let at = start.saturating_add(TABLE_BYTES);
@@ -136,27 +144,80 @@ pub(crate) fn tables(
     Ok(tables)
 }
 
-/// Returns where each table begins, with the number of its schema.
-pub(crate) fn table_starts(
+/// Where a table is in a payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TablePlace {
+    /// The number of its schema.
+    pub(crate) schema: u32,
+    /// Where it begins.
+    pub(crate) start: usize,
+    /// Where the next one begins, or the payload ends.
+    pub(crate) end: usize,
+    /// The hash of its piece, when its changes were folded.
+    pub(crate) pruned: Option<[u8; LEAF_BYTES]>,
+}
+
+/// Returns where each table is.
+pub(crate) fn table_places(
     payload: &[u8],
     heads: &Heads<'_>,
-) -> Result<Vec<(u32, usize)>, FormatError> {
+) -> Result<Vec<TablePlace>, FormatError> {
     let mut cursor = Cursor::new(payload);
     cursor.bytes(heads.tables_offset)?;
-    let mut starts = Vec::new();
+    let mut places: Vec<TablePlace> = Vec::new();
     for _ in 0..heads.tables {
         cursor.align()?;
         let start = cursor.position();
         let table = TableHead::read(&mut cursor)?;
         let rest = table.section_length.checked_sub(TABLE_BYTES);
-        cursor.bytes(rest.ok_or(FormatError::Value("a table's length cannot be"))?)?;
-        starts.push((table.schema, start));
+        let rest = cursor.bytes(rest.ok_or(FormatError::Value("a table's length cannot be"))?)?;
+        let short = FormatError::Value("a table's hash is missing");
+        let pruned =
+            if table.is_pruned() { Some(rest.try_into().map_err(|_length| short)?) } else { None };
+        if let Some(before) = places.last_mut() {
+            before.end = start;
+        }
+        places.push(TablePlace { schema: table.schema, start, end: payload.len(), pruned });
     }
     if cursor.left() != 0 {
         return Err(FormatError::Value("bytes are left behind the tables"));
     }
-    Ok(starts)
+    Ok(places)
 }
+
+/// Returns the payload without some of its tables' changes: of each of those the hash of its piece is kept.
+pub(crate) fn without(
+    plain: &[u8],
+    places: &[TablePlace],
+    is_folded: impl Fn(&TablePlace) -> bool,
+    hash: impl Fn(&[u8]) -> [u8; LEAF_BYTES],
+) -> Result<Vec<u8>, FormatError> {
+    let within = || FormatError::Value("a table reaches beyond its payload");
+    let heads = places.first().map_or(plain.len(), |place| place.start);
+    let mut bytes = plain.get(..heads).ok_or_else(within)?.to_vec();
+    for place in places {
+        let piece = plain.get(place.start..place.end).ok_or_else(within)?;
+        if place.pruned.is_some() || !is_folded(place) {
+            bytes.extend_from_slice(piece);
+            continue;
+        }
+        // The number of its schema, its rows and whose it is stay.
+        let head: &[u8; TABLE_BYTES] = piece.first_chunk().ok_or_else(within)?;
+        let mut cursor = Cursor::new(head);
+        bytes.extend_from_slice(cursor.bytes(8)?);
+        cursor.bytes(2)?;
+        bytes.extend_from_slice(&[diffs::PRUNED, ends::ONE]);
+        bytes.extend_from_slice(cursor.bytes(2)?);
+        bytes.extend_from_slice(&[0; 12]);
+        bytes.extend_from_slice(&PRUNED_BYTES.to_le_bytes());
+        bytes.extend_from_slice(&[0; 4]);
+        bytes.extend_from_slice(&hash(piece));
+    }
+    Ok(bytes)
+}
+
+/// The length of a table whose changes were folded: its head, and a hash.
+const PRUNED_BYTES: u32 = 64;
 
 /// What precedes a table's sections.
 struct TableHead {
@@ -172,6 +233,10 @@ struct TableHead {
 }
 
 impl TableHead {
+    fn is_pruned(&self) -> bool {
+        self.diffs_form == diffs::PRUNED
+    }
+
     fn read(cursor: &mut Cursor<'_>) -> Result<Self, FormatError> {
         let table = Self {
             schema: cursor.u32()?,

@@ -40,6 +40,8 @@ pub(crate) mod diffs {
     pub(crate) const BYTES: u8 = 1;
     /// 64 bits each.
     pub(crate) const WORDS: u8 = 2;
+    /// None are: the table's changes were folded, and the hash of its piece is all that is kept.
+    pub(crate) const PRUNED: u8 = 3;
 }
 
 /// How the ends of a table's transactions are stored.
@@ -271,6 +273,12 @@ fn encode_ends(values: &[u32]) -> (u8, Vec<u8>) {
         start = end;
     }
     (ends::BY_ROW, owners)
+}
+
+/// Compresses a plain payload, if that pays.
+pub(crate) fn compress_plain(plain: &[u8]) -> Option<Vec<u8>> {
+    let pieces = vec![Buffer::from(plain)];
+    compress(&Pieces { pieces, small: Vec::new(), length: plain.len() })
 }
 
 /// Compresses a payload, if that pays.

@@ -127,6 +127,25 @@ pub enum LogError {
         /// The root that the transactions have.
         found: Hash,
     },
+    /// Transactions are asked for whose changes were folded.
+    #[error(
+        "the history from Time {from} up to Time {upto} was folded: of these transactions only what \
+         they came to is kept"
+    )]
+    Pruned {
+        /// The first of them.
+        from: Time,
+        /// The last of them.
+        upto: Time,
+    },
+    /// The history of a table cannot be folded.
+    #[error("the history of table {table} is not folded: {reason}")]
+    Unfoldable {
+        /// The table.
+        table: TableName,
+        /// Why.
+        reason: String,
+    },
     /// The key that signs checkpoints cannot be used.
     #[error("{} is not the key of a log: {reason}", path.display())]
     Key {
@@ -182,6 +201,8 @@ impl LogError {
             Self::NoLog { .. } => "LOG011",
             Self::Behind { .. } | Self::Altered { .. } => "LOG012",
             Self::Key { .. } => "LOG013",
+            Self::Pruned { .. } => "LOG014",
+            Self::Unfoldable { .. } => "LOG015",
         }
     }
 
@@ -211,6 +232,13 @@ impl LogError {
             Self::FrameTooLarge { .. } => "send the transaction in parts".to_owned(),
             Self::Unsupported { .. } => {
                 "leave the table or the column out of the source".to_owned()
+            }
+            Self::Pruned { upto, .. } => format!(
+                "ask for what comes after Time {upto}, or read from the beginning, which gives the tables as \
+                 they were at that Time; proofs that were handed out before still verify"
+            ),
+            Self::Unfoldable { .. } => {
+                "everything is kept, and stays readable; it is tried again".to_owned()
             }
             Self::NoLog { .. } => "check the path; `evert run` creates a log".to_owned(),
             Self::Behind { checkpoint, .. } => format!(

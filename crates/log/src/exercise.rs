@@ -39,7 +39,7 @@ pub fn frame(bytes: &[u8]) {
             FrameKind::Preamble => drop(Preamble::from_bytes(stored)),
             FrameKind::Schema => drop(FoundSchema::from_bytes(stored)),
             FrameKind::Transactions => read(stored, header.flags & FLAG_LZ4 != 0),
-            FrameKind::Close => {}
+            FrameKind::Close | FrameKind::Gap | FrameKind::Base => {}
         }
     }
 }
@@ -53,9 +53,10 @@ pub fn payload(bytes: &[u8]) {
     }
 }
 
-/// Reads a segment's index.
+/// Reads a segment's index, and a list of bases.
 pub fn index(bytes: &[u8]) {
     crate::index::exercise(bytes);
+    crate::retention::exercise(bytes);
 }
 
 fn read(stored: &[u8], compressed: bool) {
@@ -69,7 +70,15 @@ fn read(stored: &[u8], compressed: bool) {
     }
     let Ok(plain) = decode::plain(&header, Buffer::from(stored)) else { return };
     let Ok(heads) = decode::heads(&plain) else { return };
-    let starts = decode::table_starts(&plain, &heads);
+    let starts = decode::table_places(&plain, &heads);
+    if let Ok(places) = &starts {
+        let without = decode::without(&plain, places, |_| true, |_| [7; 32]);
+        let without = without.expect("what has places can be left out");
+        let heads = decode::heads(&without).expect("what precedes the tables stays");
+        let left = decode::table_places(&without, &heads).expect("all have places still");
+        assert!(left.len() == places.len() && left.iter().all(|place| place.pruned.is_some()));
+        assert!(left.iter().zip(places).all(|(left, place)| left.schema == place.schema));
+    }
     let mut schemas = Schemas::default();
     for id in 0..4 {
         schemas.insert(FoundSchema { source: heads.source.into(), id, table: table() });

@@ -45,6 +45,8 @@ pub const HEAD_BYTES: usize = 8;
 pub const FLAG_OWN: u32 = 1;
 /// Flag: the payload is one LZ4 block.
 pub const FLAG_LZ4: u32 = 2;
+/// Flag: the frame was rewritten when history was folded; on a preamble: so was its segment.
+pub const FLAG_THIN: u32 = 4;
 
 /// A field's place in a structure of fixed size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,11 +83,12 @@ const F_ROWS: Field = field("rows", 84, 4);
 const F_PAYLOAD_CRC: Field = field("payload_crc", 88, 4);
 const F_LEAVES: Field = field("leaves", 92, 4);
 const F_LEAVES_CRC: Field = field("leaves_crc", 96, 4);
-const F_RESERVED: Field = field("reserved", 100, 24);
+const F_SPAN: Field = field("span", 100, 8);
+const F_RESERVED: Field = field("reserved", 108, 16);
 const F_HEADER_CRC: Field = field("header_crc", 124, 4);
 
 /// The fields of a frame's header, in order.
-pub const HEADER_FIELDS: [Field; 21] = [
+pub const HEADER_FIELDS: [Field; 22] = [
     F_MAGIC,
     F_VERSION,
     F_KIND,
@@ -106,6 +109,7 @@ pub const HEADER_FIELDS: [Field; 21] = [
     F_PAYLOAD_CRC,
     F_LEAVES,
     F_LEAVES_CRC,
+    F_SPAN,
     F_RESERVED,
 ];
 
@@ -144,6 +148,9 @@ pub enum FormatError {
     /// A value that the format does not have.
     #[error("{0}")]
     Value(&'static str),
+    /// The history of a table was folded here: its changes are not in the segment any more.
+    #[error("the history of a table ends before this")]
+    Pruned,
     /// What Arrow says of a batch.
     #[error("a batch of columns is not readable: {0}")]
     Arrow(String),
@@ -161,6 +168,10 @@ pub enum FrameKind {
     Transactions = 3,
     /// The log was closed in order: all before it is durable.
     Close = 4,
+    /// Transactions of which nothing is kept here, in the place of their frames.
+    Gap = 5,
+    /// Begins a base: what the changes of a table came to.
+    Base = 6,
 }
 
 /// Whether a frame holds whole transactions, as on disk.
@@ -221,6 +232,8 @@ pub struct Header {
     pub leaves: u32,
     /// The CRC-32C of the leaf commitments.
     pub leaves_crc: u32,
+    /// How many bytes of the segment as it was written a rewritten frame stands for; 0 for those that it takes up.
+    pub span: u64,
 }
 
 impl Header {
@@ -244,6 +257,7 @@ impl Header {
             payload_crc: 0,
             leaves: 0,
             leaves_crc: 0,
+            span: 0,
         }
     }
 
@@ -261,10 +275,17 @@ impl Header {
             .saturating_add(u64::from(self.payload_length))
     }
 
-    /// The offset at which the next frame begins.
+    /// The bytes that the frame takes up in its file.
+    #[must_use]
+    pub fn room(&self) -> u64 {
+        aligned(self.bytes(), FRAME_ALIGNMENT)
+    }
+
+    /// The offset at which the next frame begins, in the segment as it was written.
     #[must_use]
     pub fn end(&self) -> u64 {
-        self.place.offset.saturating_add(aligned(self.bytes(), FRAME_ALIGNMENT))
+        let span = if self.span > 0 { self.span } else { self.room() };
+        self.place.offset.saturating_add(span)
     }
 
     /// The first Time behind the frame's transactions.
@@ -298,6 +319,7 @@ impl Header {
         put(&mut bytes, F_PAYLOAD_CRC, &self.payload_crc.to_le_bytes());
         put(&mut bytes, F_LEAVES, &self.leaves.to_le_bytes());
         put(&mut bytes, F_LEAVES_CRC, &self.leaves_crc.to_le_bytes());
+        put(&mut bytes, F_SPAN, &self.span.to_le_bytes());
         let crc = crc32c::crc32c(bytes.get(..F_HEADER_CRC.offset).expect("within the header"));
         put(&mut bytes, F_HEADER_CRC, &crc.to_le_bytes());
         bytes
@@ -341,6 +363,7 @@ impl Header {
             payload_crc: take_u32(bytes, F_PAYLOAD_CRC),
             leaves: take_u32(bytes, F_LEAVES),
             leaves_crc: take_u32(bytes, F_LEAVES_CRC),
+            span: take_u64(bytes, F_SPAN),
         };
         header.check(place)?;
         Ok(header)
@@ -355,8 +378,12 @@ impl Header {
         if largest > FRAME_BYTES_MAX as u64 {
             return Err(FormatError::TooLarge(largest));
         }
-        if self.flags & !(FLAG_OWN | FLAG_LZ4) != 0 {
+        if self.flags & !(FLAG_OWN | FLAG_LZ4 | FLAG_THIN) != 0 {
             return Err(FormatError::Value("the frame has unknown flags"));
+        }
+        let is_thin = self.flags & FLAG_THIN != 0;
+        if self.span > 0 && (!is_thin || self.span.checked_rem(FRAME_ALIGNMENT as u64) != Some(0)) {
+            return Err(FormatError::Value("the frame stands for what cannot be"));
         }
         // LZ4 cannot make more than 255 bytes of one.
         let plain_max = match self.flags & FLAG_LZ4 {
@@ -382,6 +409,8 @@ fn kind(byte: u8) -> Result<FrameKind, FormatError> {
         2 => Ok(FrameKind::Schema),
         3 => Ok(FrameKind::Transactions),
         4 => Ok(FrameKind::Close),
+        5 => Ok(FrameKind::Gap),
+        6 => Ok(FrameKind::Base),
         _ => Err(FormatError::Value("the frame has an unknown kind")),
     }
 }

@@ -114,7 +114,7 @@ impl SegmentIndex {
             let mut read = || -> Result<Header, ReadError> {
                 let header = frames.header(offset, end)?;
                 match header.kind {
-                    FrameKind::Preamble | FrameKind::Close => {}
+                    FrameKind::Preamble | FrameKind::Close | FrameKind::Gap | FrameKind::Base => {}
                     FrameKind::Schema => builder.schema(offset, frames.schema(&header)?),
                     FrameKind::Transactions => {
                         let (_leaves, stored) = frames.stored(&header)?;
@@ -203,8 +203,8 @@ impl Builder {
         let heads = decode::heads(plain)?;
         let source: Arc<str> = heads.source.into();
         let mut tables = BTreeSet::new();
-        for (schema, _) in decode::table_starts(plain, &heads)? {
-            tables.extend(self.schemas.get(&(Arc::clone(&source), schema)));
+        for table in decode::table_places(plain, &heads)? {
+            tables.extend(self.schemas.get(&(Arc::clone(&source), table.schema)));
         }
         let block = self.block(header);
         let mut any = false;
@@ -318,8 +318,9 @@ fn load(disk: &dyn Disk, dir: &Path, number: u64, end: u64) -> Option<SegmentInd
 impl Shared {
     /// The index of a segment as far as it is durable now.
     pub(crate) fn index_of(&self, number: u64) -> Result<Arc<SegmentIndex>, LogError> {
-        let end = self.end_of(number).unwrap_or(0);
-        if let Some(known) = self.indexes().get(&number).filter(|index| index.end == end) {
+        let (end, thin) = self.extent_of(number);
+        let key = (number, thin);
+        if let Some(known) = self.indexes().get(&key).filter(|index| index.end == end) {
             return Ok(Arc::clone(known));
         }
         let index = match load(&*self.disk, &self.dir, number, end) {
@@ -327,8 +328,21 @@ impl Shared {
             None => SegmentIndex::build(self, number, end)?,
         };
         let index = Arc::new(index);
-        self.indexes().insert(number, Arc::clone(&index));
+        self.indexes().insert(key, Arc::clone(&index));
         Ok(index)
+    }
+
+    /// Forgets the index of a segment that is rewritten; it is made again when somebody asks.
+    pub(crate) fn drop_index(&self, number: u64) -> Result<(), LogError> {
+        let path = path(&self.dir, number);
+        match self.disk.remove(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(LogError::io("remove", &path, error));
+            }
+            Ok(()) | Err(_) => {}
+        }
+        self.indexes().retain(|(known, _), _| *known != number);
+        Ok(())
     }
 
     /// Writes the index of a full segment, unless it is there. It is not synced: what is torn is made again.

@@ -40,6 +40,7 @@ mod queue;
 mod reader;
 mod recovery;
 mod refresh;
+mod retention;
 mod schema;
 mod segment;
 mod shared;
@@ -48,7 +49,7 @@ mod tests;
 mod walk;
 mod writer;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -56,7 +57,7 @@ use std::time::Duration;
 
 use change::{RequestId, Time, TransactionGroup};
 
-pub use audit::{Audit, WrongTile};
+pub use audit::{Audit, WrongBase, WrongTile};
 pub use disk::{Access, Disk, DiskFile, RealDisk};
 pub use encode::Compression;
 pub use error::{LogError, Lost};
@@ -65,6 +66,7 @@ pub use notary::{Notary, NotaryOptions, Published};
 pub use queue::Done;
 pub use reader::{Chunk, LogReader, RawFrame, RawFrames};
 pub use recovery::Recovery;
+pub use retention::{Fold, FoldOutcome, FoldedTable, folds_table};
 pub use writer::Progress;
 
 use notary::Desk;
@@ -105,13 +107,15 @@ pub struct LogStat {
     pub segments: u64,
     /// The bytes of their frames. Files may be longer, where room is allocated ahead.
     pub bytes: u64,
+    /// The bytes of what was folded.
+    pub base_bytes: u64,
     /// How many frames of transactions, parts counted one by one.
     pub frames: u64,
     /// How many transactions.
     pub transactions: u64,
     /// How many changed rows, those of unfinished and void parts included.
     pub rows: u64,
-    /// The Time before the first transaction that can be read.
+    /// The Time from which on all transactions can be read as they were: what some table was up to it may be folded.
     pub since: Time,
     /// The next Time.
     pub upper: Time,
@@ -285,14 +289,15 @@ impl Log {
     #[must_use]
     pub fn stat(&self) -> LogStat {
         let state = self.shared.state();
-        let first = state.segments.first().map_or(Time(1), |segment| segment.first);
+        let kept = |segment: &shared::Segment| segment.thin_bytes.unwrap_or(segment.end);
         LogStat {
             segments: limits::on_disk(state.segments.len()),
-            bytes: state.segments.iter().map(|segment| segment.end).sum(),
+            bytes: state.segments.iter().map(kept).sum(),
             frames: state.totals.frames,
             transactions: state.totals.transactions,
             rows: state.totals.rows,
-            since: Time(first.0.saturating_sub(1)),
+            base_bytes: state.bases.bytes(),
+            since: state.bases.since(),
             upper: state.upper,
         }
     }
@@ -352,6 +357,8 @@ fn open(
 fn state(recovered: &Recovered, failure: Option<LogError>) -> State {
     State {
         segments: recovered.segments.clone(),
+        bases: Arc::new(recovered.bases.clone()),
+        readers: BTreeMap::new(),
         upper: recovered.preamble.next,
         totals: recovered.preamble.totals,
         failure,

@@ -48,6 +48,17 @@ pub(crate) const NOTARY_UNSETTLED_MAX: usize = 4096;
 /// How many bytes of the log the notary still takes in when the log is closed; the next start does the rest.
 pub(crate) const NOTARY_BACKLOG_BYTES_MAX: u64 = 1 << 30;
 
+/// How many bytes of changes are in memory while they are folded, before a base is written. It takes a few times as much.
+pub(crate) const FOLD_BYTES_MAX: usize = 64 << 20;
+
+/// The most rows and bytes of a frame of a base, but for a row that is larger.
+pub(crate) const BASE_BATCH_ROWS: usize = 8192;
+/// See [`BASE_BATCH_ROWS`].
+pub(crate) const BASE_BATCH_BYTES: usize = 1 << 20;
+
+/// How many bytes of a rewritten segment are written at once.
+pub(crate) const THIN_BUFFER_BYTES: usize = 256 << 10;
+
 /// Turns a length that a limit above bounds into one that addresses memory.
 pub(crate) fn in_memory(bytes: u64) -> usize {
     usize::try_from(bytes).expect("a machine that runs this addresses 64 bits")

@@ -1,4 +1,8 @@
 //! Reading the log from any Time, and following it.
+//!
+//! A reader from the beginning of a log of which something was folded gets what it came to first, as one transaction at
+//! the Time `since` (see [`crate::retention`]); then all others as they were. Whoever asks for transactions before that,
+//! and not for all, is refused; unless what is left of them is wanted, gaps and all ([`LogReader::history`]).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,6 +15,8 @@ use crate::decode::{self, Wanted};
 use crate::error::LogError;
 use crate::format::{FLAG_OWN, FormatError, FrameKind, FramePart, Header, LEAF_BYTES, Place};
 use crate::index::Filter;
+use crate::notary::pruned;
+use crate::retention::Folded;
 use crate::schema::Schemas;
 use crate::segment::{Frames, ReadError};
 use crate::shared::Shared;
@@ -38,7 +44,7 @@ pub struct Chunk {
 /// Reads transactions in the order of their Times, as far as they are durable.
 ///
 /// It holds one frame at a time. A transaction in parts comes out as a whole, when its last part is reached: chunk by
-/// chunk, each read again from where it lies.
+/// chunk, each read again from where it lies. What is ahead of it is not folded while it lives.
 pub struct LogReader {
     shared: Arc<Shared>,
     walk: Walk,
@@ -46,6 +52,14 @@ pub struct LogReader {
     after: Time,
     wanted: Wanted,
     filter: Option<Filter>,
+    /// What was folded, until it is read.
+    folded: Option<Folded>,
+    /// The last transaction that was folded, when some are asked for by their Times.
+    refused: Option<Time>,
+    /// Whether only what is left of folded transactions is wanted.
+    history: bool,
+    /// What was read already, while what was folded was not over.
+    ahead: Option<Chunk>,
     /// Whether a part of the transaction that is being read was let through.
     begun: bool,
     /// The segment whose schemas were all read ahead, because some of it may be skipped.
@@ -72,18 +86,31 @@ struct Parted {
 
 impl LogReader {
     pub(crate) fn new(shared: Arc<Shared>, after: Time) -> Self {
-        let start = shared.start(after);
-        let walk = Walk::new(Arc::clone(&shared), start.segment, start.offset, start.next);
+        let mut start = shared.start(after);
+        let (mut folded, mut refused) = (None, None);
+        let since = start.bases.since();
+        if after == Time::ZERO && since > after {
+            start = shared.beginning();
+            folded = Some(Folded::new(Arc::clone(&start.bases)));
+        } else if after < since {
+            refused = Some(since);
+        }
+        let missed = std::mem::take(&mut start.schemas);
+        let walk = Walk::new(Arc::clone(&shared), start);
         Self {
             shared,
             walk,
             after,
             wanted: Wanted::All,
             filter: None,
+            folded,
+            refused,
+            history: false,
+            ahead: None,
             begun: false,
             skipping: 0,
             schemas: Schemas::default(),
-            missed: start.schemas,
+            missed,
             past: BTreeMap::new(),
             parted: None,
             aside: None,
@@ -94,6 +121,14 @@ impl LogReader {
     #[must_use]
     pub fn only_own(mut self) -> Self {
         self.wanted = Wanted::Own;
+        self
+    }
+
+    /// Wants what is left of the history as it was: in place of what was folded nothing comes. Times may jump.
+    #[must_use]
+    pub fn history(mut self) -> Self {
+        self.history = true;
+        (self.folded, self.refused) = (None, None);
         self
     }
 
@@ -112,6 +147,22 @@ impl LogReader {
     /// When a segment is damaged, or cannot be read.
     #[expect(clippy::should_implement_trait, reason = "the end is not the end: more may come")]
     pub fn next(&mut self) -> Result<Option<Chunk>, LogError> {
+        if let Some(upto) = self.refused.filter(|_| self.wanted != Wanted::Own) {
+            return Err(LogError::Pruned { from: self.after.next(), upto });
+        }
+        while let Some(folded) = &mut self.folded {
+            let since = folded.since();
+            if let Some(chunk) = self.next_folded()? {
+                // That is all of what was folded.
+                let is_last = chunk.complete;
+                if is_last {
+                    self.after = since;
+                }
+                if let Some(chunk) = self.let_folded_through(chunk) {
+                    return Ok(Some(chunk));
+                }
+            }
+        }
         while let Some(chunk) = self.next_unfiltered()? {
             if let Some(chunk) = self.let_through(chunk) {
                 return Ok(Some(chunk));
@@ -135,6 +186,61 @@ impl LogReader {
         wanted.then_some(chunk)
     }
 
+    /// The next of what was folded: the bases, then what is kept beside them, all as one transaction.
+    fn next_folded(&mut self) -> Result<Option<Chunk>, LogError> {
+        let Some(folded) = &mut self.folded else { return Ok(None) };
+        if self.wanted != Wanted::Own
+            && let Some(chunk) = folded.next_base(&*self.shared.disk, &self.shared.dir)?
+        {
+            return Ok(Some(chunk));
+        }
+        let since = folded.since();
+        while self.walk.next_time() <= since || self.parted.is_some() {
+            let Some(chunk) = self.next_unfiltered()? else { break };
+            if chunk.first > since {
+                self.ahead = Some(chunk);
+                break;
+            }
+            let folded = self.folded.as_ref().and_then(|folded| folded.kept(chunk));
+            if folded.is_some() {
+                return Ok(folded);
+            }
+        }
+        let last = self.folded.take().map(|folded| folded.end());
+        Ok(last)
+    }
+
+    /// What the filter leaves of what was folded. If something of it came, it has an end.
+    fn let_folded_through(&mut self, mut chunk: Chunk) -> Option<Chunk> {
+        let Some(filter) = &self.filter else { return Some(chunk) };
+        if chunk.complete {
+            return std::mem::take(&mut self.begun).then_some(chunk);
+        }
+        if filter.source.as_ref().is_some_and(|source| *source != chunk.source) {
+            return None;
+        }
+        let tables = &filter.tables;
+        chunk.tables.retain(|of| tables.is_empty() || tables.contains(of.table().name()));
+        self.begun |= !chunk.tables.is_empty();
+        (!chunk.tables.is_empty()).then_some(chunk)
+    }
+
+    /// Which tables are wanted of the transaction that is read.
+    fn wanted(&self) -> Wanted {
+        let is_lenient = self.history || self.folded.is_some();
+        if is_lenient && self.wanted == Wanted::All { Wanted::Kept } else { self.wanted }
+    }
+
+    /// Whether transactions that are gone may be passed by.
+    fn passes(&self, gap: &Header) -> bool {
+        let upto = match &self.folded {
+            Some(folded) => folded.since(),
+            None if self.history || self.wanted == Wanted::Own => return true,
+            None => self.after,
+        };
+        gap.next_time() <= upto.next()
+    }
+
     /// Passes by the frames that hold nothing that is wanted.
     fn skip(&mut self) -> Result<(), LogError> {
         let Some(filter) = &self.filter else { return Ok(()) };
@@ -156,6 +262,9 @@ impl LogReader {
     }
 
     fn next_unfiltered(&mut self) -> Result<Option<Chunk>, LogError> {
+        if let Some(chunk) = self.ahead.take() {
+            return Ok(Some(chunk));
+        }
         self.load_missed()?;
         loop {
             if let Some(chunk) = self.next_part()? {
@@ -168,7 +277,9 @@ impl LogReader {
                 self.past.insert(segment, std::mem::take(&mut self.schemas));
             }
             let chunk = match header.kind {
-                FrameKind::Preamble | FrameKind::Close => None,
+                FrameKind::Preamble | FrameKind::Close | FrameKind::Base => None,
+                FrameKind::Gap if self.passes(&header) => None,
+                FrameKind::Gap => return Err(pruned(&header)),
                 FrameKind::Schema => {
                     self.read_schema(&header)?;
                     None
@@ -204,8 +315,9 @@ impl LogReader {
     fn load_missed(&mut self) -> Result<(), LogError> {
         let next = self.walk.next_time();
         while let Some(&offset) = self.missed.last() {
+            let end = self.shared.end_of(self.walk.segment()).unwrap_or(0);
             let frames = self.walk.frames()?;
-            let found = read_schema_at(frames, offset)
+            let found = read_schema_at(frames, offset, end)
                 .map_err(|error| frames.explain(error, offset, next))?;
             self.schemas.insert(self.shared.interner.intern(found));
             self.missed.pop();
@@ -239,7 +351,7 @@ impl LogReader {
 
     fn read_whole(&mut self, header: &Header) -> Result<Chunk, LogError> {
         let (_leaves, stored) = self.walk.stored(header)?;
-        let chunk = decode_chunk(header, stored, &self.schemas, self.wanted);
+        let chunk = decode_chunk(header, stored, &self.schemas, self.wanted());
         let chunk = chunk.map_err(|reason| self.walk.damaged(reason))?;
         Ok(behind(chunk, self.after))
     }
@@ -255,7 +367,7 @@ impl LogReader {
         while part.part_number > 0 {
             let number = part.part_number - 1;
             part = self.part_at(part.previous, number)?;
-            if self.wanted == Wanted::All || part.flags & FLAG_OWN != 0 {
+            if self.wanted != Wanted::Own || part.flags & FLAG_OWN != 0 {
                 places.push(part.place);
             }
         }
@@ -314,7 +426,7 @@ impl LogReader {
             self.past.insert(place.segment, schemas);
         }
         let end = self.shared.end_of(place.segment).unwrap_or(0);
-        let (wanted, offset) = (self.wanted, place.offset);
+        let (wanted, offset) = (self.wanted(), place.offset);
         self.aside(place.segment)?;
         let schemas = if current { &self.schemas } else { &self.past[&place.segment] };
         let frames = self.aside.as_mut().expect("it was opened above");
@@ -357,9 +469,9 @@ impl LogReader {
 fn read_schema_at(
     frames: &mut Frames,
     offset: u64,
+    end: u64,
 ) -> Result<crate::schema::FoundSchema, ReadError> {
-    let length = frames.length()?;
-    let header = frames.header(offset, length)?;
+    let header = frames.header(offset, end)?;
     frames.schema(&header)
 }
 
@@ -421,10 +533,9 @@ pub struct RawFrame {
 
 impl RawFrames {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        let start = shared.start(Time::ZERO);
         // The first segment's beginning, wherever its first transaction is.
-        let first = shared.state().segments.first().map_or(start.segment, |first| first.number);
-        Self { walk: Walk::new(shared, first, 0, Time::ZERO.next()) }
+        let start = shared.beginning();
+        Self { walk: Walk::new(shared, start) }
     }
 
     /// Returns the next frame of transactions; `None` at the durable end.

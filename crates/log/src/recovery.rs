@@ -27,8 +27,9 @@ use crate::error::LogError;
 use crate::format::{FormatError, FrameKind, HEADER_BYTES, Header, Place};
 use crate::limits::{in_memory, on_disk};
 use crate::preamble::Preamble;
+use crate::retention::{self, Bases};
 use crate::schema::FoundSchema;
-use crate::segment::{self, Frames, ReadError, Tail, UNBORN};
+use crate::segment::{self, Frames, REWRITTEN, ReadError, Tail, UNBORN};
 use crate::shared::{Index, Segment};
 
 /// What was found when a log was opened.
@@ -50,6 +51,8 @@ pub struct Recovery {
 pub(crate) struct Recovered {
     pub(crate) preamble: Preamble,
     pub(crate) segments: Vec<Segment>,
+    /// What was folded.
+    pub(crate) bases: Bases,
     pub(crate) schemas: Vec<FoundSchema>,
     /// Whether the last segment holds no transactions yet.
     pub(crate) fresh: bool,
@@ -84,15 +87,25 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path) -> Result<Option<Recovered>, 
     }
     let mut segments = Vec::with_capacity(numbers.len());
     for number in 1..=last {
-        let preamble = read_preamble(&mut Frames::open(disk, dir, number)?)?.0;
+        let mut frames = Frames::open(disk, dir, number)?;
+        let (header, preamble) = read_first(&mut frames)?;
         if let Some(before) = segments.last_mut() {
             let before: &mut Segment = before;
             before.end = preamble.previous_end;
         }
-        segments.push(Segment { number, first: preamble.next, end: 0, index: Index::default() });
+        let thin_bytes = if frames.is_thin() { Some(frames.length()?) } else { None };
+        let (begun_us, index) = (header.wall_clock_us, Index::default());
+        segments.push(Segment {
+            number,
+            first: preamble.next,
+            end: 0,
+            begun_us,
+            thin_bytes,
+            index,
+        });
     }
     let mut frames = Frames::open(disk, dir, last)?;
-    let mut scan = Scan::new(read_preamble(&mut frames)?.0);
+    let mut scan = Scan::new(read_first(&mut frames)?.1);
     let mut looked_at = None;
     let (reason, remains) = loop {
         let reason = scan.run(&mut frames)?;
@@ -106,12 +119,14 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path) -> Result<Option<Recovered>, 
     if matches!(reason, FormatError::Version(_)) || remains.durable.is_some() {
         return Err(frames.damaged(scan.offset, reason, scan.preamble.next));
     }
+    let bases = retention::load(disk, dir)?;
     let open = segments.last_mut().expect("there is a last segment");
     open.end = scan.offset;
     open.index = scan.index;
     Ok(Some(Recovered {
         preamble: scan.preamble,
         segments,
+        bases,
         schemas: scan.schemas,
         fresh: scan.fresh,
         closed: scan.closed,
@@ -148,9 +163,12 @@ pub(crate) fn resume(disk: &dyn Disk, dir: &Path, recovered: &Recovered) -> Resu
     file.truncate(end).map_err(failed)?;
     file.write_at(&[&last], recovered.last_write).map_err(failed)?;
     file.sync().map_err(failed)?;
-    if disk.list(dir).map_err(failed)?.iter().any(|name| name == UNBORN) {
-        disk.remove(&dir.join(UNBORN)).map_err(failed)?;
+    for name in disk.list(dir).map_err(failed)? {
+        if name == UNBORN || name == REWRITTEN {
+            disk.remove(&dir.join(name)).map_err(failed)?;
+        }
     }
+    retention::clear(disk, dir, &recovered.bases)?;
     // Whoever gave the segment its name may have been stopped before that was durable.
     disk.sync_dir(dir).map_err(failed)?;
     let fresh = recovered.fresh;
@@ -174,15 +192,16 @@ fn are_frames(bytes: &[u8], place: Place) -> bool {
     at == bytes.len()
 }
 
-/// Reads a segment's preamble, and where it ends.
-pub(crate) fn read_preamble(frames: &mut Frames) -> Result<(Preamble, u64), LogError> {
+/// Reads a segment's preamble, with its header.
+pub(crate) fn read_first(frames: &mut Frames) -> Result<(Header, Preamble), LogError> {
     let length = frames.length()?;
-    let mut read = || -> Result<(Preamble, u64), ReadError> {
+    let mut read = || -> Result<(Header, Preamble), ReadError> {
         let header = frames.header(0, length)?;
         if header.kind != FrameKind::Preamble {
             return Err(FormatError::Value("a segment begins without a preamble").into());
         }
-        Ok((Preamble::from_bytes(&frames.stored(&header)?.1)?, header.end()))
+        let preamble = Preamble::from_bytes(&frames.stored(&header)?.1)?;
+        Ok((header, preamble))
     };
     read().map_err(|error| frames.explain(error, 0, Time::ZERO))
 }
@@ -234,6 +253,9 @@ impl Scan {
                 return Err(FormatError::Value("a preamble is within a segment"));
             }
             FrameKind::Preamble | FrameKind::Close => {}
+            FrameKind::Gap | FrameKind::Base => {
+                return Err(FormatError::Value("a frame is not of the kind that belongs here"));
+            }
             FrameKind::Schema => {
                 self.schemas.push(FoundSchema::from_bytes(&stored)?);
                 self.index.add_schema(self.offset);

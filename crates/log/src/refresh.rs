@@ -1,11 +1,13 @@
 //! Following a log that another process writes: what it added since, without reading again what is known.
 
+use std::sync::Arc;
+
 use change::Time;
 
 use crate::Log;
 use crate::error::LogError;
 use crate::format::{FrameKind, Header};
-use crate::recovery::read_preamble;
+use crate::recovery::read_first;
 use crate::segment::{self, Frames, ReadError};
 use crate::shared::{Growth, Index, Shared};
 
@@ -18,6 +20,8 @@ impl Log {
     pub fn refresh(&self) -> Result<Time, LogError> {
         if self.writing.is_none() {
             while self.shared.refresh()? {}
+            let bases = crate::retention::load(&*self.shared.disk, &self.shared.dir)?;
+            self.shared.state().bases = Arc::new(bases);
         }
         Ok(self.upper())
     }
@@ -35,15 +39,13 @@ impl Shared {
         // Asked first: when there is a next segment, this one does not grow any more.
         let next = segment::path(&self.dir, number + 1);
         let next = match self.disk.open(&next, crate::Access::Read) {
-            Ok(_file) => {
-                Some(read_preamble(&mut Frames::open(&*self.disk, &self.dir, number + 1)?)?)
-            }
+            Ok(_file) => Some(read_first(&mut Frames::open(&*self.disk, &self.dir, number + 1)?)?),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => return Err(LogError::io("open", &next, error)),
         };
         let mut frames = Frames::open(&*self.disk, &self.dir, number)?;
         let end = match &next {
-            Some((preamble, _)) => preamble.previous_end,
+            Some((_, preamble)) => preamble.previous_end,
             None => frames.length()?,
         };
         while growth.end < end {
@@ -58,8 +60,8 @@ impl Shared {
             }
         }
         self.publish(growth);
-        let Some((preamble, end)) = next else { return Ok(false) };
-        self.add_segment(number + 1, preamble.next, end);
+        let Some((header, preamble)) = next else { return Ok(false) };
+        self.add_segment(number + 1, preamble.next, header.end(), header.wall_clock_us);
         Ok(true)
     }
 }
@@ -73,7 +75,7 @@ fn read(frames: &mut Frames, offset: u64, end: u64) -> Result<Header, ReadError>
 impl Growth {
     fn take(&mut self, header: &Header) {
         match header.kind {
-            FrameKind::Preamble | FrameKind::Close => {}
+            FrameKind::Preamble | FrameKind::Close | FrameKind::Gap | FrameKind::Base => {}
             FrameKind::Schema => self.index.add_schema(header.place.offset),
             FrameKind::Transactions => {
                 self.index.add_transactions(header.first_time, header.place.offset);

@@ -1,5 +1,6 @@
 //! Segment files: their names, how one is created, and how frames are found in one.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,8 +10,8 @@ use change::Time;
 use crate::disk::{Access, Disk, DiskFile};
 use crate::error::{LogError, Lost};
 use crate::format::{
-    FRAME_ALIGNMENT, FormatError, FrameKind, HEADER_BYTES, Header, LEAF_BYTES, MAGIC, Place,
-    aligned,
+    FLAG_THIN, FRAME_ALIGNMENT, FormatError, FrameKind, HEADER_BYTES, Header, LEAF_BYTES, MAGIC,
+    Place, aligned,
 };
 use crate::limits::{ALLOCATE_BYTES, EXPECT_BYTES, WINDOW_BYTES, in_memory, on_disk};
 use crate::preamble::Preamble;
@@ -18,6 +19,9 @@ use crate::schema::FoundSchema;
 
 /// A segment's name before its first frame is durable.
 pub(crate) const UNBORN: &str = "segment.new";
+
+/// The name of a segment that is being rewritten.
+pub(crate) const REWRITTEN: &str = "segment.thin";
 
 /// How much is read to see what follows a large frame.
 const GLANCE_BYTES: usize = 4 << 10;
@@ -137,6 +141,36 @@ pub(crate) struct Frames {
     window_bytes: usize,
     /// Up to where the disk was asked to read on its own.
     expected: u64,
+    /// Where frames are in the file, when that is not where the segment had them: it was rewritten then.
+    thin: Option<Thin>,
+}
+
+/// Where the frames of a rewritten segment are: offsets as they were when it was written, and in the file.
+#[derive(Default)]
+struct Thin {
+    /// Some of them, far apart.
+    known: BTreeMap<u64, u64>,
+    /// The frame that was read last, and the one behind it.
+    recent: [(u64, u64); 2],
+}
+
+impl Thin {
+    /// The frame nearest to an offset and not behind it.
+    fn nearest(&self, offset: u64) -> (u64, u64) {
+        let known = self.known.range(..=offset).next_back().map(|(&at, &file)| (at, file));
+        let recent = self.recent.into_iter().filter(|(at, _)| *at <= offset);
+        recent.chain(known).max().unwrap_or_default()
+    }
+
+    /// Takes in that a frame is at `file`.
+    fn note(&mut self, header: &Header, file: u64) {
+        let next = (header.end(), file.saturating_add(header.room()));
+        self.recent = [(header.place.offset, file), next];
+        let last = self.known.last_key_value().map_or(0, |(_, &file)| file);
+        if next.1 >= last.saturating_add(on_disk(WINDOW_BYTES)) {
+            self.known.insert(next.0, next.1);
+        }
+    }
 }
 
 /// A frame's leaf commitments and its payload as stored.
@@ -144,9 +178,18 @@ pub(crate) type Stored = (Vec<[u8; LEAF_BYTES]>, Buffer);
 
 impl Frames {
     pub(crate) fn open(disk: &dyn Disk, dir: &Path, number: u64) -> Result<Self, LogError> {
-        let path = path(dir, number);
+        Self::open_file(disk, path(dir, number), number)
+    }
+
+    /// Opens a file whose frames name a segment of this number.
+    pub(crate) fn open_file(disk: &dyn Disk, path: PathBuf, number: u64) -> Result<Self, LogError> {
         let file = disk.open(&path, Access::Read);
         let file = file.map_err(|error| LogError::io("open", &path, error))?;
+        let mut first = [0; HEADER_BYTES];
+        let read =
+            file.read_at(&mut first, 0).map_err(|error| LogError::io("read", &path, error))?;
+        let first = Header::from_bytes(&first[..read], Place { segment: number, offset: 0 });
+        let is_thin = first.is_ok_and(|header| header.flags & FLAG_THIN != 0);
         Ok(Self {
             file,
             path,
@@ -155,7 +198,13 @@ impl Frames {
             window_offset: 0,
             window_bytes: WINDOW_BYTES,
             expected: 0,
+            thin: is_thin.then(Thin::default),
         })
+    }
+
+    /// Whether the segment was rewritten when history was folded.
+    pub(crate) fn is_thin(&self) -> bool {
+        self.thin.is_some()
     }
 
     pub(crate) fn number(&self) -> u64 {
@@ -171,27 +220,54 @@ impl Frames {
         if end < offset.saturating_add(on_disk(HEADER_BYTES)) {
             return Err(FormatError::Short.into());
         }
-        if self.in_window(offset, HEADER_BYTES).is_none() {
-            let length = in_memory(end - offset).min(self.window_bytes);
-            self.window.resize(length, 0);
-            self.window_offset = offset;
-            let read = self.file.read_at(&mut self.window, offset);
-            self.window.truncate(read.map_err(|error| self.failed(error))?);
-        }
-        let bytes = self.in_window(offset, HEADER_BYTES).ok_or(FormatError::Short)?;
-        let header = Header::from_bytes(bytes, Place { segment: self.number, offset })?;
-        let large = header.bytes() > on_disk(WINDOW_BYTES);
-        self.window_bytes = if large { GLANCE_BYTES } else { WINDOW_BYTES };
+        let at = self.locate(offset, end)?;
+        let header = self.header_at(offset, at, end)?;
         if header.end() > end {
             return Err(FormatError::Short.into());
         }
         Ok(header)
     }
 
+    /// Where the file holds the frame at an offset.
+    fn locate(&mut self, offset: u64, end: u64) -> Result<u64, ReadError> {
+        let Some(thin) = &self.thin else { return Ok(offset) };
+        let (mut reached, mut at) = thin.nearest(offset);
+        while reached < offset {
+            let header = self.header_at(reached, at, end)?;
+            (reached, at) = (header.end(), at.saturating_add(header.room()));
+            if reached > offset {
+                // Whoever asks knows the segment as it was.
+                let upto = Time(header.next_time().0.saturating_sub(1));
+                return Err(LogError::Pruned { from: header.first_time, upto }.into());
+            }
+        }
+        Ok(at)
+    }
+
+    /// Reads the header of the frame at `offset`, which the file holds at `at`.
+    fn header_at(&mut self, offset: u64, at: u64, end: u64) -> Result<Header, ReadError> {
+        if self.in_window(at, HEADER_BYTES).is_none() {
+            let left = usize::try_from(end.saturating_sub(offset)).unwrap_or(usize::MAX);
+            self.window.resize(left.min(self.window_bytes), 0);
+            self.window_offset = at;
+            let read = self.file.read_at(&mut self.window, at);
+            self.window.truncate(read.map_err(|error| self.failed(error))?);
+        }
+        let bytes = self.in_window(at, HEADER_BYTES).ok_or(FormatError::Short)?;
+        let header = Header::from_bytes(bytes, Place { segment: self.number, offset })?;
+        let large = header.bytes() > on_disk(WINDOW_BYTES);
+        self.window_bytes = if large { GLANCE_BYTES } else { WINDOW_BYTES };
+        if let Some(thin) = &mut self.thin {
+            thin.note(&header, at);
+        }
+        Ok(header)
+    }
+
     /// Reads a frame's leaves and payload, and compares them with their checksums.
     pub(crate) fn stored(&mut self, header: &Header) -> Result<Stored, ReadError> {
-        self.expect(header.end());
-        let offset = header.place.offset + on_disk(HEADER_BYTES);
+        let at = self.locate(header.place.offset, u64::MAX)?;
+        self.expect(at.saturating_add(header.room()));
+        let offset = at + on_disk(HEADER_BYTES);
         let leaves = self.read(offset, in_memory(header.leaves_bytes()))?;
         let payload = header.payload_length as usize;
         let payload = self.read(offset + header.leaves_bytes(), payload)?;
@@ -252,6 +328,9 @@ impl Frames {
         if let FormatError::Version(version) = reason {
             return LogError::Version { segment, version };
         }
+        if reason == FormatError::Pruned {
+            return LogError::Pruned { from: next, upto: next };
+        }
         match self.remains(offset) {
             Ok(remains) => {
                 let until = remains.next.map(|header| header.first_time);
@@ -272,6 +351,10 @@ impl Frames {
     /// Looks at what is behind an unreadable frame.
     pub(crate) fn remains(&self, from: u64) -> Result<Remains, LogError> {
         let mut remains = Remains { end: from, next: None, durable: None };
+        if self.is_thin() {
+            // Its frames are found one by one only. It was complete before it got its name.
+            return Ok(remains);
+        }
         let mut chunk = vec![0; WINDOW_BYTES];
         let zeros = vec![0; WINDOW_BYTES];
         let mut offset = from;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,7 +13,11 @@ use crate::error::LogError;
 use crate::index::SegmentIndex;
 use crate::limits::INDEX_INTERVAL_BYTES;
 use crate::preamble::Totals;
+use crate::retention::Bases;
 use crate::schema::Interner;
+
+/// A segment, and how many bytes are left of it when it was rewritten: which life of it an index is of.
+type Indexed = (u64, Option<u64>);
 
 pub(crate) struct Shared {
     pub(crate) dir: PathBuf,
@@ -21,12 +26,22 @@ pub(crate) struct Shared {
     state: Mutex<State>,
     grew: Condvar,
     /// Indexes of segments that somebody asked for.
-    indexes: Mutex<BTreeMap<u64, Arc<SegmentIndex>>>,
+    indexes: Mutex<BTreeMap<Indexed, Arc<SegmentIndex>>>,
+    /// Whether somebody folds.
+    pub(crate) folding: AtomicBool,
+    /// Whether nothing may be folded until the next start, because the disk did not say what became of a fold.
+    pub(crate) spoiled: AtomicBool,
+    /// Held by who rewrites segments.
+    pub(crate) thinning: Mutex<()>,
 }
 
 /// Invariant: everything in it is durable. Segments ascend by number without a gap.
 pub(crate) struct State {
     pub(crate) segments: Vec<Segment>,
+    /// What was folded.
+    pub(crate) bases: Arc<Bases>,
+    /// The segment that each reader is in.
+    pub(crate) readers: BTreeMap<u64, u64>,
     /// The next Time.
     pub(crate) upper: Time,
     pub(crate) totals: Totals,
@@ -40,8 +55,12 @@ pub(crate) struct Segment {
     pub(crate) number: u64,
     /// The next Time at its beginning.
     pub(crate) first: Time,
-    /// Where its durable frames end.
+    /// Where its durable frames end, in the segment as it was written.
     pub(crate) end: u64,
+    /// When it was begun, in microseconds since 1970 UTC.
+    pub(crate) begun_us: i64,
+    /// How many bytes are left of it, when it was rewritten.
+    pub(crate) thin_bytes: Option<u64>,
     pub(crate) index: Index,
 }
 
@@ -75,8 +94,37 @@ impl Index {
     }
 }
 
+/// A reader's place: what lies behind it is not folded.
+pub(crate) struct Pin {
+    shared: Arc<Shared>,
+    number: u64,
+}
+
+impl Pin {
+    /// Registers a reader.
+    fn new(shared: &Arc<Shared>, state: &mut State, segment: u64) -> Self {
+        let number = state.readers.last_key_value().map_or(0, |(last, _)| last + 1);
+        state.readers.insert(number, segment);
+        Self { shared: Arc::clone(shared), number }
+    }
+
+    /// Goes on to another segment.
+    pub(crate) fn enter(&self, segment: u64) {
+        self.shared.state().readers.insert(self.number, segment);
+    }
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        self.shared.state().readers.remove(&self.number);
+    }
+}
+
 /// Where a reader begins.
 pub(crate) struct Start {
+    pub(crate) pin: Pin,
+    /// What was folded then; it stays as long as the reader does not go on.
+    pub(crate) bases: Arc<Bases>,
     pub(crate) segment: u64,
     pub(crate) offset: u64,
     /// The next Time there.
@@ -97,10 +145,12 @@ impl Shared {
     pub(crate) fn new(dir: PathBuf, disk: Arc<dyn Disk>, state: State) -> Self {
         let (state, grew) = (Mutex::new(state), Condvar::new());
         let indexes = Mutex::default();
-        Self { dir, disk, interner: Interner::default(), state, grew, indexes }
+        let (interner, folding) = (Interner::default(), AtomicBool::new(false));
+        let (spoiled, thinning) = (AtomicBool::new(false), Mutex::default());
+        Self { dir, disk, interner, state, grew, indexes, folding, spoiled, thinning }
     }
 
-    pub(crate) fn indexes(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<SegmentIndex>>> {
+    pub(crate) fn indexes(&self) -> MutexGuard<'_, BTreeMap<Indexed, Arc<SegmentIndex>>> {
         self.indexes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -132,8 +182,9 @@ impl Shared {
         self.grew.notify_all();
     }
 
-    pub(crate) fn add_segment(&self, number: u64, first: Time, end: u64) {
-        let segment = Segment { number, first, end, index: Index::default() };
+    pub(crate) fn add_segment(&self, number: u64, first: Time, end: u64, begun_us: i64) {
+        let index = Index::default();
+        let segment = Segment { number, first, end, begun_us, thin_bytes: None, index };
         self.state().segments.push(segment);
         self.grew.notify_all();
     }
@@ -158,9 +209,15 @@ impl Shared {
         self.state().segment(number).map(|segment| segment.end)
     }
 
-    /// Where to begin to read what comes after a Time.
-    pub(crate) fn start(&self, after: Time) -> Start {
+    /// Where the durable frames of a segment end, and how many bytes are left of it when it was rewritten.
+    pub(crate) fn extent_of(&self, number: u64) -> (u64, Option<u64>) {
         let state = self.state();
+        state.segment(number).map_or((0, None), |segment| (segment.end, segment.thin_bytes))
+    }
+
+    /// Where to begin to read what comes after a Time.
+    pub(crate) fn start(self: &Arc<Self>, after: Time) -> Start {
+        let mut state = self.state();
         let at = state.segments.partition_point(|segment| segment.first <= after.next());
         let segment = &state.segments[at.saturating_sub(1)];
         let times = &segment.index.times;
@@ -170,7 +227,31 @@ impl Shared {
             None => (segment.first, 0),
         };
         let schemas = segment.index.schemas.iter().copied().filter(|&at| at < offset).collect();
-        Start { segment: segment.number, offset, next, schemas }
+        let segment = segment.number;
+        let bases = Arc::clone(&state.bases);
+        let pin = Pin::new(self, &mut state, segment);
+        Start { pin, bases, segment, offset, next, schemas }
+    }
+
+    /// The beginning of the first segment.
+    pub(crate) fn beginning(self: &Arc<Self>) -> Start {
+        let mut state = self.state();
+        let first = &state.segments[0];
+        let (segment, next) = (first.number, first.first);
+        let bases = Arc::clone(&state.bases);
+        let pin = Pin::new(self, &mut state, segment);
+        Start { pin, bases, segment, offset: 0, next, schemas: Vec::new() }
+    }
+
+    /// Takes in that a segment was rewritten, and how many bytes are left of it.
+    pub(crate) fn thinned(&self, number: u64, bytes: u64) {
+        let mut state = self.state();
+        let first = state.segments[0].number;
+        let at = number.checked_sub(first).and_then(|at| usize::try_from(at).ok());
+        if let Some(segment) = at.and_then(|at| state.segments.get_mut(at)) {
+            segment.thin_bytes = Some(bytes);
+            segment.index = Index::default();
+        }
     }
 }
 

@@ -7,11 +7,13 @@ use change::Time;
 use crate::error::LogError;
 use crate::format::{FormatError, FrameKind, Header};
 use crate::segment::{Frames, Stored};
-use crate::shared::Shared;
+use crate::shared::{Pin, Shared, Start};
 
 /// A place in the log, between two frames.
 pub(crate) struct Walk {
     shared: Arc<Shared>,
+    /// Keeps what is ahead from being folded.
+    pin: Pin,
     frames: Option<Frames>,
     segment: u64,
     offset: u64,
@@ -22,8 +24,9 @@ pub(crate) struct Walk {
 }
 
 impl Walk {
-    pub(crate) fn new(shared: Arc<Shared>, segment: u64, offset: u64, next: Time) -> Self {
-        Self { shared, frames: None, segment, offset, end: 0, next }
+    pub(crate) fn new(shared: Arc<Shared>, start: Start) -> Self {
+        let Start { pin, segment, offset, next, .. } = start;
+        Self { shared, pin, frames: None, segment, offset, end: 0, next }
     }
 
     pub(crate) fn segment(&self) -> u64 {
@@ -111,6 +114,7 @@ impl Walk {
             if self.shared.end_of(self.segment) == Some(self.end) {
                 (self.segment, self.offset, self.end) = (self.segment + 1, 0, next_end);
                 self.frames = None;
+                self.pin.enter(self.segment);
                 return Ok(true);
             }
         }

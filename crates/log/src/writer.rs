@@ -225,13 +225,14 @@ impl Writer {
         self.preamble.previous_end = self.tail.end;
         let Shared { disk, dir, .. } = &*self.shared;
         let number = self.tail.number + 1;
-        let tail = segment::create(&**disk, dir, number, &self.preamble, (self.now_us)())?;
+        let now_us = (self.now_us)();
+        let tail = segment::create(&**disk, dir, number, &self.preamble, now_us)?;
         if let Err(error) = self.tail.file.truncate(self.tail.end) {
             tracing::warn!(%error, "cannot give back the unused room of a full segment");
         }
         self.tail = tail;
         self.present.fill(false);
-        self.shared.add_segment(number, self.preamble.next, self.tail.end);
+        self.shared.add_segment(number, self.preamble.next, self.tail.end, now_us);
         Ok(())
     }
 

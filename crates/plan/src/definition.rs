@@ -12,11 +12,12 @@ use arrow::datatypes::{DataType, Field, IntervalUnit, Schema, TimeUnit};
 use change::catalog::TABLES_SOURCE;
 use change::{ChangeForm, TableName, TableSchema, with_logical_type};
 use datafusion::sql::sqlparser::ast::{
-    self, CharacterLength, ColumnDef, ColumnOption, CreateTable, ExactNumberInfo, Expr,
-    IndexColumn, Spanned, TableConstraint, TimezoneInfo,
+    self, CharacterLength, ColumnDef, ColumnOption, CreateTable, CreateTableOptions,
+    ExactNumberInfo, Expr, IndexColumn, Spanned, SqlOption, TableConstraint, TimezoneInfo,
 };
 
 use crate::codes;
+use crate::history::{HISTORY, History};
 use crate::lex::bytes_of;
 use crate::problem::{Problem, suggest};
 use crate::session::{ident, last_name};
@@ -35,6 +36,8 @@ pub struct TableDefinition {
     pub key: Vec<usize>,
     /// The columns of each further `unique` constraint, ascending.
     pub unique: Vec<Vec<usize>>,
+    /// How long its history is kept, when the statement says so.
+    pub history: Option<History>,
     /// The statement, as the catalogue keeps it.
     pub statement: String,
 }
@@ -91,8 +94,10 @@ impl TableDefinition {
             columns: Vec::new(),
             key: Vec::new(),
             unique: Vec::new(),
+            history: None,
             statement: statement.trim().to_owned(),
         };
+        reading.options(&create.table_options, &mut table);
         for column in &create.columns {
             reading.column(column, &mut table);
         }
@@ -117,8 +122,34 @@ impl Reading<'_> {
         let problem = Problem::new(codes::CLAUSE, span.clone(), message, "not supported");
         self.problems.push(problem.with_help(
             "the form is: create table NAME (COLUMN TYPE [primary key] [not null] [unique] \
-             [default VALUE], …)",
+             [default VALUE], …) [with (history = '7 days')]",
         ));
+    }
+
+    fn options(&mut self, options: &CreateTableOptions, table: &mut TableDefinition) {
+        let options = match options {
+            CreateTableOptions::None => return,
+            CreateTableOptions::With(options) => options,
+            _ => return self.refuse(self.whole, "`create table` has options of the form with (…)"),
+        };
+        for option in options {
+            let SqlOption::KeyValue { key, value } = option else {
+                self.refuse(self.whole, "an option of `create table` is a name and a value");
+                continue;
+            };
+            if ident(key) != HISTORY {
+                self.refuse(self.whole, &format!("`create table` has no option {key}"));
+                continue;
+            }
+            let text = match value {
+                Expr::Value(value) => value.clone().into_string(),
+                _ => None,
+            };
+            table.history = text.and_then(|text| History::parse(&text));
+            if table.history.is_none() {
+                self.refuse(self.whole, History::FORM);
+            }
+        }
     }
 
     fn place(&self, node: &impl Spanned) -> Range<usize> {

@@ -63,6 +63,15 @@ pub struct LogStatus {
     pub upper: Time,
     /// What its segments hold on disk.
     pub bytes: u64,
+    /// The Time up to which history was folded.
+    #[serde(default)]
+    pub since: Time,
+    /// What the folded history holds on disk.
+    #[serde(default)]
+    pub base_bytes: u64,
+    /// Why history that is old enough is not folded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_back: Option<String>,
 }
 
 /// A source: what it is doing and how far it has come.

@@ -3,6 +3,9 @@
 //! Nothing in the product can be switched to be wrong. A canary sits at a border of what is simulated and makes it look
 //! as if the code behind had the bug: a log that does not sync is a log whose disk does not when it is asked to.
 
+use change::Time;
+use log::Chunk;
+
 /// A bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Canary {
@@ -32,11 +35,13 @@ pub enum Canary {
     AppliedTwice,
     /// A sink's rows and its Time are written one after the other.
     TimeApart,
+    /// A fold forgets that a row was deleted.
+    RowKept,
 }
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::NoSync,
         Self::NoDirectorySync,
         Self::CutTooMuch,
@@ -50,7 +55,20 @@ impl Canary {
         Self::CrossedTime,
         Self::AppliedTwice,
         Self::TimeApart,
+        Self::RowKept,
     ];
+
+    /// A chunk as the log gives it: with the bug that it is a base with a row that is not in the table any more.
+    pub(crate) fn read(canary: Option<Self>, mut chunk: Chunk, since: Time) -> Chunk {
+        if canary == Some(Self::RowKept) && !chunk.complete && chunk.last == since {
+            for table in &mut chunk.tables {
+                if let Some(with) = crate::tables::with_an_old_row(table) {
+                    *table = with;
+                }
+            }
+        }
+        chunk
+    }
 
     /// The name by which it is ordered.
     #[must_use]

@@ -14,7 +14,7 @@ use view::Views;
 use crate::canary::Canary;
 use crate::model::{Rows, Tables, VIEWS};
 use crate::source::{OWN, SOURCES, head};
-use crate::tables::{Transaction, lines, lines_of};
+use crate::tables::{Transaction, changes_of, lines, lines_of};
 use crate::target::{Target, rows_of};
 use crate::violation::{Violation, violation};
 
@@ -32,11 +32,18 @@ pub(crate) fn log_is(
     expected: &[Entry],
     canary: Option<Canary>,
 ) -> Result<Option<LogError>, Violation> {
-    let mut reader = log.reader(Time::ZERO);
+    let (mut reader, since) = (log.reader(Time::ZERO), log.stat().since);
     let mut reading = Reading { expected, next: 1, open: Vec::new(), positions: BTreeMap::new() };
+    let mut folded = (since > Time::ZERO).then(Tables::default);
     loop {
         match reader.next() {
-            Ok(Some(chunk)) => reading.take(&chunk)?,
+            Ok(Some(chunk)) => {
+                let chunk = Canary::read(canary, chunk, since);
+                match folded.take() {
+                    Some(tables) => folded = reading.take_folded(tables, &chunk, since)?,
+                    None => reading.take(&chunk)?,
+                }
+            }
             Ok(None) => break,
             Err(_) if canary == Some(Canary::DamageIsTheEnd) => break,
             Err(error) => return Ok(Some(error)),
@@ -64,6 +71,41 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
+    /// Takes in what was folded; returns what it holds so far, until all of it was read and compared.
+    fn take_folded(
+        &mut self,
+        mut tables: Tables,
+        chunk: &Chunk,
+        since: Time,
+    ) -> Result<Option<Tables>, Violation> {
+        if (chunk.first, chunk.last, chunk.heads.len()) != (since, since, 1) {
+            let Chunk { first, last, .. } = chunk;
+            let what = format!("order: what was folded up to {since} is at {first} to {last}");
+            return Err(violation(what));
+        }
+        let changes = chunk.tables.iter().flat_map(changes_of).collect();
+        tables.apply(&Transaction { changes });
+        if !chunk.complete {
+            return Ok(Some(tables));
+        }
+        let folded = usize::try_from(since.0).expect("in memory");
+        let Some(entries) = self.expected.get(..folded) else {
+            return Err(violation(format!("durability: nobody appended up to {since}")));
+        };
+        let mut expected = Tables::default();
+        entries.iter().for_each(|entry| expected.apply(&entry.transaction));
+        if tables != expected {
+            let what = format!("base: at {since} is {tables:#?}, not {expected:#?}");
+            return Err(violation(what));
+        }
+        for entry in entries.iter().filter(|entry| entry.source != OWN) {
+            let reached = self.positions.entry(SOURCES[entry.source].into()).or_default();
+            *reached = entry.number as u64 + 1;
+        }
+        self.next = since.0 + 1;
+        Ok(None)
+    }
+
     fn take(&mut self, chunk: &Chunk) -> Result<(), Violation> {
         let count = chunk.heads.len() as u64;
         let dense = chunk.first == Time(self.next) && chunk.last.0 + 1 == self.next + count;
@@ -116,6 +158,50 @@ impl Reading<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether the history of what was not folded is there, each change at its Time.
+pub(crate) fn history_is(log: &Log, expected: &[Entry]) -> Result<Option<LogError>, Violation> {
+    let folded: BTreeMap<String, Time> =
+        log.folded().into_iter().map(|base| (base.table.to_string(), base.since)).collect();
+    let kept = |time: u64, lines: Vec<String>| -> Vec<String> {
+        let is_kept = |line: &String| {
+            let table = line.split(' ').next().unwrap_or_default();
+            folded.get(table).is_none_or(|since| Time(time) > *since)
+        };
+        by_table(lines.into_iter().filter(is_kept).collect())
+    };
+    let of = |time: u64| {
+        let index = usize::try_from(time - 1).expect("in memory");
+        expected.get(index).map(|entry| lines(&entry.transaction)).unwrap_or_default()
+    };
+    let (mut reader, mut next, mut open) = (log.reader(Time::ZERO).history(), 1, Vec::new());
+    let compare = |time: u64, found: Vec<String>| {
+        let (expected, found) = (kept(time, of(time)), kept(time, found));
+        if expected == found {
+            return Ok(());
+        }
+        let what = format!("history: at {time} is {found:#?}, not {expected:#?}");
+        Err(violation(what))
+    };
+    loop {
+        let chunk = match reader.next() {
+            Ok(Some(chunk)) => chunk,
+            Ok(None) => break,
+            Err(error) => return Ok(Some(error)),
+        };
+        // What is not there held nothing that is kept.
+        (next..chunk.first.0).try_for_each(|time| compare(time, Vec::new()))?;
+        for at in 0..chunk.heads.len() {
+            chunk.tables.iter().for_each(|table| lines_of(table, at, &mut open));
+            if chunk.complete {
+                compare(chunk.first.0 + at as u64, std::mem::take(&mut open))?;
+            }
+        }
+        next = if chunk.complete { chunk.last.0 + 1 } else { chunk.first.0 };
+    }
+    (next..log.upper().0).try_for_each(|time| compare(time, Vec::new()))?;
+    Ok(None)
 }
 
 /// A transaction's tables may come one after the other; the order of a table's rows is the transaction's.

@@ -46,6 +46,8 @@ pub(crate) enum Stopped {
 /// Invariant: views and outboxes are at `at`; the dataflow holds the state of `pushed`, which is `at` or later.
 pub(crate) struct Follower {
     reader: LogReader,
+    /// What was folded when the process began.
+    since: Time,
     dataflow: Dataflow,
     views: Arc<Views>,
     deliveries: Vec<Delivery>,
@@ -86,8 +88,8 @@ impl Follower {
         let deliveries: Vec<Delivery> = PROGRAM.views.iter().zip(targets).map(delivery).collect();
         let boundaries = deliveries.iter().map(|delivery| delivery.held).collect();
         let (at, pushed) = (Time::ZERO, Time::ZERO);
-        let reader = log.reader(Time::ZERO);
-        Ok(Self { reader, dataflow, views, deliveries, boundaries, at, pushed, canary })
+        let (reader, since) = (log.reader(Time::ZERO), log.stat().since);
+        Ok(Self { reader, since, dataflow, views, deliveries, boundaries, at, pushed, canary })
     }
 
     /// The views.
@@ -98,25 +100,31 @@ impl Follower {
     /// Makes a step of what is durable, up to some number of chunks; returns whether there was anything.
     pub(crate) fn step(&mut self, random: &mut Random) -> Result<bool, Stopped> {
         let mut chunks = 1 + random.below(4);
-        let Some(mut chunk) = self.reader.next().map_err(Stopped::Log)? else { return Ok(false) };
+        let Some(mut chunk) = self.next()? else { return Ok(false) };
         loop {
             let complete = chunk.complete;
             self.push(&chunk)?;
             chunks = chunks.saturating_sub(1);
-            if !complete && self.canary == Some(Canary::HalfTransaction) {
+            let folded = chunk.last <= self.since;
+            if !complete && !folded && self.canary == Some(Canary::HalfTransaction) {
                 self.pushed = chunk.first;
                 break;
             }
             if complete && chunks == 0 {
                 break;
             }
-            match self.reader.next().map_err(Stopped::Log)? {
+            match self.next()? {
                 Some(next) => chunk = next,
                 None => break,
             }
         }
         self.finish()?;
         Ok(true)
+    }
+
+    fn next(&mut self) -> Result<Option<Chunk>, Stopped> {
+        let chunk = self.reader.next().map_err(Stopped::Log)?;
+        Ok(chunk.map(|chunk| Canary::read(self.canary, chunk, self.since)))
     }
 
     /// Pushes a chunk, ending a step wherever one of its transactions is a boundary.

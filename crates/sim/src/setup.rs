@@ -43,6 +43,8 @@ pub struct Setup {
     pub segment_bytes_max: u64,
     /// Whether the log compresses.
     pub is_compressed: bool,
+    /// Whether history is folded.
+    pub folds: bool,
     /// How many workers share the dataflow.
     pub workers: usize,
     /// How many processes are started before all is made well.
@@ -73,6 +75,8 @@ impl Setup {
             file_sync: canary == Some(Canary::NoSync),
             directory_sync: canary == Some(Canary::NoDirectorySync),
         };
+        // A stream of its own, so that what a seed found before folding came stays the same run without it.
+        let folds = canary == Some(Canary::RowKept) || Random::new(seed, 4).one_in(2);
         let sector_bytes = random.pick(&[512, 512, 4096]);
         let disk = DiskOptions { sector_bytes, names_in_order: !random.one_in(4), omissions };
         Self {
@@ -84,6 +88,7 @@ impl Setup {
             harms: if mix.is_harmful() { random.between(0, 2) } else { 0 },
             segment_bytes_max: random.pick(&[1 << 11, 1 << 12, 1 << 14, 1 << 20]),
             is_compressed: random.one_in(3),
+            folds,
             workers: if random.one_in(16) { 2 } else { 1 },
             lives: random.between(2, 5),
             actions: random.between(10, 80),
@@ -108,6 +113,7 @@ impl Setup {
             harms: 0,
             segment_bytes_max: 1 << 11,
             is_compressed: false,
+            folds: false,
             workers: 1,
             lives: 1 + stops.len() as u64,
             actions: 24,
@@ -115,6 +121,11 @@ impl Setup {
             disk_stream,
             ..Self::new(seed, None)
         }
+    }
+
+    /// The size at which a segment is full. History is folded between segments.
+    pub(crate) fn segment_bytes(&self) -> u64 {
+        if self.folds { self.segment_bytes_max.min(1 << 12) } else { self.segment_bytes_max }
     }
 
     /// Whether the log compresses.

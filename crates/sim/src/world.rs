@@ -23,6 +23,7 @@ use crate::follower::{Follower, Stopped};
 use crate::random::Random;
 use crate::setup::Setup;
 use crate::source::{OWN, SOURCES, Sending, Source};
+use crate::tables::TABLES;
 use crate::target::Target;
 use crate::violation::{Violation, violation};
 
@@ -49,6 +50,8 @@ pub struct Report {
     pub steps: u64,
     /// How many transactions were acknowledged.
     pub acknowledged: u64,
+    /// How often history was folded.
+    pub folds: u64,
     /// A hash of all that the disk did and answered.
     pub trace: u64,
 }
@@ -87,6 +90,9 @@ struct Process {
 pub(crate) struct World {
     setup: Setup,
     random: Random,
+    /// Chance of what is folded.
+    folding: Random,
+    folds: u64,
     disk: SimDisk,
     sources: Vec<Source>,
     targets: Vec<Target>,
@@ -113,6 +119,8 @@ impl World {
         Self {
             setup: setup.clone(),
             random: Random::new(setup.seed, 3),
+            folding: Random::new(setup.seed, 5),
+            folds: 0,
             disk,
             sources: (0..SOURCES.len()).map(Source::new).collect(),
             targets: crate::model::VIEWS.iter().map(|_| Target::new(setup.canary)).collect(),
@@ -131,7 +139,7 @@ impl World {
     pub(crate) fn run(mut self) -> Result<Report, Violation> {
         let outcome = self.lives()?;
         let (steps, trace) = (self.disk.steps(), self.disk.trace());
-        Ok(Report { outcome, steps, acknowledged: self.acknowledged, trace })
+        Ok(Report { outcome, steps, acknowledged: self.acknowledged, folds: self.folds, trace })
     }
 
     fn lives(&mut self) -> Result<Outcome, Violation> {
@@ -201,7 +209,7 @@ impl World {
 
     fn options(&self) -> LogOptions {
         LogOptions {
-            segment_bytes_max: self.setup.segment_bytes_max,
+            segment_bytes_max: self.setup.segment_bytes(),
             queue_bytes_max: u64::MAX,
             compression: self.setup.compression(),
             log_id: Some([7; 16]),
@@ -406,6 +414,9 @@ impl World {
 
     /// Something happens.
     fn act(&mut self, process: &mut Process) -> Result<Option<End>, Violation> {
+        if self.setup.folds && self.folding.one_in(4) {
+            return self.fold(process);
+        }
         match self.random.below(20) {
             0..=3 => {
                 let source = self.random.pick(&[0, 0, 1, 1, OWN]);
@@ -433,6 +444,49 @@ impl World {
             }
         }
         Ok(None)
+    }
+
+    /// The history of some tables is folded, up to where it may be.
+    ///
+    /// What is logged of it goes through the same writer as everything else, and is left out here.
+    fn fold(&mut self, process: &Process) -> Result<Option<End>, Violation> {
+        // What a target holds is what it goes on from.
+        let held = self.targets.iter().map(|target| target.held().0);
+        let held = held.filter(|held| *held > Time::ZERO).min().unwrap_or(Time(u64::MAX));
+        let mut wanted = BTreeMap::new();
+        for table in TABLES {
+            if self.folding.one_in(2) {
+                let upto = Time(self.folding.between(0, 3 * self.acknowledged));
+                wanted.insert(table.schema().name().clone(), upto.min(held));
+            }
+        }
+        // It may be ended anywhere, as when the process is told to stop.
+        let mut left = if self.folding.one_in(3) { self.folding.below(12) } else { u64::MAX };
+        let mut pace = |_| {
+            left = left.saturating_sub(1);
+            left > 0
+        };
+        let before = process.log.folded();
+        let folded = process.log.prepare_fold(&wanted, &mut pace);
+        let folded = folded.and_then(|fold| fold.map(|fold| fold.commit(&mut pace)).transpose());
+        let failed = match folded {
+            Ok(outcome) => {
+                if outcome.is_some() {
+                    self.folds += 1;
+                    let (before, after) = (before.len(), process.log.folded());
+                    self.disk.say(|| format!("folded: {before} bases before, now {after:?}"));
+                }
+                check::history_is(&process.log, &self.entries)?
+            }
+            Err(error) => Some(error),
+        };
+        match failed {
+            Some(error) => {
+                self.disk.say(|| format!("not folded: {}", told(&error)));
+                self.unreadable(&error).map(Some)
+            }
+            None => self.read_all(&process.log),
+        }
     }
 
     /// A source hands over what it has to say next.

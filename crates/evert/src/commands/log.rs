@@ -9,7 +9,7 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use change::{TRUNCATE, TableChanges, TableName, Time};
 use log::notary::proof_dir;
-use log::{Chunk, Filter, Log, LogReader, RealDisk};
+use log::{Chunk, Filter, FoldedTable, Log, LogReader, RealDisk};
 use rustix::fs::inotify;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -42,6 +42,8 @@ struct Stat {
     frames: u64,
     segments: u64,
     bytes: u64,
+    /// What was folded of each table.
+    bases: Vec<Base>,
     /// The log's name for those who check it; `null` when nothing is signed yet.
     origin: Option<String>,
     /// The last Time that is signed.
@@ -50,10 +52,21 @@ struct Stat {
     cosigned: u64,
 }
 
+/// What was folded of a table.
+#[derive(Serialize)]
+struct Base {
+    table: String,
+    since: Time,
+    rows: u64,
+    bytes: u64,
+    hash: String,
+}
+
 /// Prints the log's size and extent.
 pub(crate) fn stat(arguments: &LogStatArgs) -> Result<(), Failure> {
     let root = arguments.dir.path();
-    let stat = open(&root)?.stat();
+    let log = open(&root)?;
+    let stat = log.stat();
     let proofs = proof_dir(&directory::log_dir(&root));
     let signed = read_note(&proofs.join("checkpoint")).map(|(_, state)| state);
     let cosigned = read_note(&proofs.join("cosigned")).map_or(0, |(_, state)| state.size());
@@ -65,6 +78,7 @@ pub(crate) fn stat(arguments: &LogStatArgs) -> Result<(), Failure> {
         frames: stat.frames,
         segments: stat.segments,
         bytes: stat.bytes,
+        bases: log.folded().into_iter().map(Base::from).collect(),
         origin: signed.as_ref().map(|state| state.origin().to_owned()),
         signed: signed.map_or(0, |state| state.size()),
         cosigned,
@@ -90,7 +104,36 @@ pub(crate) fn stat(arguments: &LogStatArgs) -> Result<(), Failure> {
         times,
         signed,
     ]);
-    output::print(output::drawn(&table).as_bytes())
+    let mut text = output::drawn(&table);
+    if !stat.bases.is_empty() {
+        let mut bases = output::table(&["folded table", "up to Time", "rows", "bytes"]);
+        for Base { table, since, rows, bytes, .. } in &stat.bases {
+            let row = [table.clone(), since.to_string(), rows.to_string(), bytes.to_string()];
+            bases.add_row(row);
+        }
+        text.push('\n');
+        text.push_str(&output::drawn(&bases));
+    }
+    output::print(text.as_bytes())
+}
+
+impl From<FoldedTable> for Base {
+    fn from(base: FoldedTable) -> Self {
+        let FoldedTable { table, since, rows, bytes, hash } = base;
+        Self { table: table.to_string(), since, rows, bytes, hash: hash.to_string() }
+    }
+}
+
+/// Says on standard error what is not there any more of what is asked for.
+pub(crate) fn tell_folded(log: &Log, tables: &BTreeSet<TableName>, after: Time) {
+    for FoldedTable { table, since, .. } in log.folded() {
+        if since > after && (tables.is_empty() || tables.contains(&table)) {
+            tracing::warn!(
+                "the changes of {table} up to Time {since} were folded: what they came to is kept, \
+                 and is what views begin with"
+            );
+        }
+    }
 }
 
 /// What is wanted of the log, as its readers know it.
@@ -105,7 +148,11 @@ pub(crate) fn filter(log: &Log, wanted: &LogFilter) -> Result<Filter, Failure> {
 /// The tables with a name, with or without their source before it.
 pub(crate) fn named(log: &Log, name: &str) -> Result<BTreeSet<TableName>, Failure> {
     let catalogue = crate::catalogue::Catalogue::read(log)?;
-    let own = [change::catalog::catalog_table(), change::catalog::dead_letter_table()];
+    let own = [
+        change::catalog::catalog_table(),
+        change::catalog::dead_letter_table(),
+        log::folds_table(),
+    ];
     let known: Vec<TableName> =
         catalogue.tables()?.iter().chain(&own).map(|table| table.name().clone()).collect();
     let is_named = |table: &&TableName| table.to_string() == name || *table.table == *name;
@@ -125,7 +172,9 @@ pub(crate) fn cat(arguments: &LogCatArgs) -> Result<(), Failure> {
     let log = open(&arguments.dir.path())?;
     let after = Time(arguments.after.unwrap_or(0));
     let until = Time(arguments.until.unwrap_or(u64::MAX));
-    let mut reader = log.reader(after).filtered(filter(&log, &arguments.filter)?);
+    let filter = filter(&log, &arguments.filter)?;
+    tell_folded(&log, &filter.tables, after);
+    let mut reader = log.reader(after).history().filtered(filter);
     let mut lines = Lines::new(arguments.output);
     while let Some(chunk) = reader.next()?.filter(|chunk| chunk.first <= until) {
         let mut text = Vec::new();
@@ -234,13 +283,14 @@ pub(crate) async fn tail(arguments: LogTailArgs) -> Result<(), Failure> {
     let filter = filter(&log, &arguments.filter)?;
     let last = log.upper().0 - 1;
     let mut after = Time(arguments.after.unwrap_or(last.saturating_sub(arguments.lines)));
+    tell_folded(&log, &filter.tables, after);
     // Before the first look, so that nothing comes unseen in between.
     let watch = if arguments.follow { Some(Watch::new(&directory::log_dir(&root))?) } else { None };
     let mut interrupts = Interrupts::new()?;
     let mut lines = Lines::new(arguments.output);
     loop {
         log.refresh()?;
-        let reader = log.reader(after).filtered(filter.clone());
+        let reader = log.reader(after).history().filtered(filter.clone());
         if print_from(reader, &filter, &mut lines)? == Reader::Gone {
             return Ok(());
         }

@@ -79,6 +79,9 @@ fn at_rest(root: &Path) -> Result<Status, Failure> {
             id: uuid::Uuid::from_bytes(opened.log_id).to_string(),
             upper: opened.log.upper(),
             bytes: stat.bytes,
+            since: stat.since,
+            base_bytes: stat.base_bytes,
+            held_back: None,
         },
         sources: sources.collect(),
         views: shown.collect::<Result<_, Failure>>()?,
@@ -105,6 +108,13 @@ fn drawn(status: &Status, running: bool) -> String {
     };
     let log = HumanBytes(status.log.bytes);
     let mut text = format!("{since}, at Time {}, with {log} of log.\n", status.time);
+    if status.log.since > change::Time::ZERO {
+        let (since, bases) = (status.log.since, HumanBytes(status.log.base_bytes));
+        text.push_str(&format!("History was folded up to Time {since}, into {bases}.\n"));
+    }
+    if let Some(why) = &status.log.held_back {
+        text.push_str(&format!("Older history waits to be folded: {why}.\n"));
+    }
     let tables = [
         drawn_sources(status, running),
         drawn_views(status),

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use change::{RequestId, TableChanges, TableName, Time};
 use log::notary::proof_dir;
-use log::{Chunk, Filter, Log};
+use log::{Chunk, Filter, Log, LogError};
 use plan::ir::Program;
 use serde_json::{Value, json};
 use serve::api::Status;
@@ -17,7 +17,7 @@ use view::text::CellWriter;
 
 use crate::board::kind;
 use crate::cli::{LogTraceArgs, SummaryFormat, TraceKind};
-use crate::commands::log::{count, named, open, rows_of, transaction};
+use crate::commands::log::{count, named, open, rows_of, tell_folded, transaction};
 use crate::commands::prove::read_note;
 use crate::commands::status::held_by_index;
 use crate::failure::Failure;
@@ -151,7 +151,7 @@ fn find(log: &Log, arguments: &LogTraceArgs) -> Result<Vec<Traced>, Failure> {
 
 /// The transaction at a Time, with the changes of rows that have the key.
 fn at(log: &Log, time: Time, key: Option<&str>) -> Result<Option<Traced>, Failure> {
-    let mut reader = log.reader(Time(time.0 - 1));
+    let mut reader = log.reader(Time(time.0 - 1)).history();
     let mut building = Building::default();
     while let Some(chunk) = reader.next()?.filter(|chunk| chunk.first == time) {
         building.take(&chunk, time, key);
@@ -159,7 +159,10 @@ fn at(log: &Log, time: Time, key: Option<&str>) -> Result<Option<Traced>, Failur
             return Ok(Some(building.finish(&chunk, time)));
         }
     }
-    Ok(None)
+    match log.stat().since {
+        upto if time <= upto => Err(LogError::Pruned { from: time, upto }.into()),
+        _ => Ok(None),
+    }
 }
 
 /// The Times of the last transactions that changed a row with this key, in one of the tables, or in any.
@@ -168,7 +171,8 @@ pub(crate) fn times_of_row(
     tables: BTreeSet<TableName>,
     key: &str,
 ) -> Result<Vec<Time>, Failure> {
-    let mut reader = log.reader(Time::ZERO).filtered(Filter { tables, source: None });
+    tell_folded(log, &tables, Time::ZERO);
+    let mut reader = log.reader(Time::ZERO).history().filtered(Filter { tables, source: None });
     let mut found: Vec<Time> = Vec::new();
     while let Some(chunk) = reader.next()? {
         let mut indexes = BTreeSet::new();

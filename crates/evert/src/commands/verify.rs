@@ -225,9 +225,10 @@ fn verify_log(arguments: &VerifyArgs) -> Result<Report, Failure> {
     let sizes: Vec<u64> = states.iter().map(|(_, state)| state.size()).collect();
     let published = sizes.first().copied().unwrap_or(0);
     let audit = log.audit(&sizes, published)?;
+    let gone: u64 = audit.pruned.iter().map(|(first, last)| last.0 - first.0 + 1).sum();
     report.facts.push(format!(
         "all {} of the log {} are whole ({} bytes)",
-        output::counted(audit.transactions, "transaction"),
+        output::counted(audit.transactions - gone, "transaction"),
         uuid::Uuid::from_bytes(recovery.log_id),
         audit.bytes
     ));
@@ -235,6 +236,7 @@ fn verify_log(arguments: &VerifyArgs) -> Result<Report, Failure> {
         compare(path, state, &audit, &mut report);
     }
     tiles(&audit, &mut report);
+    folded(&audit, gone, &mut report);
     let unsigned = audit.transactions.saturating_sub(published);
     if unsigned > 0 {
         report.notes.push(format!(
@@ -315,6 +317,33 @@ fn tiles(audit: &Audit, report: &mut Report) {
             help: "if the log is what was signed, remove log/proof/settled and start `evert run`: \
                    tiles are made anew"
                 .to_owned(),
+        });
+    }
+}
+
+/// What is said of history that was folded: its hashes stay, and what it came to is what was logged of it.
+fn folded(audit: &Audit, gone: u64, report: &mut Report) {
+    if audit.bases > 0 && audit.wrong_bases.is_empty() {
+        let bases = output::counted(audit.bases, "table");
+        report
+            .facts
+            .push(format!("the folded history of {bases} is what a transaction says of it"));
+    }
+    if let (Some((first, _)), Some((_, last))) = (audit.pruned.first(), audit.pruned.last()) {
+        report.notes.push(format!(
+            "{} between Time {first} and Time {last} are pruned: their history was folded, and \
+             their hashes, taken from the tree's files, are all that is there of them",
+            output::counted(gone, "transaction")
+        ));
+    }
+    for base in &audit.wrong_bases {
+        report.findings.push(Finding {
+            what: format!(
+                "the folded history of table {} up to Time {} is not what a transaction says",
+                base.table, base.since
+            ),
+            place: base.path.display().to_string(),
+            help: "put the file back from a backup that verifies".to_owned(),
         });
     }
 }

@@ -19,12 +19,15 @@ use crate::engine::{EngineHandle, Maintenance};
 use crate::failure::Failure;
 use crate::intent;
 use crate::knowledge::knowledge;
+use crate::retention::HeldBack;
 use crate::session::maintained::Maintained;
 use crate::session::{Outcome, Session, SessionError};
 
 /// The pipeline that runs beside a session.
 #[derive(Clone)]
 pub(crate) struct Running {
+    /// Why history waits to be folded.
+    pub(crate) held_back: Arc<HeldBack>,
     /// Its views.
     pub(crate) views: Arc<Views>,
     /// What moves them.

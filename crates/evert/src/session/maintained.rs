@@ -109,6 +109,8 @@ impl Maintained {
                 let cause = std::error::Error::source(&error);
                 let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
                 self.stopped = Some(format!("{} {error}{cause}", error.code()));
+                // It reads on no more, and must not keep history from being folded.
+                self.engine = None;
                 Ok(())
             }
             outcome => outcome,

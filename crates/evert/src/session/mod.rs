@@ -206,7 +206,7 @@ impl Session {
     }
 
     /// Moves every table and view of this session to the log's end.
-    fn catch_up(&mut self) -> Result<(), Failure> {
+    pub(crate) fn catch_up(&mut self) -> Result<(), Failure> {
         self.maintained.iter_mut().try_for_each(Maintained::catch_up)
     }
 

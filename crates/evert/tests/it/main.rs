@@ -23,6 +23,7 @@ mod load;
 mod outages;
 mod page;
 mod proof;
+mod retention;
 mod same;
 mod slt;
 mod user;

@@ -13,6 +13,8 @@ use crate::world::{DEADLINE, Ended};
 /// A user in a directory of their own; the data directory is the default, `.evert`.
 pub(crate) struct User {
     dir: TempDir,
+    /// What is set in the environment after all.
+    environment: Vec<(String, String)>,
 }
 
 /// A command that the user has started and not yet ended; killed when dropped.
@@ -25,7 +27,13 @@ pub(crate) struct Job {
 impl User {
     /// Goes to an empty directory.
     pub(crate) fn new() -> Self {
-        Self { dir: tempfile::Builder::new().prefix("evert-user-").tempdir().unwrap() }
+        let dir = tempfile::Builder::new().prefix("evert-user-").tempdir().unwrap();
+        Self { dir, environment: Vec::new() }
+    }
+
+    /// Sets a variable in the environment of commands to come.
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
     }
 
     /// The directory.
@@ -58,12 +66,15 @@ impl User {
             "EVERT_LOG_KEY",
             "EVERT_WITNESSES",
             "EVERT_DATA",
+            "EVERT_HISTORY",
+            "EVERT_SEGMENT_BYTES",
             "PGPASSWORD",
             "PGUSER",
             "PGSSLMODE",
         ] {
             command.env_remove(name);
         }
+        command.envs(self.environment.iter().cloned());
         command
     }
 

@@ -202,18 +202,19 @@ fn own(header: &Header, stored: Buffer, schemas: &SchemaHashes) -> Result<Own, F
     let plain = decode::plain(header, stored)?;
     let read = decode::heads(&plain)?;
     let source: Arc<str> = read.source.into();
-    let tables = decode::table_starts(&plain, &read)?;
+    let tables = decode::table_places(&plain, &read)?;
     let mut schema = Vec::with_capacity(tables.len().saturating_mul(proof::HASH_BYTES));
     let mut pieces = Vec::with_capacity(tables.len().saturating_add(1).saturating_mul(32));
-    let mut from = 0;
-    for (id, start) in tables {
+    let heads = tables.first().map_or(plain.len(), |table| table.start);
+    pieces.extend_from_slice(&piece_hash(&plain[..heads]).0);
+    for table in tables {
         let none = FormatError::Value("a table's schema is missing");
-        let hash = schemas.get(&(Arc::clone(&source), id)).ok_or(none)?;
+        let hash = schemas.get(&(Arc::clone(&source), table.schema)).ok_or(none)?;
         schema.extend_from_slice(&hash.0);
-        pieces.extend_from_slice(&piece_hash(&plain[from..start]).0);
-        from = start;
+        // A piece that went left its hash.
+        let hashed = || piece_hash(&plain[table.start..table.end]).0;
+        pieces.extend_from_slice(&table.pruned.unwrap_or_else(hashed));
     }
-    pieces.extend_from_slice(&piece_hash(&plain[from..]).0);
     let (schema, stored) = (schema_hash(&schema), stored_hash(&pieces));
     Ok(Own { source, heads: read.heads, schema, stored })
 }

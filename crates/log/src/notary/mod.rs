@@ -29,6 +29,7 @@ use change::Time;
 use proof::{Checkpoint, LeafRecord, Note, Signer, Tile, Tree, leaf_hash};
 
 use crate::Log;
+use crate::disk::Disk;
 use crate::error::LogError;
 use crate::format::{FrameKind, FramePart, Header};
 use crate::limits::{NOTARY_FRAMES_PER_STEP, NOTARY_TILES_MAX};
@@ -36,6 +37,7 @@ use crate::walk::Walk;
 use leaves::Leaves;
 use shelf::Shelf;
 
+pub(crate) use shelf::read_file;
 pub(crate) use thread::{Desk, join};
 
 /// Where a log's proofs are, below its directory.
@@ -98,8 +100,7 @@ impl Notary {
         }
         let tree = settled(&shelf, &signer, held)?;
         let after = Time(tree.size());
-        let start = shared.start(after);
-        let walk = Walk::new(Arc::clone(&shared), start.segment, start.offset, start.next);
+        let walk = Walk::new(Arc::clone(&shared), shared.start(after));
         let leaves = Leaves::new(shared);
         let settled = tree.size();
         let (filled, published) = (Vec::new(), None);
@@ -207,7 +208,12 @@ impl Notary {
 
     fn take(&mut self, header: &Header) -> Result<(), LogError> {
         match header.kind {
-            FrameKind::Preamble | FrameKind::Close => return Ok(()),
+            FrameKind::Preamble | FrameKind::Close | FrameKind::Base => return Ok(()),
+            // What went is in the tree, or the tree has lost it.
+            FrameKind::Gap if header.next_time().0 > self.tree.size() + 1 => {
+                return Err(pruned(header));
+            }
+            FrameKind::Gap => return Ok(()),
             FrameKind::Schema => {
                 let (_leaves, payload) = self.walk.stored(header)?;
                 return self.leaves.take_schema(header, &payload);
@@ -264,6 +270,25 @@ impl Notary {
     }
 }
 
+/// The size up to which a log's tree is durable; `None` when it has no tree.
+pub(crate) fn settled_size(disk: &dyn Disk, dir: &Path) -> Result<Option<u64>, LogError> {
+    let root = proof_dir(dir);
+    let read = |name: &str| {
+        let path = root.join(name);
+        read_file(disk, &path).map_err(|error| LogError::io("read", &path, error))
+    };
+    if read("verifier")?.is_none() {
+        return Ok(None);
+    }
+    let text = read("settled")?.and_then(|bytes| String::from_utf8(bytes).ok());
+    Ok(Some(text.and_then(|text| Checkpoint::parse(&text).ok()).map_or(0, |state| state.size())))
+}
+
+/// The error for transactions of which nothing is kept.
+pub(crate) fn pruned(gap: &Header) -> LogError {
+    LogError::Pruned { from: gap.first_time, upto: Time(gap.next_time().0.saturating_sub(1)) }
+}
+
 /// What was signed before with this key.
 fn signed(shelf: &Shelf, signer: &Signer) -> Result<Option<Checkpoint>, LogError> {
     let Some(note) = shelf.checkpoint()? else { return Ok(None) };
@@ -303,9 +328,12 @@ impl Log {
         }
         let start = self.shared.start(Time(time.0 - 1));
         let shared = || Arc::clone(&self.shared);
-        let mut walk = Walk::new(shared(), start.segment, start.offset, start.next);
+        let mut walk = Walk::new(shared(), start);
         let mut leaves = Leaves::new(shared());
         while let Some(header) = walk.header()? {
+            if header.kind == FrameKind::Gap && header.next_time() > time {
+                return Err(pruned(&header));
+            }
             let whole = matches!(header.part, FramePart::Whole | FramePart::Last);
             if header.kind == FrameKind::Transactions && whole && header.next_time() > time {
                 let (_leaves, payload) = walk.stored(&header)?;

@@ -24,6 +24,9 @@ pub(crate) struct Desk {
 #[derive(Default)]
 struct State {
     published: Option<Published>,
+    /// The size up to which the tree is durable, and the one up to which somebody wants it to be.
+    settled: u64,
+    wanted: u64,
     /// Whether the thread has ended, and why when it failed.
     ended: Option<Option<LogError>>,
 }
@@ -41,6 +44,25 @@ impl Desk {
     fn end(&self, failure: Option<LogError>) {
         self.state().ended.get_or_insert(failure);
         self.changed.notify_all();
+    }
+
+    fn is_wanted(&self, settled: u64, size: u64) -> bool {
+        let wanted = self.state().wanted;
+        wanted > settled && wanted <= size
+    }
+
+    fn settled(&self, size: u64) {
+        self.state().settled = size;
+        self.changed.notify_all();
+    }
+
+    /// Waits until the tree is durable up to a size, the notary has ended, or the time is over.
+    pub(crate) fn wait_settled(&self, size: u64, timeout: Duration) -> bool {
+        let mut state = self.state();
+        state.wanted = state.wanted.max(size);
+        let waiting = |state: &mut State| state.settled < size && state.ended.is_none();
+        let waited = self.changed.wait_timeout_while(state, timeout, waiting);
+        waited.unwrap_or_else(PoisonError::into_inner).0.settled >= size
     }
 
     /// Waits until a state of at least this size is published, the notary has ended, or the time is over.
@@ -86,6 +108,13 @@ impl Log {
         let mut notary = writing.notary.lock().unwrap_or_else(PoisonError::into_inner);
         assert!(notary.replace(thread).is_none(), "a log has one notary");
         Ok(())
+    }
+
+    /// Waits until the tree is durable up to `time`, the log is closed, or the waiting is over; returns whether it is.
+    /// What was folded before that Time can be proved still.
+    #[must_use]
+    pub fn wait_settled(&self, time: Time, timeout: Duration) -> bool {
+        self.desk.wait_settled(time.0, timeout)
     }
 
     /// Waits until the transactions up to `time` are signed, the log is closed, or the waiting is over; returns what is
@@ -139,9 +168,11 @@ impl Follower {
                 published_us = now_us;
             }
             self.keep_indexes()?;
-            if self.notary.unsettled() > NOTARY_UNSETTLED_MAX {
+            let is_wanted = self.desk.is_wanted(self.notary.settled, self.notary.size());
+            if is_wanted || self.notary.unsettled() > NOTARY_UNSETTLED_MAX {
                 self.retried(Notary::settle)?;
             }
+            self.desk.settled(self.notary.settled);
             if closed && stepped.is_some() {
                 return self.finish();
             }
@@ -155,6 +186,8 @@ impl Follower {
             return Ok(());
         };
         let shared = Arc::clone(&self.shared);
+        // A segment that is being rewritten has another index soon.
+        let Ok(_nobody_rewrites) = shared.thinning.try_lock() else { return Ok(()) };
         if self.retried(|_| shared.keep_index(number))?.is_some() {
             self.indexed = number;
         }

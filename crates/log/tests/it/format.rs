@@ -2,14 +2,17 @@
 
 use std::fmt::Write as _;
 
-use change::{Part, Time};
+use change::{Part, TableName, Time, TransactionGroup};
 use log::format::{
-    FRAME_ALIGNMENT, GROUP_BYTES, HEAD_BYTES, HEADER_BYTES, HEADER_CRC, HEADER_FIELDS, LEAF_BYTES,
-    MAGIC, SECTION_ALIGNMENT, TABLE_BYTES, VERSION,
+    FRAME_ALIGNMENT, FrameKind, GROUP_BYTES, HEAD_BYTES, HEADER_BYTES, HEADER_CRC, HEADER_FIELDS,
+    Header, LEAF_BYTES, MAGIC, Place, SECTION_ALIGNMENT, TABLE_BYTES, VERSION,
 };
 use sha2::{Digest, Sha256};
 
-use crate::world::{append, dir, frames, group, ids, open, part, segments};
+use crate::world::{
+    append, dir, frames, group, head, ids, open, open_with, part, rows, segments, small_segments,
+    table as table_of,
+};
 
 const DOCUMENT: &str = include_str!("../../../../docs/format.md");
 
@@ -101,6 +104,84 @@ fn a_written_group_lies_as_documented() {
     assert_eq!(number(message), u32::MAX, "an Arrow message");
     let length = (number(table + 16) + number(table + 20)) as usize;
     assert_eq!(message + length, frame.payload_length as usize, "up to the end");
+}
+
+/// The frames of a file that may have been rewritten, each with its place in the file.
+fn frames_of(bytes: &[u8]) -> Vec<(usize, Header)> {
+    let segment = u64::from_le_bytes(bytes[32..40].try_into().unwrap());
+    let (mut at, mut offset, mut found) = (0, 0, Vec::new());
+    while at < bytes.len() {
+        let header = Header::from_bytes(&bytes[at..], Place { segment, offset }).unwrap();
+        (offset, at) = (header.end(), at + header.room() as usize);
+        found.push((at - header.room() as usize, header));
+    }
+    found
+}
+
+#[test]
+fn folded_history_lies_as_documented() {
+    let dir = dir();
+    let (log, _) = open_with(dir.path(), small_segments());
+    for step in 0..60_u64 {
+        let mut tables = vec![rows(&table_of("s", "short"), 7, &[3])];
+        if step.is_multiple_of(2) {
+            tables.push(rows(&table_of("s", "kept"), 9, &[2]));
+        }
+        let group = TransactionGroup::new("s".into(), Part::Whole, vec![head(step)], tables);
+        append(&log, &group).unwrap();
+    }
+    let first = segments(dir.path()).remove(0);
+    let before = frames_of(&std::fs::read(&first).unwrap());
+    let wanted = [(TableName::new("s", "short"), Time(u64::MAX))].into();
+    let fold = log.prepare_fold(&wanted, &mut |_| true).unwrap().unwrap();
+    append(&log, &fold.record()).unwrap();
+    let [folded] = fold.tables() else { panic!("one table is folded") };
+    let folded = folded.clone();
+    fold.commit(&mut |_| true).unwrap();
+
+    let bytes = std::fs::read(&first).unwrap();
+    let after = frames_of(&bytes);
+    let is_thin = |header: &Header| header.flags & 4 != 0;
+    assert_eq!(after[0].1.kind, FrameKind::Preamble);
+    assert!(is_thin(&after[0].1) && after[0].1.span == 0);
+    assert_eq!(after.last().unwrap().1.end(), before.last().unwrap().1.end(), "offsets stay");
+    let (at, kept) = after.iter().find(|(_, f)| f.kind == FrameKind::Transactions).unwrap();
+    assert!(is_thin(kept) && kept.span > kept.room());
+    let payload = &bytes[at + HEADER_BYTES..];
+    let number = |at: usize| u32::from_le_bytes(payload[at..at + 4].try_into().unwrap());
+    let heads = GROUP_BYTES + number(12) as usize + number(8) as usize;
+    let table = heads.next_multiple_of(SECTION_ALIGNMENT);
+    assert_eq!((number(table + 4), number(table + 24)), (3, 64), "rows and length");
+    assert_eq!(payload[table + 8..table + 12], [3, 0, 0, 0], "its changes were folded");
+    assert!(before.iter().any(|(_, frame)| frame.place == kept.place), "it is where it was");
+    assert_eq!(payload[table + 12..table + 24], [0; 12]);
+    assert_eq!(payload[table + 28..table + 32], [0; 4]);
+    let next = table + 64;
+    assert_eq!((number(next + 4), payload[next + 8]), (2, 0), "the other table is as it was");
+    let (_, gap) = after.iter().find(|(_, f)| f.kind == FrameKind::Gap).unwrap();
+    assert!(is_thin(gap) && gap.payload_length == 0 && gap.transactions == 1);
+    assert_eq!((gap.first_time, gap.room()), (Time(2), 128));
+
+    let list = std::fs::read(dir.path().join("base/list")).unwrap();
+    assert_eq!(&list[..8], b"EVRTBS\x01\x00");
+    let number = |at: usize| u64::from_le_bytes(list[at..at + 8].try_into().unwrap());
+    assert_eq!([8, 16, 24, 32].map(number), [1, 0, 0, 1], "next, nothing to rewrite, one table");
+    assert_eq!(
+        (number(40), &list[48..49], number(49), &list[57..62]),
+        (1, &b"s"[..], 5, &b"short"[..])
+    );
+    assert_eq!(number(62), folded.since.0);
+    assert_eq!([78, 86, 94].map(number), [0, folded.rows, folded.bytes], "the file, rows, bytes");
+    assert_eq!(list[102..134], folded.hash.0);
+    let crc = crc32c::crc32c(&list[..134]);
+    assert_eq!(list[134..], crc.to_le_bytes());
+
+    let base = dir.path().join("base/00000000000000000000.base");
+    let bytes = std::fs::read(base).unwrap();
+    let kinds: Vec<u8> = frames_of(&bytes).iter().map(|(_, frame)| frame.kind as u8).collect();
+    assert_eq!(kinds, [6, 2, 3, 4]);
+    assert_eq!(bytes.len() as u64, folded.bytes);
+    assert_eq!(<[u8; 32]>::from(Sha256::digest(&bytes)), folded.hash.0);
 }
 
 /// The hash of a word, a line end and bytes.

@@ -101,7 +101,7 @@ fn all_problems_of_a_text_are_told_with_their_places() {
             SQL035: a column cannot have `CHECK (a > 0)`
             1 | create table t (a int check (a > 0))
               |                 ^ not supported
-              = help: the form is: create table NAME (COLUMN TYPE [primary key] [not null] [unique] [default VALUE], …)
+              = help: the form is: create table NAME (COLUMN TYPE [primary key] [not null] [unique] [default VALUE], …) [with (history = '7 days')]
         "#]],
     );
     check_problems(

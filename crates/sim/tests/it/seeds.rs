@@ -17,10 +17,12 @@ fn run(seed: u64) -> sim::Report {
 
 #[test]
 fn nothing_is_wrong_whatever_the_disk_does() {
-    let (mut outcomes, mut acknowledged): (BTreeMap<&str, u64>, u64) = (BTreeMap::new(), 0);
+    let mut outcomes: BTreeMap<&str, u64> = BTreeMap::new();
+    let (mut acknowledged, mut folds) = (0, 0);
     for seed in 0..SEEDS {
         let report = run(seed);
         acknowledged += report.acknowledged;
+        folds += report.folds;
         let outcome = match report.outcome {
             Outcome::Equal => "equal",
             Outcome::Reported(_) => "reported",
@@ -32,6 +34,7 @@ fn nothing_is_wrong_whatever_the_disk_does() {
     }
     // The runs do something, and harm is found.
     assert!(acknowledged > SEEDS * 20, "{acknowledged} transactions");
+    assert!(folds > SEEDS / 4, "{folds} folds");
     assert!(outcomes["equal"] > SEEDS / 2 && outcomes["reported"] > SEEDS / 20, "{outcomes:?}");
 }
 
@@ -39,7 +42,10 @@ fn nothing_is_wrong_whatever_the_disk_does() {
 fn seeds_that_once_found_something_are_well() {
     // Recovery wrote back what it had not looked at again; and harm that recovery cuts off, and is stopped.
     for seed in [293, 403, 656, 805, 5_072] {
-        run(seed);
+        for folds in [false, true] {
+            let setup = Setup { folds, ..Setup::new(seed, None) };
+            sim::run(&setup).unwrap_or_else(|violation| panic!("{violation}\n{setup:#?}"));
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The machine stops at every step of a small run, in turn, and once more at each of the steps by which it recovers.
 
 use sim::disk::Stop;
-use sim::{Outcome, Setup};
+use sim::{Outcome, Report, Setup};
 
 /// A run whose small segments are rolled a few times.
 const SEED: u64 = 6;
@@ -10,11 +10,20 @@ const SEED: u64 = 6;
 const CHANCES: u64 = 2;
 
 fn run(stops: &[(u64, Stop)], disk_stream: u64) -> u64 {
-    let setup = Setup::stopped(SEED, stops.to_vec(), disk_stream);
+    run_setup(&Setup::stopped(SEED, stops.to_vec(), disk_stream), stops).steps
+}
+
+/// The same, with a run that may fold.
+fn run_folding(seed: u64, stops: &[(u64, Stop)], disk_stream: u64) -> Report {
+    let setup = Setup::stopped(seed, stops.to_vec(), disk_stream);
+    run_setup(&Setup { folds: true, actions: 48, ..setup }, stops)
+}
+
+fn run_setup(setup: &Setup, stops: &[(u64, Stop)]) -> Report {
     let report =
-        sim::run(&setup).unwrap_or_else(|violation| panic!("{stops:?}: {violation}\n{setup:#?}"));
+        sim::run(setup).unwrap_or_else(|violation| panic!("{stops:?}: {violation}\n{setup:#?}"));
     assert_eq!(report.outcome, Outcome::Equal, "{stops:?}");
-    report.steps
+    report
 }
 
 /// The steps of the first process when nothing stops it.
@@ -57,6 +66,23 @@ fn the_recovery_from_each_may_be_stopped_too() {
         for again in 1..=8 {
             let (first, second) = (kinds[(step % 2) as usize], kinds[(again / 2 % 2) as usize]);
             run(&[(step, first), (again, second)], step + again);
+        }
+    }
+}
+
+#[test]
+fn a_fold_may_be_stopped_at_every_step_and_so_may_what_follows() {
+    let never = [(u64::from(u32::MAX), Stop::Process)];
+    // The first run that folds history a few times.
+    let runs = (0..100).map(|seed| (seed, run_folding(seed, &never, 2)));
+    let (seed, Report { steps, .. }) = { runs }.find(|(_, run)| run.folds > 2).unwrap();
+    for step in 1..=steps {
+        run_folding(seed, &[(step, Stop::Process)], 2);
+        for chance in 0..CHANCES {
+            run_folding(seed, &[(step, Stop::Power)], 10 + chance);
+        }
+        if step % 3 == 0 {
+            run_folding(seed, &[(step, Stop::Power), (1 + step % 11, Stop::Power)], step);
         }
     }
 }
