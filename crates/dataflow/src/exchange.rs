@@ -97,7 +97,8 @@ fn owners(
         && let Some(words) = column.as_primitive_opt::<Int64Type>()
     {
         // The most frequent key by far, and the cheapest to hash.
-        let of = |word: Option<i64>| owner(mix(SEED ^ word.map_or(NULL, i64::cast_unsigned)), peers);
+        let of =
+            |word: Option<i64>| owner(mix(SEED ^ word.map_or(NULL, i64::cast_unsigned)), peers);
         return Ok(match words.null_count() {
             0 => words.values().iter().map(|&word| of(Some(word))).collect(),
             _ => words.iter().map(of).collect(),

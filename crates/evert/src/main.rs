@@ -39,7 +39,7 @@ mod witnessing;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
-/// What memory comes from; why this one is said in `docs/decisions/0012-eager-aggregation.md`.
+/// What memory comes from; why this one is said in `docs/decisions/0013-eager-aggregation.md`.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

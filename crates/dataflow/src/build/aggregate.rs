@@ -75,11 +75,11 @@ impl Wish<'_> {
     /// How many words such parts have; `None` when they do not suffice.
     pub(super) fn part_words(&self) -> Result<Option<usize>, BuildError> {
         let parts = part_schema(&nullable(&self.input.schema()), self.calls, &[])?;
-        let bytes = parts.map(|parts| match parts.field(0).data_type() {
-            DataType::FixedSizeBinary(bytes) => usize::try_from(*bytes).expect("a length"),
-            _ => unreachable!("parts are words"),
-        });
-        Ok(bytes.map(|bytes| bytes / size_of::<u64>()))
+        let Some(parts) = parts else { return Ok(None) };
+        let DataType::FixedSizeBinary(bytes) = parts.field(0).data_type() else {
+            unreachable!("parts are words");
+        };
+        Ok(Some(usize::try_from(*bytes).expect("a length") / size_of::<u64>()))
     }
 }
 

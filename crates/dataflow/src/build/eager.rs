@@ -139,15 +139,21 @@ impl Builder<'_> {
         let width = left.schema().fields().len();
         let (lefts, rights): (Vec<usize>, Vec<usize>) = on.iter().copied().unzip();
         let types = key_types(left, right, on)?;
-        let read = pairs.read();
+        let all: Vec<usize> = pairs.read().into_iter().collect();
         let side = |from: usize, columns: &[usize]| -> Vec<usize> {
             columns.iter().map(|&column| column - from).collect()
         };
-        let all: Vec<usize> = read.iter().copied().collect();
         let needed = |columns: &[usize], key: &[usize]| -> Columns {
             columns.iter().chain(key).copied().collect()
         };
-        let (folded, folded_key, read, other, other_key, other_node): (Built, _, _, Built, _, &Node);
+        let (folded, folded_key, read, other, other_key, other_node): (
+            Built,
+            _,
+            _,
+            Built,
+            _,
+            &Node,
+        );
         match pairs.folded {
             Input::Left => {
                 read = all;
@@ -165,17 +171,10 @@ impl Builder<'_> {
             }
         }
         let (number, space) = other.number.expect("the other side's groups are numbered");
-        let wanted = Wanted {
-            input: other.stage,
-            key: other_key.iter().map(|&column| other.columns[column]).collect(),
-            space: usize::MAX,
-            nulls: if *nulls_equal { Nulls::Equal } else { Nulls::Nothing },
-            options: RowsOptions { unique: is_unique(other_node, &other_key), has_matches: false },
-            is_private: false,
-            payload: Columns::from([number]),
-            bands: Vec::new(),
-        };
-        let (arrangement, _) = self.want(wanted, &types, None);
+        let nulls = if *nulls_equal { Nulls::Equal } else { Nulls::Nothing };
+        let unique = is_unique(other_node, &other_key);
+        let (arrangement, _) =
+            self.want(groups_of(&other, &other_key, (nulls, unique)), &types, None);
         let columns: Vec<usize> = read.iter().map(|&column| folded.columns[column]).collect();
         let from = if pairs.folded == Input::Left { 0 } else { width };
         let place = |column: usize| {
@@ -204,5 +203,20 @@ impl Builder<'_> {
             numbered: Some(Numbered { column: columns.len(), space, width: pairs.group.len() }),
             only_grows: only_grows(pairs.join, self.options),
         })
+    }
+}
+
+/// An arrangement that keeps, of each row, the number of its group.
+fn groups_of(other: &Built, key: &[usize], (nulls, unique): (Nulls, bool)) -> Wanted {
+    let (number, _) = other.number.expect("the other side's groups are numbered");
+    Wanted {
+        input: other.stage,
+        key: key.iter().map(|&column| other.columns[column]).collect(),
+        space: usize::MAX,
+        nulls,
+        options: RowsOptions { unique, has_matches: false },
+        is_private: false,
+        payload: Columns::from([number]),
+        bands: Vec::new(),
     }
 }

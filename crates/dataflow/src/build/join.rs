@@ -316,7 +316,12 @@ fn has_floats(data_type: &DataType) -> bool {
 }
 
 /// Whether a row of a node meets one row of the other at most, and neither ever loses a row.
-pub(super) fn meets_one_for_ever(node: &Node, other: &Node, key: &[usize], options: &DataflowOptions) -> bool {
+pub(super) fn meets_one_for_ever(
+    node: &Node,
+    other: &Node,
+    key: &[usize],
+    options: &DataflowOptions,
+) -> bool {
     !key.is_empty()
         && is_unique(other, key)
         && only_grows(node, options)

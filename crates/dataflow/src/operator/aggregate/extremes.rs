@@ -243,7 +243,9 @@ mod tests {
         let mut all = Extremes::new(&DataType::Int64, false).unwrap();
         let column: ArrayRef = Arc::new(Int64Array::from((-300..300).collect::<Vec<i64>>()));
         let groups: Vec<u32> = (0..600).map(|row| row % 2).collect();
-        assert!(all.add_and_tell(&groups, &column, &[1; 600]).iter().all(|&appeared| appeared == 1));
+        assert!(
+            all.add_and_tell(&groups, &column, &[1; 600]).iter().all(|&appeared| appeared == 1)
+        );
         let ends =
             |all: &Extremes| (all.least(&[0, 1, 9]).unwrap(), all.greatest(&[0, 1, 9]).unwrap());
         let expected =

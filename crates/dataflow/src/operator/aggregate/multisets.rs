@@ -305,7 +305,8 @@ mod tests {
             sets.forget(group);
         }
         assert_eq!(sets.size().rows, 0);
-        let free: u32 = (0..).zip(&sets.free).map(|(class, free)| number(free.len()) << class).sum();
+        let free: u32 =
+            (0..).zip(&sets.free).map(|(class, free)| number(free.len()) << class).sum();
         assert_eq!(free as usize, sets.words.rows(), "every place is free");
     }
 }
