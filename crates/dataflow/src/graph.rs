@@ -516,11 +516,17 @@ impl Graph {
 
     /// Frees what a stage holds.
     fn release(&mut self, at: usize) {
+        let arrangements = self.end_work(at).into_iter();
+        arrangements.for_each(|arrangement| self.state.clear(arrangement));
+    }
+
+    /// Ends a stage's work. Returns the arrangements that were only its own, which are as they were.
+    fn end_work(&mut self, at: usize) -> Vec<usize> {
         let mut work = std::mem::replace(&mut self.stages[at].work, Work::Idle);
         if let Work::Eager(eager) = &mut work {
             eager.release(&mut self.state);
         }
-        work.arrangements().into_iter().for_each(|arrangement| self.state.clear(arrangement));
+        work.arrangements()
     }
 
     /// Forgets a view, between two steps. Stages that nobody reads any more go with all that they hold, and so do, in
@@ -536,11 +542,7 @@ impl Graph {
             if !self.stages[at].readers.is_empty() {
                 continue;
             }
-            let mut work = std::mem::replace(&mut self.stages[at].work, Work::Idle);
-            if let Work::Eager(eager) = &mut work {
-                eager.release(&mut self.state);
-            }
-            unread.extend(work.arrangements());
+            unread.extend(self.end_work(at));
             for input in std::mem::take(&mut self.stages[at].inputs) {
                 let reads =
                     |reader: &Reader| matches!(reader, Reader::Stage { stage, .. } if *stage == at);
@@ -639,20 +641,10 @@ impl Work {
 
     /// Ends the step; returns whether there is more to give out.
     fn finish(&mut self, state: &State, out: &mut Out) -> Result<bool, OperatorError> {
-        match self {
-            Self::Operator(operator) => operator.finish(state, out),
-            Self::Eager(eager) => eager.finish(state, out).map(|()| false),
-            Self::Table { .. }
-            | Self::Filter(_)
-            | Self::Project(_)
-            | Self::Select(..)
-            | Self::Union(_)
-            | Self::Exchange(_)
-            | Self::Arrange(_)
-            | Self::Join(_)
-            | Self::Number(_)
-            | Self::Idle => Ok(false),
+        if let Self::Eager(eager) = self {
+            eager.finish(state, out)?;
         }
+        if let Self::Operator(operator) = self { operator.finish(state, out) } else { Ok(false) }
     }
 
     /// The spaces of keys that it needs, besides those of its inputs.
@@ -660,19 +652,11 @@ impl Work {
         let arranged = self.arrangements().into_iter();
         let mut spaces: Vec<usize> =
             arranged.map(|arrangement| state.arrangements[arrangement].space).collect();
-        match self {
-            Self::Number(numbering) => spaces.push(numbering.space()),
-            Self::Eager(eager) => spaces.push(eager.space(state)),
-            Self::Table { .. }
-            | Self::Filter(_)
-            | Self::Project(_)
-            | Self::Select(..)
-            | Self::Union(_)
-            | Self::Exchange(_)
-            | Self::Arrange(_)
-            | Self::Join(_)
-            | Self::Operator(_)
-            | Self::Idle => {}
+        if let Self::Number(numbering) = self {
+            spaces.push(numbering.space());
+        }
+        if let Self::Eager(eager) = self {
+            spaces.push(eager.space(state));
         }
         spaces
     }

@@ -63,6 +63,26 @@ fn greatest(input: Node) -> Node {
     Node::Aggregate { input: Box::new(input), group: vec![0], aggregates: vec![call], schema }
 }
 
+/// How many rows of the second table each text of the first has, or the sum of their ids.
+fn summed(input: Node, argument: Option<usize>) -> Node {
+    let schema = Arc::new(Schema::new(vec![
+        input.schema().field(1).clone(),
+        Field::new("of", DataType::Int64, true),
+    ]));
+    let function =
+        if argument.is_some() { AggregateFunction::Sum } else { AggregateFunction::Count };
+    let call = AggregateCall {
+        function,
+        argument,
+        distinct: false,
+        filter: None,
+        order: Vec::new(),
+        separator: None,
+        output: DataType::Int64,
+    };
+    Node::Aggregate { input: Box::new(input), group: vec![1], aggregates: vec![call], schema }
+}
+
 fn view(name: &str, root: Node) -> ViewPlan {
     let (name, schema) = (name.to_owned(), root.schema());
     ViewPlan {
@@ -163,6 +183,38 @@ fn a_shared_space_of_keys_outlives_one_of_its_arrangements() {
         let sum: i64 = differences.iter().flat_map(|(_, batch)| batch.diffs()).sum();
         assert_eq!(sum, -ROWS, "{workers} workers");
     }
+}
+
+#[test]
+fn keys_that_a_folded_side_holds_outlive_another_one_that_is_dropped() {
+    let views = [
+        view("counts", summed(join("a", "b", JoinKind::Inner), None)),
+        view("sums", summed(join("a", "b", JoinKind::Inner), Some(2))),
+    ];
+    let mut dataflow = filled(&views, 1);
+    let eager = |stat: &crate::FlowStat| -> Vec<usize> {
+        let operators = stat.views.iter().flat_map(|view| &view.operators);
+        let eager = operators.filter(|operator| operator.operator == "eager aggregate");
+        eager.map(|operator| operator.state.rows).collect()
+    };
+    let both = usize::try_from(2 * ROWS).unwrap();
+    assert_eq!(eager(&dataflow.stat()), [both, both], "keys and groups of both views");
+    dataflow.drop_view(0);
+    // The numbered side goes, and its keys stay for the sake of what is folded.
+    dataflow.push(&[rows_gone("a")]).unwrap();
+    dataflow.finish_step().unwrap();
+    dataflow.push(&[rows("a", 0)]).unwrap();
+    let differences = dataflow.finish_step().unwrap();
+    let sum: i64 = differences.iter().flat_map(|(_, batch)| batch.diffs()).sum();
+    assert_eq!(sum, ROWS);
+    dataflow.push(&[rows_gone("a"), rows_gone("b")]).unwrap();
+    dataflow.finish_step().unwrap();
+    let kept = |dataflow: &Dataflow| match &dataflow.engine {
+        Engine::One(graph) => kept(graph),
+        Engine::Many(_) => unreachable!("there is one worker"),
+    };
+    assert_eq!(eager(&dataflow.stat()), [0]);
+    assert_eq!(kept(&dataflow).rows, 0, "no key is held for the view that was dropped");
 }
 
 /// Removes all rows of a table.

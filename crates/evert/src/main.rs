@@ -39,14 +39,14 @@ mod witnessing;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
-/// What memory comes from; why this one is said in `docs/decisions/0013-eager-aggregation.md`.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 use clap::Parser;
 
 use crate::cli::{Cli, Command, LogCommand};
 use crate::failure::Failure;
+
+/// What memory comes from; why this one is said in `docs/decisions/0013-eager-aggregation.md`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();

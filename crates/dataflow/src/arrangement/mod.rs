@@ -15,7 +15,7 @@
 //! - [`Ordered`] holds rows in order with their counts: a minimum's candidates, a list's elements.
 //! - [`Ranked`] holds them with their places as well, and sums over any range of places: a top-k, windows.
 //!
-//! Rows are kept as words, or as bytes of Arrow's row format ([`Codec`]) in pages of a [`Heap`]. Weights may be negative
+//! All that are words lie in [`Pages`], which never move. Rows are kept as words, or as bytes of Arrow's row format ([`Codec`]) in pages of a [`Heap`]. Weights may be negative
 //! inside of a step, because parts of it arrive in any order; at its end they are not. What reaches weight zero gives its
 //! number back only at the end of the step, so numbers stay valid until then.
 

@@ -56,30 +56,58 @@ pub(super) struct Pairs<'a> {
     calls: Vec<AggregateCall>,
 }
 
-impl Pairs<'_> {
+/// A side of the join.
+struct Half<'a> {
+    node: &'a Node,
+    key: Vec<usize>,
+    /// Where its columns begin among those of the join.
+    from: usize,
+}
+
+impl Half<'_> {
+    /// Whether a column of the join is one of its own.
+    fn has(&self, column: usize) -> bool {
+        column >= self.from && column - self.from < self.node.schema().fields().len()
+    }
+
+    /// Columns of the join as its own.
+    fn own(&self, columns: impl IntoIterator<Item = usize>) -> Vec<usize> {
+        columns.into_iter().map(|column| column - self.from).collect()
+    }
+}
+
+impl<'a> Pairs<'a> {
     /// Finds a join that can be folded.
-    pub(super) fn of<'a>(
+    pub(super) fn of(
         wish: Wish<'a>,
         options: &DataflowOptions,
-    ) -> Result<Option<Pairs<'a>>, BuildError> {
-        let Some(pairs) = down_to_join(wish) else { return Ok(None) };
-        let Node::Join { left, right, kind: JoinKind::Inner, on, filter: None, .. } = pairs.join
-        else {
+    ) -> Result<Option<Self>, BuildError> {
+        let Some(pairs) = plain_join_below(wish) else { return Ok(None) };
+        if !matches!(pairs.join, Node::Join { kind: JoinKind::Inner, filter: None, .. }) {
             return Ok(None);
-        };
-        let width = left.schema().fields().len();
-        let is_left = |column: usize| column < width;
-        let is_folded = |column: &usize| is_left(*column) == (pairs.folded == Input::Left);
-        let (lefts, rights): (Vec<usize>, Vec<usize>) = on.iter().copied().unzip();
-        let (folded, other, key): (&Node, &Node, _) = match pairs.folded {
-            Input::Left => (left, right, rights),
-            Input::Right => (right, left, lefts),
-        };
-        let is_better = !on.is_empty()
-            && pairs.read().iter().all(is_folded)
-            && !meets_one_for_ever(folded, other, &key, options);
+        }
+        let (folded, other) = pairs.halves();
+        let is_better = pairs.read().iter().all(|&column| folded.has(column))
+            && !meets_one_for_ever(folded.node, other.node, &other.key, options);
         let words = if is_better { wish.part_words()? } else { None };
         Ok(words.is_some_and(|words| words <= WORDS_MAX).then_some(pairs))
+    }
+
+    /// The folded side, and the other one.
+    fn halves(&self) -> (Half<'a>, Half<'a>) {
+        let Node::Join { left, right, on, .. } = self.join else {
+            unreachable!("pairs are those of a join");
+        };
+        let (lefts, rights): (Vec<usize>, Vec<usize>) = on.iter().copied().unzip();
+        let width = left.schema().fields().len();
+        let (left, right) = (
+            Half { node: left, key: lefts, from: 0 },
+            Half { node: right, key: rights, from: width },
+        );
+        match self.folded {
+            Input::Left => (left, right),
+            Input::Right => (right, left),
+        }
     }
 
     /// The columns of the join that the calls read.
@@ -89,8 +117,8 @@ impl Pairs<'_> {
     }
 }
 
-/// Follows an aggregate through projections to a join.
-fn down_to_join(wish: Wish<'_>) -> Option<Pairs<'_>> {
+/// Follows an aggregate through projections that only choose columns to a join.
+fn plain_join_below(wish: Wish<'_>) -> Option<Pairs<'_>> {
     let (mut node, mut between) = (wish.input, 0);
     let (mut group, mut calls) = (wish.group.to_vec(), wish.calls.to_vec());
     while let Node::Project { input, expressions, .. } = node {
@@ -136,87 +164,69 @@ impl Builder<'_> {
         let Node::Join { left, right, on, nulls_equal, .. } = pairs.join else {
             unreachable!("pairs are those of a join");
         };
-        let width = left.schema().fields().len();
-        let (lefts, rights): (Vec<usize>, Vec<usize>) = on.iter().copied().unzip();
         let types = key_types(left, right, on)?;
-        let all: Vec<usize> = pairs.read().into_iter().collect();
-        let side = |from: usize, columns: &[usize]| -> Vec<usize> {
-            columns.iter().map(|&column| column - from).collect()
-        };
-        let needed = |columns: &[usize], key: &[usize]| -> Columns {
-            columns.iter().chain(key).copied().collect()
-        };
-        let (folded, folded_key, read, other, other_key, other_node): (
-            Built,
-            _,
-            _,
-            Built,
-            _,
-            &Node,
-        );
-        match pairs.folded {
+        let (folding, numbering) = pairs.halves();
+        let read = folding.own(pairs.read());
+        let group = numbering.own(pairs.group.iter().copied());
+        let width = group.len();
+        // The nodes of the plan are counted from left to right.
+        let (folded, other) = match pairs.folded {
             Input::Left => {
-                read = all;
-                folded = self.side(left, &needed(&read, &lefts), (&lefts, None))?;
-                let group = side(width, &pairs.group);
-                other = self.side(right, &needed(&[], &rights), (&rights, Some(group)))?;
-                (folded_key, other_key, other_node) = (lefts, rights, right);
+                let folded = self.folded_side(&folding, &read)?;
+                (folded, self.numbered_side(&numbering, group)?)
             }
             Input::Right => {
-                let group = pairs.group.clone();
-                other = self.side(left, &needed(&[], &lefts), (&lefts, Some(group)))?;
-                read = side(width, &all);
-                folded = self.side(right, &needed(&read, &rights), (&rights, None))?;
-                (folded_key, other_key, other_node) = (rights, lefts, left);
+                let other = self.numbered_side(&numbering, group)?;
+                (self.folded_side(&folding, &read)?, other)
             }
-        }
+        };
         let (number, space) = other.number.expect("the other side's groups are numbered");
-        let nulls = if *nulls_equal { Nulls::Equal } else { Nulls::Nothing };
-        let unique = is_unique(other_node, &other_key);
-        let (arrangement, _) =
-            self.want(groups_of(&other, &other_key, (nulls, unique)), &types, None);
+        let wanted = Wanted {
+            input: other.stage,
+            key: numbering.key.iter().map(|&column| other.columns[column]).collect(),
+            space: usize::MAX,
+            nulls: if *nulls_equal { Nulls::Equal } else { Nulls::Nothing },
+            options: RowsOptions {
+                unique: is_unique(numbering.node, &numbering.key),
+                has_matches: false,
+            },
+            is_private: false,
+            payload: Columns::from([number]),
+            bands: Vec::new(),
+        };
+        let (arrangement, _) = self.want(wanted, &types, None);
         let columns: Vec<usize> = read.iter().map(|&column| folded.columns[column]).collect();
-        let from = if pairs.folded == Input::Left { 0 } else { width };
         let place = |column: usize| {
-            let found = read.binary_search(&(column - from));
-            found.expect("what a call reads is read")
+            read.binary_search(&(column - folding.from)).expect("what a call reads is read")
         };
         let mut calls = pairs.calls;
         for call in &mut calls {
             call.argument = call.argument.map(place);
             call.filter = call.filter.map(place);
         }
-        let source = Source::Pairs {
-            inputs: [folded.stage, self.arranging(arrangement)],
-            eager: EagerOptions {
-                key: folded_key.iter().map(|&column| folded.columns[column]).collect(),
-                read: columns.clone(),
-                arrangement,
-                number,
-            },
+        let eager = EagerOptions {
+            key: folding.key.iter().map(|&column| folded.columns[column]).collect(),
+            read: columns.clone(),
+            arrangement,
+            number,
         };
         Ok(Ready {
-            source,
+            source: Source::Pairs { inputs: [folded.stage, self.arranging(arrangement)], eager },
             schema: selected(&self.schemas[folded.stage], &columns),
             group: Vec::new(),
             calls,
-            numbered: Some(Numbered { column: columns.len(), space, width: pairs.group.len() }),
+            numbered: Some(Numbered { column: columns.len(), space, width }),
             only_grows: only_grows(pairs.join, self.options),
         })
     }
-}
 
-/// An arrangement that keeps, of each row, the number of its group.
-fn groups_of(other: &Built, key: &[usize], (nulls, unique): (Nulls, bool)) -> Wanted {
-    let (number, _) = other.number.expect("the other side's groups are numbered");
-    Wanted {
-        input: other.stage,
-        key: key.iter().map(|&column| other.columns[column]).collect(),
-        space: usize::MAX,
-        nulls,
-        options: RowsOptions { unique, has_matches: false },
-        is_private: false,
-        payload: Columns::from([number]),
-        bands: Vec::new(),
+    fn folded_side(&mut self, half: &Half<'_>, read: &[usize]) -> Result<Built, BuildError> {
+        let needed = half.key.iter().chain(read).copied().collect();
+        self.side(half.node, &needed, (&half.key, None))
+    }
+
+    fn numbered_side(&mut self, half: &Half<'_>, group: Vec<usize>) -> Result<Built, BuildError> {
+        let needed = half.key.iter().copied().collect();
+        self.side(half.node, &needed, (&half.key, Some(group)))
     }
 }

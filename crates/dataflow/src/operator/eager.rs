@@ -82,14 +82,12 @@ impl Eager {
             keys.retain(|&key| key != NONE);
         }
         self.fold(state, space, &keys, (&read, diffs))?;
-        let rows = &state.arrangements[self.options.arrangement].rows;
-        let number = state.arrangements[self.options.arrangement]
-            .payload
-            .binary_search(&self.options.number)
-            .expect("the groups' numbers are kept");
+        let other = &state.arrangements[self.options.arrangement];
+        let groups = other.payload.binary_search(&self.options.number);
+        let groups = groups.expect("the groups' numbers are kept");
         let mut from = 0;
         while from < keys.len() {
-            from = self.meet(rows, number, (&keys, from), (&read, diffs))?;
+            from = self.meet((&other.rows, groups), (&keys, from), (&read, diffs))?;
         }
         self.keys = keys;
         Ok(())
@@ -120,11 +118,11 @@ impl Eager {
         })
     }
 
-    /// Gives the next folded rows to the groups of the rows that they pair with; returns where it ended.
+    /// Gives the next folded rows to the groups of the other side's `rows` that they pair with, whose column `groups` has
+    /// the groups' numbers; returns where it ended.
     fn meet(
         &mut self,
-        rows: &Rows,
-        number_column: usize,
+        (rows, groups): (&Rows, usize),
         (keys, from): (&[u32], usize),
         (read, diffs): (&[ArrayRef], &[i64]),
     ) -> Result<usize, OperatorError> {
@@ -139,7 +137,7 @@ impl Eager {
             of.resize(positions.len(), number(at));
             at += 1;
         }
-        let groups = rows.gather(number_column, &positions)?;
+        let groups = rows.gather(groups, &positions)?;
         let groups = groups.as_primitive::<UInt32Type>().values();
         let is_whole = of.len() == keys.len() && of.iter().zip(0..).all(|(&row, at)| row == at);
         if is_whole && rows.all_once() {
@@ -161,7 +159,8 @@ impl Eager {
         let keys = delta.keys.as_ref().expect("a shared arrangement says its keys");
         let changes = &delta.changes;
         let groups = changes.rows().column(self.options.number).as_primitive::<UInt32Type>();
-        self.folded.reserve(keys.iter().filter(|&&key| key != NONE).max().map_or(0, above));
+        let known = keys.iter().filter(|&&key| key != NONE);
+        self.folded.reserve(known.max().map_or(0, |&key| key as usize + 1));
         let rows = keys.iter().zip(groups.values()).zip(changes.diffs());
         for ((&key, &group), &diff) in rows.filter(|((key, _), _)| **key != NONE) {
             let words = self.folded.get(key);
@@ -204,8 +203,4 @@ impl Eager {
     pub(crate) fn size(&self) -> StateSize {
         self.aggregate.size() + StateSize { rows: self.held, bytes: self.folded.size().bytes }
     }
-}
-
-fn above(key: &u32) -> usize {
-    *key as usize + 1
 }

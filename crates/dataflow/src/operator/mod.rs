@@ -4,7 +4,8 @@
 //! (filter, project, unnest) owe nothing to earlier rows: Q(A + Δ) − Q(A) = Q(Δ). Joins of every kind answer each change
 //! at once from the other side's arrangement. The others (aggregate, set, top-k, window, single) take changes in as they
 //! come, and emit at the step's end, once for each key that was touched: those are the [`Operator`]s that the graph
-//! asks; filters, projections and joins it drives itself.
+//! asks; filters, projections and joins it drives itself, and so it does a join that is one with the aggregate above it
+//! ([`eager`]).
 
 mod aggregate;
 pub(crate) mod band;

@@ -111,6 +111,55 @@ fn groups_are_numbered_once_for_each_row_of_the_input_that_knows_them() {
 }
 
 #[test]
+fn a_folded_side_is_summed_by_keys_that_may_be_null_or_meet_several_rows() {
+    let place = table(
+        "places",
+        ChangeForm::Exact,
+        &[("customer", DataType::Int64), ("region", DataType::Utf8)],
+    );
+    let shop = Shop::new();
+    let count = (AggregateFunction::Count, None, false, None);
+    let sum = (AggregateFunction::Sum, Some(2), false, None);
+    let joined = Query::table(&shop.orders, &[0, 1, 2]).join(
+        Query::table(&place, &[0, 1]),
+        JoinKind::Inner,
+        &[(1, 0)],
+        None,
+    );
+    let query = joined.aggregate(&[4], &[count, sum]);
+    let at = |customer: Cell, region: &str, diff: i64| {
+        send(&place, &[(&[customer, Cell::Text(region.into())], diff)])
+    };
+    for workers in 1..=3 {
+        let options = DataflowOptions { workers, ..DataflowOptions::default() };
+        let mut dataflow = Dataflow::with_options(&[query.clone().view()], &options).unwrap();
+        let nobody = send(&shop.orders, &[(&[int(3), NULL, int(1)], 1)]);
+        let orders = [shop.order(1, 7, 10, 1), nobody, shop.order(2, 7, 5, 1)];
+        check(&mut dataflow, &orders, &[]);
+        assert_eq!(operators(&dataflow, "eager aggregate"), 1);
+        // The customer is at two places, at one of them three times over; NULL is at none.
+        let places = [at(int(7), "east", 1), at(int(7), "west", 3), at(NULL, "nowhere", 1)];
+        check(&mut dataflow, &places, &["east 2 15 +1", "west 6 45 +1"]);
+        // What comes and what goes, on both sides at once.
+        let both = [at(int(7), "west", -2), shop.order(2, 7, 0, -1), shop.order(4, 7, -1, 1)];
+        check(
+            &mut dataflow,
+            &both,
+            &["east 2 9 +1", "east 2 15 -1", "west 2 9 +1", "west 6 45 -1"],
+        );
+        let gone = [
+            shop.order(1, 7, 0, -1),
+            shop.order(4, 7, 0, -1),
+            at(int(7), "east", -1),
+            at(int(7), "west", -1),
+        ];
+        check(&mut dataflow, &gone, &["east 2 9 -1", "west 2 9 -1"]);
+        check(&mut dataflow, &[at(int(7), "east", 1)], &[]);
+        check(&mut dataflow, &[shop.order(9, 7, 2, 1)], &["east 1 2 +1"]);
+    }
+}
+
+#[test]
 fn totals_of_all_rows_are_sent_in_parts() {
     let shop = Shop::new();
     let count = (AggregateFunction::Count, None, false, None);

@@ -411,7 +411,7 @@ impl Rows {
         let count_at = count.expect("a unique store has counts");
         let words = self.words.row_mut(key);
         let before = words[count_at].cast_signed();
-        let is_other = words[..width] != *row;
+        let after = before + diff;
         if before == 0 {
             if diff < 0 {
                 return false;
@@ -420,16 +420,18 @@ impl Rows {
             if let Some(at) = matches_at {
                 words[at] = matches.cast_unsigned();
             }
+        } else if words[..width] != *row || after < 0 {
+            return false;
+        }
+        words[count_at] = after.cast_unsigned();
+        let is_repeated = |count: i64| usize::from(count != 0 && count != 1);
+        self.repeated = self.repeated + is_repeated(after) - is_repeated(before);
+        if before == 0 {
             self.hold_texts(row);
             self.held += 1;
             space.hold(key);
-        } else if is_other || before + diff < 0 {
-            return false;
         }
-        self.words.row_mut(key)[count_at] = (before + diff).cast_unsigned();
-        let is_repeated = |count: i64| usize::from(count != 0 && count != 1);
-        self.repeated = self.repeated + is_repeated(before + diff) - is_repeated(before);
-        if before + diff == 0 {
+        if after == 0 {
             self.release_texts(row);
             self.held -= 1;
             space.release(key);

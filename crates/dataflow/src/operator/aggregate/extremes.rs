@@ -103,8 +103,11 @@ impl Extremes {
         let words = self.sorting.words(column).into_iter();
         let rows = groups.iter().zip(words).zip(weights);
         let appeared = rows.map(|((&group, word), &weight)| {
-            let before = if weight == 0 { 0 } else { sets.count(group, word) };
-            sets.add(&[group], std::iter::once(word), &[weight]);
+            if weight == 0 {
+                return 0;
+            }
+            let before = sets.count(group, word);
+            sets.add_one(group, word, weight);
             i64::from(before + weight > 0) - i64::from(before > 0)
         });
         appeared.collect()

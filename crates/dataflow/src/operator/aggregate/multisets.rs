@@ -153,7 +153,8 @@ impl Multisets {
         std::hint::black_box(groups.iter().map(last).fold(0, |seen, word| seen ^ word));
     }
 
-    fn add_one(&mut self, group: u32, word: u64, weight: i64) {
+    /// Adds a word as often as its weight, which is not 0, says.
+    pub(super) fn add_one(&mut self, group: u32, word: u64, weight: i64) {
         let list = self.lists[group as usize];
         let fits = match weight {
             1 => list.class != Class::Tree && list.len < LIST_WORDS_MAX,
@@ -215,19 +216,16 @@ impl Multisets {
     /// A group's tree, which its list becomes.
     fn tree(&mut self, group: u32) -> &mut BTreeMap<u64, i64> {
         let list = self.lists[group as usize];
-        let words = match list.class {
-            Class::Place(_) => &self.words.slice(list.start, list.rows())[..list.len as usize],
-            Class::Nowhere | Class::Tree => &[],
-        };
-        let tree = self.trees.entry(group).or_default();
         if list.class != Class::Tree {
-            for &word in words {
+            let mut tree = BTreeMap::new();
+            for &word in self.of(list) {
                 *tree.entry(word).or_default() += 1;
             }
+            self.trees.insert(group, tree);
             self.lists[group as usize] = List { class: Class::Tree, ..List::default() };
             self.free_place(list);
         }
-        self.trees.get_mut(&group).expect("it was made")
+        self.trees.get_mut(&group).expect("a group that has a tree")
     }
 
     fn move_to_larger(&mut self, list: List) -> List {

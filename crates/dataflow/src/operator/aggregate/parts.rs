@@ -4,6 +4,9 @@
 //! a step brought it, and sends, once for each group that it touched, the group's key and the words. The worker that
 //! the group belongs to adds them up. What travels is as much as there are groups, however many rows there were; between
 //! two steps the first phase holds nothing.
+//!
+//! For the same reason rows may be summed elsewhere, by another key, and their totals be added to a group's or taken
+//! away again: see [`eager`](super::super::eager).
 
 use std::sync::Arc;
 

@@ -379,3 +379,37 @@ fn any_float(sum: &[u64]) -> f64 {
         (false, false, false) => as_f64(sum),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn totals_added_so_often_are_those_of_the_rows_added_so_often() {
+        let big = i256::from_i128(i128::MAX);
+        let terms = [
+            (TotalKind::Count, Term::Nothing),
+            (TotalKind::Flags, Term::Flag(true)),
+            (TotalKind::Small { scale: 0 }, Term::Integer(-7_000_000_000_000_000_000)),
+            (TotalKind::Wide { scale: 2 }, Term::Decimal(big)),
+            (TotalKind::Float, Term::Float(-0.1)),
+            (TotalKind::Float, Term::Float(f64::NEG_INFINITY)),
+            (TotalKind::SmallSquares, Term::Integer(-3_000_000_000)),
+            (TotalKind::FloatSquares, Term::Float(1e150)),
+        ];
+        for (kind, term) in terms {
+            let total = Total::new(kind, 0);
+            let mut part = vec![0; total.width()];
+            total.add_term(&mut part, term, 3);
+            for times in [1, -1, 2, -2, 5, -6, 1_000, i64::from(i32::MIN)] {
+                let (mut joined, mut added) = (vec![0; total.width()], vec![0; total.width()]);
+                for words in [&mut joined, &mut added] {
+                    total.add_term(words, term, 11);
+                }
+                total.join_times(&mut joined, &part, times);
+                total.add_term(&mut added, term, 3 * times);
+                assert_eq!(joined, added, "{kind:?} {times} times");
+            }
+        }
+    }
+}
