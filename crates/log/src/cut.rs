@@ -92,7 +92,8 @@ fn find_end(log: &Log, last: Time) -> Result<End, LogError> {
         }
         walk.pass(&header);
     }
-    Err(walk.damaged(FormatError::Value("the transaction that the log is to end with is not there")))
+    Err(walk
+        .damaged(FormatError::Value("the transaction that the log is to end with is not there")))
 }
 
 /// The transactions of a frame up to `last`.

@@ -90,9 +90,9 @@ fn what_was_listed_only_grows() {
 fn ungrouped(chunks: Vec<Chunk>) -> Vec<(u64, Arc<str>, i64, Option<SourcePosition>)> {
     let of = |chunk: Chunk| {
         let (first, source, written) = (chunk.first.0, chunk.source, chunk.wall_clock_us);
-        (first..).zip(chunk.heads).map(move |(time, head)| {
-            (time, Arc::clone(&source), written, head.position)
-        })
+        (first..)
+            .zip(chunk.heads)
+            .map(move |(time, head)| (time, Arc::clone(&source), written, head.position))
     };
     chunks.into_iter().flat_map(of).collect()
 }
