@@ -168,6 +168,10 @@ impl Manifest {
         if BackupId::of(&manifest, text) != *id {
             return Err(Wrong::Damaged("has a name that is not its own".to_owned()));
         }
+        let Self { since, upper, views, .. } = &manifest;
+        if since >= upper || views.time >= *upper {
+            return Err(Wrong::Damaged("contradicts itself about Times".to_owned()));
+        }
         match manifest.files.iter().find(|file| !file.is_sound()) {
             Some(file) => Err(Wrong::Damaged(format!("lists {} as it cannot be", file.name))),
             None => Ok(manifest),
@@ -263,6 +267,10 @@ mod tests {
             wrong.files[0].name = name.to_owned();
             let (id, text) = wrong.encode();
             assert!(matches!(Manifest::decode(&id, &text), Err(Wrong::Damaged(_))), "{name}");
+        }
+        for wrong in [Manifest { upper: 0, ..manifest() }, Manifest { since: 42, ..manifest() }] {
+            let (id, text) = wrong.encode();
+            assert!(matches!(Manifest::decode(&id, &text), Err(Wrong::Damaged(_))));
         }
         let mut wrong = manifest();
         wrong.files[0].bytes = 4;
