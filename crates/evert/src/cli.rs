@@ -24,9 +24,9 @@ Exit codes:
   0  done; also after an interrupt that finished cleanly
   1  an unexpected failure
   2  the command line or the script is wrong
-  3  a source or sink refused, or could not be reached
-  4  the data directory is in use by another process
-  5  the log is damaged
+  3  a source or sink, or a place of backups, refused or could not be reached
+  4  the data directory, or the place of backups, is in use by another process
+  5  the log, or a backup, is damaged
   6  the disk is full
   7  a test file failed
   8  a proof does not hold";
@@ -49,6 +49,10 @@ pub(crate) enum Command {
     Prove(ProveArgs),
     /// Verify a receipt, or that a log is what was signed. Works offline, on a copy.
     Verify(VerifyArgs),
+    /// Copy the log to a directory or to S3: consistent, incremental, also while it runs.
+    Backup(BackupArgs),
+    /// Make a data directory of a backup: verified, views recomputed and compared; also as it was at a Time.
+    Restore(RestoreArgs),
     /// Watch logs for everybody: cosign what only grows, refuse a fork.
     Witness(WitnessArgs),
     /// Show sources with their lag, views with their rows, sinks with the Time they hold.
@@ -348,6 +352,61 @@ pub(crate) struct VerifyArgs {
     /// The form of the result.
     #[arg(short, long, value_enum, default_value = "table")]
     pub(crate) output: SummaryFormat,
+}
+
+/// `evert backup`.
+#[derive(Debug, Args)]
+pub(crate) struct BackupArgs {
+    #[command(flatten)]
+    pub(crate) dir: DataDir,
+
+    /// List the backups that are there.
+    #[arg(long, conflicts_with_all = ["with_key", "prune"])]
+    pub(crate) list: bool,
+
+    /// Also copy the log's private key. Whoever reads the backup can sign in the log's name then.
+    #[arg(long)]
+    pub(crate) with_key: bool,
+
+    /// Afterwards remove all but the newest KEEP backups.
+    #[arg(long, value_name = "KEEP")]
+    pub(crate) prune: Option<std::num::NonZeroUsize>,
+
+    /// The form of the result.
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub(crate) output: SummaryFormat,
+
+    /// Where backups are kept: a directory, or s3://BUCKET/PREFIX. Each log has its own place.
+    #[arg(value_name = "DIR|s3://…")]
+    pub(crate) place: String,
+}
+
+/// `evert restore`.
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArgs {
+    /// The data directory to make; it must not be there, or be empty.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) to: PathBuf,
+
+    /// The log as it was at this Time: exactly the transactions up to it. The log gets another identity.
+    #[arg(long, value_name = "TIME", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) time: Option<u64>,
+
+    /// The backup, as `evert backup --list` names it, or the end of its name; the last one unless named.
+    #[arg(long, value_name = "ID", conflicts_with = "time")]
+    pub(crate) backup: Option<String>,
+
+    /// The log's public key, or a file that holds it; what the backup says unless named.
+    #[arg(long, value_name = "KEY|FILE")]
+    pub(crate) key: Option<String>,
+
+    /// The form of the result.
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub(crate) output: SummaryFormat,
+
+    /// Where the backups are: a directory, or s3://BUCKET/PREFIX.
+    #[arg(value_name = "DIR|s3://…")]
+    pub(crate) from: String,
 }
 
 /// `evert witness`.

@@ -52,6 +52,7 @@ impl LogIntake {
             position: durable.or(before.position),
             state: catalogue.get(Kind::SourceState, name).map(str::to_owned),
             tables: catalogue.tables_of(name)?,
+            restored: before.restored,
         })
     }
 }

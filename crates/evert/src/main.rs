@@ -11,6 +11,7 @@ mod cli;
 mod commands;
 mod creation;
 mod delivery;
+mod digests;
 mod directory;
 mod earlier;
 mod engine;
@@ -27,6 +28,7 @@ mod patience;
 mod pipeline;
 mod progress;
 mod retention;
+mod restored;
 mod session;
 mod signals;
 mod signing;
@@ -77,6 +79,8 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Log(LogCommand::Stat(arguments)) => commands::log::stat(&arguments),
         Command::Prove(arguments) => commands::prove::prove(arguments).await,
         Command::Verify(arguments) => commands::verify::verify(&arguments),
+        Command::Backup(arguments) => Box::pin(commands::backup::backup(arguments)).await,
+        Command::Restore(arguments) => Box::pin(commands::restore::restore(arguments)).await,
         Command::Witness(arguments) => commands::witness::witness(arguments).await,
         Command::Plan(arguments) => Box::pin(commands::plan::plan(arguments)).await,
         Command::Sql(arguments) => Box::pin(commands::sql::sql(arguments)).await,

@@ -31,6 +31,7 @@ use crate::intake::LogIntake;
 use crate::intent::Prepared;
 use crate::knowledge::knowledge;
 use crate::progress;
+use crate::restored;
 use crate::session::Running;
 use crate::signals::Interrupts;
 use crate::supply::supply;
@@ -114,8 +115,9 @@ pub(crate) async fn run(
     progress::show(&board, stopped.clone());
     // log: what is older than its history is folded.
     let keeping = tokio::spawn(keeper.keep(stopped.clone()));
+    tokio::spawn(restored::watch(root.clone(), Arc::clone(&board), stopped.clone()));
     // log ──► witnesses: nobody waits for them.
-    tokio::spawn(witnessing::offer(Arc::clone(&log), root, stopped.clone()));
+    tokio::spawn(witnessing::offer(Arc::clone(&log), root.clone(), stopped.clone()));
 
     let mut stages = Stages { supplies, ends, engine };
     let outcome = match stages.until_over(options.once, stopped, &mut interrupts).await {
@@ -137,6 +139,7 @@ pub(crate) async fn run(
     servers.stopped().await;
     // It ends at its next look, whatever it is at.
     keeping.await.unwrap_or_default();
+    restored::strike_out(&root, &board);
     // When the log has failed, whatever else fails does so for that reason.
     let outcome = outcome.map_err(|failure| log.failure().map_or(failure, Failure::Log));
     // The directory is held until nothing writes there any more, whoever else still knows the log.

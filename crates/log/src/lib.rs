@@ -24,6 +24,7 @@
 //! program that owns it does that.
 
 mod audit;
+mod cut;
 mod decode;
 mod disk;
 mod encode;
@@ -31,6 +32,7 @@ mod error;
 #[doc(hidden)]
 pub mod exercise;
 pub mod faults;
+mod files;
 pub mod format;
 mod index;
 pub mod limits;
@@ -58,9 +60,11 @@ use std::time::Duration;
 use change::{RequestId, Time, TransactionGroup};
 
 pub use audit::{Audit, WrongBase, WrongTile};
+pub use cut::{Cut, cut};
 pub use disk::{Access, Disk, DiskFile, RealDisk};
 pub use encode::Compression;
 pub use error::{LogError, Lost};
+pub use files::{LogFile, LogFiles};
 pub use index::Filter;
 pub use notary::{Notary, NotaryOptions, Published};
 pub use queue::Done;

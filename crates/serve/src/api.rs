@@ -39,6 +39,30 @@ pub struct Status {
     pub sinks: Vec<SinkStatus>,
 }
 
+/// `GET /v1/digests`: what all views hold at one Time, to be compared with what they are computed to elsewhere.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Digests {
+    /// The Time that all views are exact at.
+    pub time: Time,
+    /// The log: at least as far as the views. All of it is durable.
+    pub log: LogStatus,
+    /// The views.
+    pub views: Vec<ViewDigest>,
+}
+
+/// What a view holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ViewDigest {
+    /// Its name.
+    pub name: String,
+    /// How many rows it has.
+    pub row_count: u64,
+    /// How many rows it lacks, because they could not be computed.
+    pub lacking_rows: u64,
+    /// A hash of its rows that does not depend on their order.
+    pub digest: String,
+}
+
 /// A view that is being filled from what the log holds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct FillingStatus {

@@ -7,6 +7,7 @@
 //! Invariant: no reader ever sees two views, or two rows, of different Times together.
 
 pub(crate) use change::cell;
+mod digest;
 pub mod error;
 pub mod errors;
 pub mod json;

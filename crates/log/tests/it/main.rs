@@ -11,6 +11,7 @@
 
 mod append;
 mod beside;
+mod copies;
 mod damage;
 mod faults;
 mod fixtures;
