@@ -23,7 +23,7 @@ pub enum LogError {
         /// What the system says.
         source: Arc<io::Error>,
     },
-    /// There is no room for more. Nothing that was acknowledged is lost.
+    /// There is no room for more. Nothing of it was written, and nothing that was acknowledged is lost.
     #[error("the disk is full: no room to write {}", path.display())]
     DiskFull {
         /// The segment.
@@ -185,6 +185,28 @@ impl LogError {
         }
     }
 
+    /// Whether there is too little room.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        match self {
+            Self::DiskFull { .. } => true,
+            Self::SyncFailed { source, .. } => is_full(source),
+            Self::Io { .. }
+            | Self::Damaged { .. }
+            | Self::Missing { .. }
+            | Self::Version { .. }
+            | Self::FrameTooLarge { .. }
+            | Self::Unsupported { .. }
+            | Self::NoFirstPart { .. }
+            | Self::Closed
+            | Self::ReadOnly
+            | Self::NoLog { .. }
+            | Self::Behind { .. }
+            | Self::Altered { .. }
+            | Self::Key { .. } => false,
+        }
+    }
+
     /// What to do about it.
     #[must_use]
     pub fn help(&self) -> Option<String> {
@@ -193,9 +215,13 @@ impl LogError {
                 return None;
             }
             Self::DiskFull { path, .. } => format!(
-                "make room on the disk of {}, then start again; what was acknowledged is safe",
+                "make room on the disk of {}: a process that runs goes on by itself then, one that ended is \
+                 started again; what was acknowledged is safe",
                 path.display()
             ),
+            Self::SyncFailed { path, source } if is_full(source) => {
+                format!("make room on the disk of {}, then start again", path.display())
+            }
             Self::SyncFailed { .. } => {
                 "check the disk (its kernel messages say more), then start again: the log keeps \
                  what is readable and the sources send the rest anew"
@@ -238,7 +264,12 @@ impl LogError {
         Self::Io { action, path, source }
     }
 
-    /// The error for a sync that failed.
+    /// The error for a sync of what the log itself holds: whatever the reason, what was written is not known.
+    pub(crate) fn unconfirmed(path: &Path, source: io::Error) -> Self {
+        Self::SyncFailed { path: path.to_owned(), source: Arc::new(source) }
+    }
+
+    /// The error for a sync of what can be made again.
     pub(crate) fn sync(path: &Path, source: io::Error) -> Self {
         let (path, source) = (path.to_owned(), Arc::new(source));
         if is_full(&source) {

@@ -9,6 +9,8 @@
 //!
 //! - **Acknowledged means durable.** `done` is called after the sync. After a failed sync nothing more is written;
 //!   the next start recovers what is there (`writer`, `recovery`).
+//! - **A full disk is not the end.** What there was no room for is not in the log; the log goes on when there is room
+//!   (`writer`).
 //! - **A torn end is cut, damage never.** Frames name the write that they were a piece of, which tells the two apart
 //!   (`format`, `recovery`).
 //! - **A transaction is visible as a whole.** A large one comes in parts; readers meet its Time when the last part is
@@ -48,7 +50,7 @@ mod tests;
 mod walk;
 mod writer;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -62,7 +64,7 @@ pub use encode::Compression;
 pub use error::{LogError, Lost};
 pub use index::Filter;
 pub use notary::{Notary, NotaryOptions, Published};
-pub use queue::Done;
+pub use queue::{Done, OnFull};
 pub use reader::{Chunk, LogReader, RawFrame, RawFrames};
 pub use recovery::Recovery;
 pub use writer::Progress;
@@ -218,12 +220,33 @@ impl Log {
     /// `done` is called when the group is durable, with the Time of its last transaction; for a part that is not the
     /// last, with the Time before. It is called in the order of appending, in the writer's thread: it must be quick.
     ///
+    /// When the disk has no room for the group, `done` is told so at once, and the log goes on without it.
+    ///
     /// # Errors
     /// When the group cannot be logged, or the log stopped. `done` is not called then.
     pub fn append(&self, group: &TransactionGroup, done: Done) -> Result<(), LogError> {
+        self.append_with(group, OnFull::Refuse, done)
+    }
+
+    /// Appends a group as [`append`](Self::append) does, and says what becomes of it on a full disk.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    pub fn append_with(
+        &self,
+        group: &TransactionGroup,
+        on_full: OnFull,
+        done: Done,
+    ) -> Result<(), LogError> {
         let writing = self.writing.as_ref().ok_or(LogError::ReadOnly)?;
         let encoded = encode::encode(group, &writing.registry, writing.compression)?;
-        writing.queue.push(Item { encoded, done })
+        writing.queue.push(Item { encoded, on_full, done })
+    }
+
+    /// Why nothing can be written just now: there is no room. `None` while there is, as far as is known.
+    #[must_use]
+    pub fn full(&self) -> Option<LogError> {
+        self.writing.as_ref().and_then(|writing| writing.queue.full())
     }
 
     /// Writes what is queued, marks the log as closed, and waits until that is done.
@@ -343,6 +366,8 @@ fn open(
         preamble: recovered.preamble,
         tail,
         present,
+        wanted_bytes: None,
+        broken: BTreeMap::new(),
     };
     let (compression, thread, notary) = (options.compression, Mutex::default(), Mutex::default());
     let writing = Writing { queue, registry, compression, thread, notary, now_us };

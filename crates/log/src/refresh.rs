@@ -58,6 +58,7 @@ impl Shared {
             }
         }
         self.publish(growth);
+        self.wake();
         let Some((preamble, end)) = next else { return Ok(false) };
         self.add_segment(number + 1, preamble.next, end);
         Ok(true)
