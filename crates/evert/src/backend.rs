@@ -102,6 +102,7 @@ impl Backend for ProcessBackend {
                 id: uuid::Uuid::from_bytes(self.log_id).to_string(),
                 upper,
                 bytes: self.log.stat().bytes,
+                full: self.log.full().map(|full| full.to_string()),
             },
             sources: board.sources().map(|(name, entry)| source_status(name, entry)).collect(),
             filling: self.running.creations.status(upper),

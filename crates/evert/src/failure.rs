@@ -199,7 +199,7 @@ impl Failure {
             Self::Sink { source, .. } if source.is_disk_full() => 6,
             Self::Source { .. } | Self::Sink { .. } | Self::Serve(_) => 3,
             Self::InUse { .. } => 4,
-            Self::Log(LogError::DiskFull { .. }) => 6,
+            Self::Log(error) if error.is_disk_full() => 6,
             Self::Log(
                 LogError::Damaged { .. }
                 | LogError::Missing { .. }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use change::Time;
-use log::Log;
+use log::{Log, LogError};
 use sink::Outbox;
 use source::End;
 use tokio::sync::watch;
@@ -37,6 +37,9 @@ use crate::witnessing;
 
 /// How long the stages may take, after an interrupt, to finish what they have begun.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
+
+/// How often a run that is to finish looks whether the disk is full.
+const ROOM_INTERVAL: Duration = Duration::from_millis(200);
 
 /// What ends a run, and what it shows.
 #[derive(Clone, Copy, Debug)]
@@ -110,7 +113,7 @@ pub(crate) async fn run(
     tokio::spawn(witnessing::offer(Arc::clone(&log), root, stopped.clone()));
 
     let mut stages = Stages { supplies, ends, engine };
-    let outcome = match stages.until_over(options.once, stopped, &mut interrupts).await {
+    let outcome = match stages.until_over(&log, options.once, stopped, &mut interrupts).await {
         Ok(Over::Done) => {
             let done = tokio::select! {
                 drained = stages.drain(&log, &outboxes) => Some(drained),
@@ -151,8 +154,11 @@ struct Stages {
 
 impl Stages {
     /// Waits for the run's end, or for the first stage that fails for good.
+    ///
+    /// A run that is to finish does not wait for room on a full disk: whoever waits for its end is told instead.
     async fn until_over(
         &mut self,
+        log: &Log,
         once: bool,
         mut stopped: watch::Receiver<bool>,
         interrupts: &mut Interrupts,
@@ -163,6 +169,7 @@ impl Stages {
             }
             tokio::select! {
                 failure = self.engine.failed() => return Err(failure),
+                full = no_room(log), if once => return Err(Failure::Log(full)),
                 Some(end) = self.supplies.join_next() => drop(joined(end)?),
                 Some(end) = self.ends.join_next() => {
                     joined(end)?;
@@ -200,6 +207,16 @@ impl Stages {
             joined(end)?;
         }
         Ok(())
+    }
+}
+
+/// Waits until the disk is full.
+async fn no_room(log: &Log) -> LogError {
+    loop {
+        if let Some(full) = log.full() {
+            return full;
+        }
+        tokio::time::sleep(ROOM_INTERVAL).await;
     }
 }
 

@@ -63,6 +63,9 @@ pub struct LogStatus {
     pub upper: Time,
     /// What its segments hold on disk.
     pub bytes: u64,
+    /// Why nothing can be written just now: the disk is full. Sources wait, other writers are refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub full: Option<String>,
 }
 
 /// A source: what it is doing and how far it has come.

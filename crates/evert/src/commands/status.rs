@@ -1,5 +1,6 @@
 //! `evert status`: how far everything is.
 
+use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -79,6 +80,7 @@ fn at_rest(root: &Path) -> Result<Status, Failure> {
             id: uuid::Uuid::from_bytes(opened.log_id).to_string(),
             upper: opened.log.upper(),
             bytes: stat.bytes,
+            full: None,
         },
         sources: sources.collect(),
         views: shown.collect::<Result<_, Failure>>()?,
@@ -105,6 +107,10 @@ fn drawn(status: &Status, running: bool) -> String {
     };
     let log = HumanBytes(status.log.bytes);
     let mut text = format!("{since}, at Time {}, with {log} of log.\n", status.time);
+    if let Some(full) = &status.log.full {
+        writeln!(text, "Nothing can be written: {full}. Sources wait for room, other writers are refused.")
+            .expect("writing to a String");
+    }
     let tables = [
         drawn_sources(status, running),
         drawn_views(status),

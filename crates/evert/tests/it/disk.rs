@@ -90,6 +90,40 @@ fn a_full_disk_stops_it_cleanly_and_room_lets_it_go_on() {
 }
 
 #[test]
+fn on_a_full_disk_sources_wait_writers_are_refused_and_readers_go_on() {
+    let place = World::new();
+    let Some(disk) = SmallDisk::mount(&place.path("small"), "6m") else { return };
+    let world = World::with_data(&place.path("small/data"));
+    let count = 30_000;
+    world.write("events.ndjson", &lines(count));
+    let script = world.write(
+        "events.sql",
+        "create table notes (id int primary key);
+         create source events from 'events.ndjson';
+         create view v as select count(*) as n from events;
+         create view all_notes as select id from notes;",
+    );
+    let mut running = world.start(&["run", &script]);
+    let full = || world.status().ok().and_then(|status| status.log.full);
+    running.until("the disk is full", || full().is_some());
+    assert!(world.ok(&["status"]).contains("Nothing can be written: the disk is full"));
+    let refused = world.done(&["sql", "insert into notes values (1)"]);
+    assert_ne!(refused.code, Some(0));
+    assert!(refused.stderr.contains("LOG002"), "{}", refused.stderr);
+    let taken = world.query("select n from v");
+    assert_ne!(taken, [format!("{{\"n\":{count}}}")], "{taken:?}");
+    assert!(!running.has_ended(), "it waits");
+
+    disk.grow("200m");
+    let all = [format!("{{\"n\":{count}}}")];
+    running.until("the source went on", || world.query("select n from v") == all);
+    assert_eq!(full(), None);
+    world.ok(&["sql", "insert into notes values (2)"]);
+    assert_eq!(world.query("select id from all_notes"), [r#"{"id":2}"#], "refused is not there");
+    assert_eq!(running.terminate().code, Some(0));
+}
+
+#[test]
 fn a_disk_that_an_index_fills_stops_it_cleanly_too() {
     let place = World::new();
     // The lines are half of it, and the log takes them; the index of all their words does not fit beside it.

@@ -43,7 +43,12 @@ impl Backend for Process {
         RunStatus {
             version: "9.9.9".to_owned(),
             uptime_ms: 1_500,
-            log: LogStatus { id: "ab12".to_owned(), upper: Time(8), bytes: 4_096 },
+            log: LogStatus {
+                id: "ab12".to_owned(),
+                upper: Time(8),
+                bytes: 4_096,
+                ..LogStatus::default()
+            },
             filling: vec![FillingStatus {
                 name: "late".to_owned(),
                 time: Time(5),
