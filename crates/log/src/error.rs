@@ -228,9 +228,10 @@ impl LogError {
                     .to_owned()
             }
             Self::Damaged { segment, .. } | Self::Missing { segment } => format!(
-                "put {} back from a backup or replica; or, if the sources still hold everything, \
-                 move {} away and start again to copy them anew",
-                segment.display(),
+                "`evert log scrub` says all that is damaged; `evert log repair --from COPY` takes {} from a copy of the \
+                 directory or a backup; without one, if the sources still hold everything, move {} away and start again \
+                 to copy them anew",
+                segment.file_name().unwrap_or(segment.as_os_str()).display(),
                 segment.parent().unwrap_or(Path::new(".")).display()
             ),
             Self::Version { .. } => "use the version of Evert that wrote it, or a newer one".into(),

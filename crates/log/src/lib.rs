@@ -42,7 +42,9 @@ mod queue;
 mod reader;
 mod recovery;
 mod refresh;
+pub mod repair;
 mod schema;
+mod scrub;
 mod segment;
 mod shared;
 #[cfg(test)]
@@ -67,12 +69,16 @@ pub use notary::{Notary, NotaryOptions, Published};
 pub use queue::{Done, OnFull};
 pub use reader::{Chunk, LogReader, RawFrame, RawFrames};
 pub use recovery::Recovery;
+pub use repair::{CopiedDirectory, Copies, Repaired};
+pub use scrub::thread::{ScrubOptions, ScrubState};
+pub use scrub::{Damage, DamageKind, Scrubbed, scrub};
 pub use writer::Progress;
 
 use notary::Desk;
 use queue::{Item, Queue};
 use recovery::Recovered;
 use schema::Registry;
+use scrub::thread::ScrubDesk;
 use shared::{Shared, State};
 use writer::Writer;
 
@@ -124,6 +130,8 @@ pub struct Log {
     shared: Arc<Shared>,
     /// Where the notary is asked, when there is one.
     desk: Arc<Desk>,
+    /// What is known of its health.
+    scrubbing: Arc<ScrubDesk>,
     writing: Option<Writing>,
 }
 
@@ -135,6 +143,8 @@ struct Writing {
     thread: Mutex<Option<JoinHandle<()>>>,
     /// The notary's; `None` when there is none, or once the log is closed.
     notary: Mutex<Option<JoinHandle<()>>>,
+    /// The scrubber's; `None` when there is none, or once the log is closed.
+    scrubber: Mutex<Option<JoinHandle<()>>>,
     now_us: fn() -> i64,
 }
 
@@ -174,7 +184,7 @@ impl Log {
         let (writer, writing, shared, report) = open(dir, options, disk, now_us)?;
         let thread = start(writer).map_err(|error| LogError::io("write", dir, error))?;
         let writing = Writing { thread: Mutex::new(Some(thread)), ..writing };
-        Ok((Self { shared, desk: Arc::default(), writing: Some(writing) }, report))
+        Ok((Self::new(shared, Some(writing)), report))
     }
 
     /// Opens a log as [`open`](Self::open) does, but without a thread: nothing is written but by the writer's steps.
@@ -191,7 +201,7 @@ impl Log {
     ) -> Result<(Self, LogWriter, Recovery), LogError> {
         let (writer, writing, shared, report) = open(dir, options, disk, now_us)?;
         let writer = LogWriter { writer: Some(writer) };
-        Ok((Self { shared, desk: Arc::default(), writing: Some(writing) }, writer, report))
+        Ok((Self::new(shared, Some(writing)), writer, report))
     }
 
     /// Opens the log in a directory for reading. Nothing is cut or written.
@@ -212,7 +222,11 @@ impl Log {
         let report = Recovery { cut_bytes: 0, cut_segment: None, ..recovered.report(dir) };
         let state = state(&recovered, Some(LogError::ReadOnly));
         let shared = Arc::new(Shared::new(dir.to_owned(), disk, state));
-        Ok((Self { shared, desk: Arc::default(), writing: None }, report))
+        Ok((Self::new(shared, None), report))
+    }
+
+    fn new(shared: Arc<Shared>, writing: Option<Writing>) -> Self {
+        Self { shared, desk: Arc::default(), scrubbing: Arc::default(), writing }
     }
 
     /// Appends a group; waits while too much is queued.
@@ -261,6 +275,7 @@ impl Log {
         if thread.take().is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the log's writer panicked");
         }
+        scrub::thread::join(&self.scrubbing, &writing.scrubber);
         notary::join(&writing.notary);
     }
 
@@ -369,8 +384,9 @@ fn open(
         wanted_bytes: None,
         broken: BTreeMap::new(),
     };
-    let (compression, thread, notary) = (options.compression, Mutex::default(), Mutex::default());
-    let writing = Writing { queue, registry, compression, thread, notary, now_us };
+    let (compression, thread) = (options.compression, Mutex::default());
+    let (notary, scrubber) = (Mutex::default(), Mutex::default());
+    let writing = Writing { queue, registry, compression, thread, notary, scrubber, now_us };
     Ok((writer, writing, shared, report))
 }
 

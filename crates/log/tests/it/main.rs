@@ -23,4 +23,5 @@ mod parts;
 mod property;
 mod read;
 mod real;
+mod scrub;
 mod world;
