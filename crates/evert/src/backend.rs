@@ -18,9 +18,9 @@ use view::search::SearchReader;
 
 use crate::board::{SinkEntry, SourceEntry};
 use crate::creation::Creation;
-use crate::directory;
 use crate::failure::Failure;
 use crate::session::{Outcome, Running, Session};
+use crate::{directory, scrubbing};
 
 /// What a client is told of its statements.
 type Told = Result<SqlAnswer, Problem>;
@@ -103,6 +103,7 @@ impl Backend for ProcessBackend {
                 upper,
                 bytes: self.log.stat().bytes,
                 full: self.log.full().map(|full| full.to_string()),
+                scrub: scrubbing::status(&self.log.scrubbed()),
             },
             sources: board.sources().map(|(name, entry)| source_status(name, entry)).collect(),
             filling: self.running.creations.status(upper),

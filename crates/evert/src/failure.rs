@@ -203,6 +203,7 @@ impl Failure {
             Self::Log(
                 LogError::Damaged { .. }
                 | LogError::Missing { .. }
+                | LogError::Unsound { .. }
                 | LogError::Behind { .. }
                 | LogError::Altered { .. },
             ) => 5,

@@ -29,11 +29,11 @@ use crate::failure::Failure;
 use crate::intake::LogIntake;
 use crate::intent::Prepared;
 use crate::knowledge::knowledge;
-use crate::progress;
 use crate::session::Running;
 use crate::signals::Interrupts;
 use crate::supply::supply;
 use crate::witnessing;
+use crate::{progress, scrubbing};
 
 /// How long the stages may take, after an interrupt, to finish what they have begun.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
@@ -50,6 +50,8 @@ pub(crate) struct RunOptions {
     pub(crate) http: Option<SocketAddr>,
     /// How many workers share the engine's work.
     pub(crate) workers: usize,
+    /// At how many MB a second the log is scrubbed; 0 for not at all.
+    pub(crate) scrub_megabytes: u32,
 }
 
 /// Runs what was prepared until it is done, interrupted, or fails for good.
@@ -109,6 +111,9 @@ pub(crate) async fn run(
         supplies.spawn(supply(source, intake, board, options.once, stopped.clone()));
     }
     progress::show(&board, stopped.clone());
+    // log ──► what is damaged of it: nobody waits for that.
+    scrubbing::start(&log, options.scrub_megabytes)?;
+    tokio::spawn(scrubbing::show(Arc::clone(&log), Arc::clone(&views), stopped.clone()));
     // log ──► witnesses: nobody waits for them.
     tokio::spawn(witnessing::offer(Arc::clone(&log), root, stopped.clone()));
 

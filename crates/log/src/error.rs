@@ -57,6 +57,16 @@ pub enum LogError {
         /// The segment.
         segment: PathBuf,
     },
+    /// A scrub or a repair found what is not as it was written.
+    #[error("the log is damaged: {findings} findings, the worst in {}", file.display())]
+    Unsound {
+        /// The file with the worst.
+        file: PathBuf,
+        /// How many there are.
+        findings: u64,
+        /// What repairs the worst.
+        help: &'static str,
+    },
     /// A newer version of Evert wrote this.
     #[error("{} has format version {version}, which this version of Evert cannot read", segment.display())]
     Version {
@@ -172,7 +182,7 @@ impl LogError {
             Self::Io { .. } => "LOG001",
             Self::DiskFull { .. } => "LOG002",
             Self::SyncFailed { .. } => "LOG003",
-            Self::Damaged { .. } | Self::Missing { .. } => "LOG004",
+            Self::Damaged { .. } | Self::Missing { .. } | Self::Unsound { .. } => "LOG004",
             Self::Version { .. } => "LOG005",
             Self::FrameTooLarge { .. } => "LOG006",
             Self::Unsupported { .. } => "LOG007",
@@ -194,6 +204,7 @@ impl LogError {
             Self::Io { .. }
             | Self::Damaged { .. }
             | Self::Missing { .. }
+            | Self::Unsound { .. }
             | Self::Version { .. }
             | Self::FrameTooLarge { .. }
             | Self::Unsupported { .. }
@@ -234,6 +245,7 @@ impl LogError {
                 segment.file_name().unwrap_or(segment.as_os_str()).display(),
                 segment.parent().unwrap_or(Path::new(".")).display()
             ),
+            Self::Unsound { help, .. } => (*help).to_owned(),
             Self::Version { .. } => "use the version of Evert that wrote it, or a newer one".into(),
             Self::FrameTooLarge { .. } => "send the transaction in parts".to_owned(),
             Self::Unsupported { .. } => {

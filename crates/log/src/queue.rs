@@ -2,10 +2,11 @@
 //!
 //! Nobody is woken who does not sleep: a call to the system for each group, which mostly wakes nobody, costs as much as
 //! writing a small group. And the writer looks for a moment before it sleeps: whoever appends one group after the other
-//! is back sooner than a sleeping thread wakes.
+//! is back sooner than a sleeping thread wakes. It does so only as long as that succeeds, so that it takes nothing from
+//! others when groups come now and then.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,8 +15,14 @@ use change::Time;
 use crate::encode::Encoded;
 use crate::error::LogError;
 
-/// How often the writer looks before it sleeps: some ten microseconds.
-const LOOKS: u32 = 400;
+/// How often the writer looks before it sleeps, and yields in between: about a tenth of a millisecond.
+const LOOKS: u32 = 120;
+
+/// How often it may look in vain until it sleeps at once.
+const PATIENCE: u32 = 8;
+
+/// How often it sleeps at once before it looks again.
+const DOUBT: u32 = 64;
 
 /// Whom to tell that a group is durable, or why not.
 pub type Done = Box<dyn FnOnce(Result<Time, LogError>) + Send>;
@@ -52,6 +59,8 @@ pub(crate) struct Queue {
     drained: Condvar,
     /// Whether there is something for the writer; a hint, read without the lock.
     busy: AtomicBool,
+    /// How often the writer looks in vain yet, and above [`PATIENCE`] how often it sleeps at once.
+    luck: AtomicU32,
 }
 
 #[derive(Default)]
@@ -78,7 +87,8 @@ impl Queue {
     pub(crate) fn new(bytes_max: u64) -> Self {
         let inner = Mutex::new(Inner::default());
         let (filled, drained) = (Condvar::new(), Condvar::new());
-        Self { inner, bytes_max, filled, drained, busy: AtomicBool::new(false) }
+        let (busy, luck) = (AtomicBool::new(false), AtomicU32::new(0));
+        Self { inner, bytes_max, filled, drained, busy, luck }
     }
 
     /// Adds a group; waits while the queue is full. A group larger than the queue waits until it is empty.
@@ -109,16 +119,36 @@ impl Queue {
 
     /// Waits until there are groups, or the queue is stopped.
     pub(crate) fn wait(&self) {
-        for _ in 0..LOOKS {
-            if self.busy.load(Ordering::Relaxed) {
-                return;
-            }
-            std::hint::spin_loop();
+        if self.look() {
+            return;
         }
         let mut inner = self.inner();
         inner.asleep = true;
         let waited = self.filled.wait_while(inner, |inner| inner.is_idle());
         waited.unwrap_or_else(PoisonError::into_inner).asleep = false;
+    }
+
+    /// Looks for a moment whether a group comes, if that is likely.
+    fn look(&self) -> bool {
+        let vain = self.luck.load(Ordering::Relaxed);
+        if (PATIENCE..PATIENCE + DOUBT).contains(&vain) {
+            self.luck.store(vain + 1, Ordering::Relaxed);
+            return self.busy.load(Ordering::Relaxed);
+        }
+        for _ in 0..LOOKS {
+            if self.busy.load(Ordering::Relaxed) {
+                self.luck.store(0, Ordering::Relaxed);
+                return true;
+            }
+            for _ in 0..8 {
+                std::hint::spin_loop();
+            }
+            std::thread::yield_now();
+        }
+        // After a last try that was in vain, too, it doubts again.
+        let vain = if vain < PATIENCE { vain + 1 } else { PATIENCE };
+        self.luck.store(vain, Ordering::Relaxed);
+        false
     }
 
     /// Waits as [`wait`](Self::wait) does, but not longer than this.

@@ -111,6 +111,8 @@ pub struct Repaired {
     pub left: Vec<Damage>,
     /// Why the copy did not help, for files that are in `left`.
     pub refused: BTreeMap<String, String>,
+    /// What is not certain.
+    pub warnings: Vec<String>,
     /// How many transactions were compared with the tree in the end.
     pub compared: u64,
 }
@@ -158,6 +160,14 @@ struct Mender<'a> {
     overlay: Arc<Overlay>,
     copies: &'a mut dyn Copies,
     repaired: &'a mut Repaired,
+}
+
+/// Good bytes of a segment.
+struct Piece {
+    offset: u64,
+    bytes: Vec<u8>,
+    /// Whether the segment ends with them.
+    is_end: bool,
 }
 
 /// A segment whose new file is written and is not in its place yet.
@@ -224,8 +234,11 @@ impl Mender<'_> {
             self.disk.create(&new).map_err(failed)?;
         }
         let file = self.disk.open(&new, Access::Write).map_err(failed)?;
-        for (offset, bytes) in &pieces {
+        for Piece { offset, bytes, is_end } in &pieces {
             file.write_at(&[bytes], *offset).map_err(failed)?;
+            if *is_end {
+                file.truncate(offset + on_disk(bytes.len())).map_err(failed)?;
+            }
         }
         if let Ending::At(end, _) = self.ending(number) {
             file.truncate(end).map_err(failed)?;
@@ -247,7 +260,7 @@ impl Mender<'_> {
         number: u64,
         is_there: bool,
         damage: &[Damage],
-    ) -> Result<Vec<(u64, Vec<u8>)>, Refused> {
+    ) -> Result<Vec<Piece>, Refused> {
         let mut wounds = Vec::new();
         let ending = self.ending(number);
         if is_there {
@@ -268,20 +281,26 @@ impl Mender<'_> {
             let before = Time::ZERO;
             wounds.push(Wound { from: 0, until, reason, before, behind, previous: None });
         }
-        wounds.iter().map(|wound| Ok((wound.from, self.piece(number, ending, wound)?))).collect()
+        wounds.iter().map(|wound| self.piece(number, ending, wound)).collect()
     }
 
-    fn piece(&mut self, number: u64, ending: Ending, wound: &Wound) -> Result<Vec<u8>, Refused> {
+    fn piece(&mut self, number: u64, ending: Ending, wound: &Wound) -> Result<Piece, Refused> {
+        // When nothing here says where the frames end, the copy does.
+        let is_end = wound.behind.is_none() && !matches!(ending, Ending::At(..));
         let mut until = wound.until;
-        if matches!(ending, Ending::Sealed) {
-            // Nothing here says where the frames end; the copy does.
-            until = until.min(self.copies.length(number)?.unwrap_or(0));
+        if is_end {
+            until = self.copies.length(number)?.unwrap_or(0).max(wound.from);
         }
         let bytes = self.copies.read(number, wound.from..until)?;
-        let Some(bytes) = bytes else { return Err(self.lacks(number)) };
+        let Some(mut bytes) = bytes.filter(|bytes| !bytes.is_empty()) else {
+            return Err(self.lacks(number));
+        };
         let place = Place { segment: number, offset: wound.from };
-        let headers = whole_frames(&bytes, place)
-            .ok_or_else(|| Refused::Copy(format!("{} is damaged there too", self.copies.name())))?;
+        let (headers, whole) = whole_frames(&bytes, place);
+        if headers.is_empty() || (whole < bytes.len() && !is_end) {
+            return Err(Refused::Copy(format!("{} is damaged there too", self.copies.name())));
+        }
+        bytes.truncate(whole);
         let first = headers.first().map(|header| header.first_time);
         let last = headers.last().map(Header::next_time);
         let is_known = wound.before == Time::ZERO || first == Some(wound.before);
@@ -289,7 +308,14 @@ impl Mender<'_> {
             return Err(self.other_log());
         }
         self.check_neighbours(number, wound, &bytes)?;
-        Ok(bytes)
+        if let Some(last) = last.filter(|_| is_end) {
+            let (file, copy) = (file_name(number), self.copies.name());
+            self.repaired.warnings.push(format!(
+                "{file} ends before Time {last} now, as {copy} has it: what was written behind that is lost, if \
+                 there was anything"
+            ));
+        }
+        Ok(Piece { offset: wound.from, bytes, is_end })
     }
 
     /// Whether what lies beside the damage is the same in the copy.
@@ -464,26 +490,31 @@ fn altered(damage: &Damage) -> Wound {
     }
 }
 
-/// The headers of the frames that some bytes are; `None` unless they are whole frames from end to end.
-fn whole_frames(bytes: &[u8], place: Place) -> Option<Vec<Header>> {
+/// The headers of the whole frames that some bytes begin with, and where those end.
+fn whole_frames(bytes: &[u8], place: Place) -> (Vec<Header>, usize) {
     let (mut headers, mut at): (Vec<Header>, usize) = (Vec::new(), 0);
-    while at < bytes.len() {
-        let (rest, offset) = (bytes.get(at..)?, place.offset + on_disk(at));
-        let header = Header::from_bytes(rest, Place { offset, ..place }).ok()?;
-        let leaves_end = HEADER_BYTES + in_memory(header.leaves_bytes());
-        let payload_end = leaves_end + header.payload_length as usize;
-        let leaves = crc32c::crc32c(rest.get(HEADER_BYTES..leaves_end)?);
-        let payload = crc32c::crc32c(rest.get(leaves_end..payload_end)?);
-        if (leaves, payload) != (header.leaves_crc, header.payload_crc) {
-            return None;
-        }
+    while let Some(header) = whole_frame(bytes, at, place) {
         if headers.last().is_some_and(|before| before.next_time() != header.first_time) {
-            return None;
+            break;
         }
-        at += in_memory(header.end() - offset);
+        at = in_memory(header.end() - place.offset);
         headers.push(header);
     }
-    (at == bytes.len()).then_some(headers)
+    (headers, at)
+}
+
+/// The header of the frame at `at` within bytes that begin at `place`, when all of it is there.
+fn whole_frame(bytes: &[u8], at: usize, place: Place) -> Option<Header> {
+    let rest = bytes.get(at..)?;
+    let offset = place.offset + on_disk(at);
+    let header = Header::from_bytes(rest, Place { offset, ..place }).ok()?;
+    let leaves_end = HEADER_BYTES + in_memory(header.leaves_bytes());
+    let payload_end = leaves_end + header.payload_length as usize;
+    let leaves = crc32c::crc32c(rest.get(HEADER_BYTES..leaves_end)?);
+    let payload = crc32c::crc32c(rest.get(leaves_end..payload_end)?);
+    let is_whole = (leaves, payload) == (header.leaves_crc, header.payload_crc)
+        && header.end() <= place.offset + on_disk(bytes.len());
+    is_whole.then_some(header)
 }
 
 /// The preamble that a segment's first bytes hold.

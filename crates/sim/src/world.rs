@@ -9,11 +9,12 @@
 //! all must be equal; or the disk was harmed in a way that one copy cannot survive, and that must have been said.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use change::Time;
-use log::{Log, LogError, LogOptions, LogWriter, OnFull, Progress, Recovery};
+use log::{Disk, Log, LogError, LogOptions, LogWriter, OnFull, Progress, Recovery};
 
 use crate::canary::Canary;
 use crate::check::{self, Entry, States};
@@ -140,9 +141,32 @@ impl World {
     /// Runs to the end.
     pub(crate) fn run(mut self) -> Result<Report, Violation> {
         let outcome = self.lives()?;
+        self.scrub_agrees(&outcome)?;
         let (steps, trace) = (self.disk.steps(), self.disk.trace());
         let (acknowledged, went_on) = (self.acknowledged, self.went_on);
         Ok(Report { outcome, steps, acknowledged, went_on, trace })
+    }
+
+    /// A scrub finds what stopped the log, and nothing on a disk that kept its word.
+    fn scrub_agrees(&mut self, outcome: &Outcome) -> Result<(), Violation> {
+        self.disarm();
+        if self.disk.is_down() {
+            self.disk.restart(Stop::Process);
+        }
+        let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
+        let found = log::scrub(Path::new(DIR), &disk, 0, |_| ControlFlow::Continue(()));
+        let damage = match found {
+            Ok(found) => found.damage,
+            Err(_) if !self.disk.harm().is_empty() => return Ok(()),
+            Err(error) => return Err(violation(format!("scrub: {}", told(&error)))),
+        };
+        if !damage.is_empty() && self.disk.harm().is_empty() && self.setup.canary.is_none() {
+            return Err(violation(format!("scrub: without any harm: {damage:?}")));
+        }
+        if damage.is_empty() && *outcome == Outcome::Reported("LOG004") {
+            return Err(violation("scrub: what stopped the log is not found"));
+        }
+        Ok(())
     }
 
     fn lives(&mut self) -> Result<Outcome, Violation> {
@@ -423,6 +447,12 @@ impl World {
 
     /// Something happens.
     fn act(&mut self, process: &mut Process) -> Result<Option<End>, Violation> {
+        if process.log.full().is_some() && self.random.one_in(4) {
+            // Somebody makes room, some or all of it, while the process runs.
+            let room = self.random.pick(&[None, None, Some(200), Some(2_000), Some(20_000)]);
+            self.set_room(room);
+            return self.write(process);
+        }
         match self.random.below(20) {
             0..=3 => {
                 let source = self.random.pick(&[0, 0, 1, 1, OWN]);
@@ -443,13 +473,10 @@ impl World {
                 self.deliver(process, view)?;
             }
             18 => return self.look_from_outside(),
-            // Somebody makes room, or fills the disk again, while the process runs.
+            // Or the disk runs full.
             19 if self.setup.mix.is_full() && self.is_faulty && self.random.one_in(2) => {
-                let room = self.random.pick(&[None, Some(200), Some(2_000), Some(20_000)]);
-                self.set_room(room);
-                if room.is_none() {
-                    return self.write(process);
-                }
+                let room = self.random.pick(&[200, 2_000, 20_000]);
+                self.set_room(Some(room));
             }
             _ => {
                 if self.harms_left > 0 && self.random.one_in(6) {

@@ -20,7 +20,12 @@ pub(crate) async fn run(arguments: RunArgs) -> Result<(), Failure> {
 async fn run_text(arguments: &RunArgs, text: &str) -> Result<(), Failure> {
     let passing = arguments.dir.data.is_none() && only_passes_through(text)?;
     let workers = arguments.workers.map_or(WORKERS_DEFAULT, usize::from);
-    let mut options = RunOptions { once: arguments.once, http: arguments.http, workers };
+    let mut options = RunOptions {
+        once: arguments.once,
+        http: arguments.http,
+        workers,
+        scrub_megabytes: arguments.scrub_rate,
+    };
     if !passing {
         return start(&arguments.dir.path(), text, options).await;
     }

@@ -15,7 +15,7 @@ use crate::cli::{StatusArgs, SummaryFormat};
 use crate::commands::read::rebuild;
 use crate::failure::Failure;
 use crate::intent::Opened;
-use crate::{directory, output};
+use crate::{directory, output, scrubbing};
 
 /// Prints sources with their lag, views with their rows, and sinks with the Time that they hold.
 pub(crate) async fn status(arguments: StatusArgs) -> Result<(), Failure> {
@@ -81,6 +81,7 @@ fn at_rest(root: &Path) -> Result<Status, Failure> {
             upper: opened.log.upper(),
             bytes: stat.bytes,
             full: None,
+            scrub: scrubbing::status(&opened.log.scrubbed()),
         },
         sources: sources.collect(),
         views: shown.collect::<Result<_, Failure>>()?,
@@ -108,7 +109,15 @@ fn drawn(status: &Status, running: bool) -> String {
     let log = HumanBytes(status.log.bytes);
     let mut text = format!("{since}, at Time {}, with {log} of log.\n", status.time);
     if let Some(full) = &status.log.full {
-        writeln!(text, "Nothing can be written: {full}. Sources wait for room, other writers are refused.")
+        writeln!(
+            text,
+            "Nothing can be written: {full}. Sources wait for room, other writers are refused."
+        )
+        .expect("writing to a String");
+    }
+    if status.log.scrub.damage > 0 {
+        let findings = output::counted(status.log.scrub.damage, "finding");
+        writeln!(text, "The log is damaged: {findings}; see evert.damage.")
             .expect("writing to a String");
     }
     let tables = [

@@ -159,8 +159,7 @@ impl Scrubber {
         });
         tiles.verify(since, pace);
         let numbers = survey::numbers(&*self.disk, &self.dir)?;
-        let (first, last) = (numbers.first().copied(), numbers.last().copied());
-        let (first, last) = (first.unwrap_or(1), last.unwrap_or(0));
+        let (first, last) = (self.first_number(), numbers.last().copied().unwrap_or(0));
         let mut leaves = None;
         for number in first..=last {
             if number == last && sealed_only {
@@ -223,6 +222,15 @@ impl Scrubber {
         survey::survey(&*self.disk, (&self.dir, number), ending, pace, &mut |header, stored| {
             reading.frame(header, stored);
         })
+    }
+
+    /// The number of the first segment that must be there.
+    fn first_number(&self) -> u64 {
+        let known = self.shared.as_ref().and_then(|shared| {
+            let state = shared.state();
+            state.segments.first().map(|segment| segment.number)
+        });
+        known.unwrap_or(1)
     }
 
     /// Whether nothing in a segment is other than what was signed.

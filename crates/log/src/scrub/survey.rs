@@ -169,10 +169,20 @@ impl Surveyor<'_> {
 
     /// Whether there are no more frames, and there never were.
     fn is_the_end(&self) -> Result<bool, LogError> {
+        // A segment gets its name when its preamble is durable, so none is torn there.
+        if self.offset == 0 || matches!(self.ending, Ending::At(..)) {
+            return Ok(false);
+        }
+        let remains = match self.frames.remains(self.offset) {
+            Ok(remains) => remains,
+            // What the disk does not give back was written once, as far as anybody can tell.
+            Err(LogError::Io { .. }) => return Ok(false),
+            Err(error) => return Err(error),
+        };
         Ok(match self.ending {
             Ending::At(..) => false,
-            Ending::Sealed => self.frames.remains(self.offset)?.end <= self.offset,
-            Ending::Open => self.frames.remains(self.offset)?.durable.is_none(),
+            Ending::Sealed => remains.end <= self.offset,
+            Ending::Open => remains.durable.is_none(),
         })
     }
 

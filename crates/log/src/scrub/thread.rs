@@ -64,6 +64,8 @@ pub(crate) struct ScrubDesk {
 #[derive(Default)]
 struct Desk {
     shown: ScrubState,
+    /// Whether there is a thread.
+    started: bool,
     /// Whether the thread is to end.
     stopped: bool,
     /// Whether a pass is wanted now.
@@ -112,6 +114,7 @@ impl Log {
         let known = record::load(&*shared.disk, &shared.dir);
         {
             let mut desk = desk.desk();
+            desk.started = true;
             desk.shown.passed_us = known.passed_us;
             desk.shown.damage = known.damage;
         }
@@ -123,11 +126,14 @@ impl Log {
         Ok(())
     }
 
-    /// What scrubbing came to so far; for a log at rest, what was found when it was running.
+    /// What scrubbing came to so far; without a scrubber, what was found when there was one.
     #[must_use]
     pub fn scrubbed(&self) -> ScrubState {
-        if self.writing.is_some() {
-            return self.scrubbing.desk().shown.clone();
+        {
+            let desk = self.scrubbing.desk();
+            if desk.started {
+                return desk.shown.clone();
+            }
         }
         let Record { passed_us, damage } = record::load(&*self.shared.disk, &self.shared.dir);
         ScrubState { passed_us, damage, ..ScrubState::default() }

@@ -141,7 +141,11 @@ fn a_bit_that_turns_over_anywhere_in_a_sealed_segment_is_found_and_repaired() {
 /// What is done to a log's segments, and whether it can still be opened.
 type Harm = fn(&[PathBuf]);
 
-const HARMS: [(&str, Harm); 6] = [
+const HARMS: [(&str, Harm); 8] = [
+    ("the last one's preamble and all", |files| {
+        change(files.last().unwrap(), |bytes| bytes.fill(7));
+    }),
+    ("the first is missing", |files| fs::remove_file(&files[0]).unwrap()),
     ("missing", |files| fs::remove_file(&files[2]).unwrap()),
     ("empty", |files| change(&files[2], Vec::clear)),
     ("cut", |files| change(&files[2], |bytes| bytes.truncate(bytes.len() / 2))),

@@ -34,7 +34,7 @@ fn nothing_is_wrong_whatever_the_disk_does() {
     }
     // The runs do something, and harm is found.
     assert!(acknowledged > SEEDS * 20, "{acknowledged} transactions");
-    assert!(went_on > SEEDS / 10, "{went_on} times there was room again");
+    assert!(went_on > SEEDS / 20, "{went_on} times there was room again");
     assert!(outcomes["equal"] > SEEDS / 2 && outcomes["reported"] > SEEDS / 20, "{outcomes:?}");
 }
 
