@@ -107,6 +107,10 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "TIME", env = "EVERT_HISTORY", hide_env_values = true,
         value_parser = crate::retention::parse_history)]
     pub(crate) history: Option<plan::History>,
+    /// Read the log's cold segments again at so many MB a second at most, to find damage; 0 for never.
+    #[arg(long, value_name = "MB/s", env = "EVERT_SCRUB_RATE", hide_env_values = true,
+        default_value_t = 16, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub(crate) scrub_rate: u32,
 
     /// A pipe, or a file of SQL statements (*.sql). Without it, what the directory's log already holds is run.
     #[arg(value_name = "PIPE|FILE.sql")]
@@ -200,6 +204,10 @@ pub(crate) enum LogCommand {
     Trace(LogTraceArgs),
     /// Print the log's size and extent.
     Stat(LogStatArgs),
+    /// Read all of the log again, and print what is not as it was written.
+    Scrub(LogScrubArgs),
+    /// Take what is damaged from a copy, and make proofs and indexes again; no process may have the directory.
+    Repair(LogRepairArgs),
 }
 
 /// What is wanted of the log.
@@ -460,6 +468,40 @@ pub(crate) struct LogTailArgs {
 pub(crate) struct LogStatArgs {
     #[command(flatten)]
     pub(crate) dir: DataDir,
+
+    /// The form of the result.
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub(crate) output: SummaryFormat,
+}
+
+/// `evert log scrub`.
+#[derive(Debug, Args)]
+pub(crate) struct LogScrubArgs {
+    #[command(flatten)]
+    pub(crate) dir: DataDir,
+
+    /// The log's directory, or a copy of it; that of the data directory unless named.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) log: Option<PathBuf>,
+
+    /// Read at most so many MB a second; as fast as the disk unless told.
+    #[arg(long, value_name = "MB/s", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) rate: Option<u32>,
+
+    /// The form of the result.
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub(crate) output: SummaryFormat,
+}
+
+/// `evert log repair`.
+#[derive(Debug, Args)]
+pub(crate) struct LogRepairArgs {
+    #[command(flatten)]
+    pub(crate) dir: DataDir,
+
+    /// A copy of the log's directory, or of the data directory, to take good bytes from.
+    #[arg(long, value_name = "COPY")]
+    pub(crate) from: Option<PathBuf>,
 
     /// The form of the result.
     #[arg(short, long, value_enum, default_value = "table")]

@@ -210,10 +210,11 @@ impl Failure {
             Self::Backup(BackupError::Store { .. }) => 3,
             Self::Backup(BackupError::Damaged { .. } | BackupError::Altered { .. }) => 5,
             Self::Backup(BackupError::Io { .. } | BackupError::Format { .. }) => 1,
-            Self::Log(LogError::DiskFull { .. }) => 6,
+            Self::Log(error) if error.is_disk_full() => 6,
             Self::Log(
                 LogError::Damaged { .. }
                 | LogError::Missing { .. }
+                | LogError::Unsound { .. }
                 | LogError::Behind { .. }
                 | LogError::Altered { .. },
             ) => 5,

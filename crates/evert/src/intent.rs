@@ -24,8 +24,8 @@ use crate::catalogue::{Catalogue, own_table_rows, table_row};
 use crate::directory::{self, Directory};
 use crate::failure::Failure;
 use crate::patience::Patience;
-use crate::retention::source_config;
 use crate::restored;
+use crate::retention::source_config;
 use crate::signing;
 use crate::supply::Supply;
 

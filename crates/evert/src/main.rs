@@ -27,8 +27,9 @@ mod output;
 mod patience;
 mod pipeline;
 mod progress;
-mod retention;
 mod restored;
+mod retention;
+mod scrubbing;
 mod session;
 mod signals;
 mod signing;
@@ -77,6 +78,8 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Log(LogCommand::Tail(arguments)) => commands::log::tail(arguments).await,
         Command::Log(LogCommand::Trace(arguments)) => commands::trace::trace(arguments).await,
         Command::Log(LogCommand::Stat(arguments)) => commands::log::stat(&arguments),
+        Command::Log(LogCommand::Scrub(arguments)) => commands::scrub::scrub(&arguments),
+        Command::Log(LogCommand::Repair(arguments)) => commands::scrub::repair(&arguments),
         Command::Prove(arguments) => commands::prove::prove(arguments).await,
         Command::Verify(arguments) => commands::verify::verify(&arguments),
         Command::Backup(arguments) => Box::pin(commands::backup::backup(arguments)).await,

@@ -83,6 +83,7 @@ pub(crate) fn router(shared: Shared, names: Names) -> Router {
     let routes = Router::new()
         .route("/", get(page))
         .route("/health", get(health))
+        .route("/metrics", get(metrics))
         .route("/v1/status", get(status))
         .route("/v1/views", get(view_list))
         .route("/v1/views/{name}", get(view_rows))
@@ -107,6 +108,14 @@ pub(crate) fn router(shared: Shared, names: Names) -> Router {
 
 async fn health(State(shared): State<Shared>) -> Json<Health> {
     Json(Health { status: "ok".to_owned(), time: shared.site.views.time() })
+}
+
+/// Numbers for Prometheus.
+async fn metrics(State(shared): State<Shared>) -> impl IntoResponse {
+    let kind = HeaderValue::from_static(crate::metrics::CONTENT_TYPE);
+    let time = shared.site.views.time();
+    let text = crate::metrics::text(&shared.site.backend.run_status(), time);
+    ([(header::CONTENT_TYPE, kind)], text)
 }
 
 async fn status(

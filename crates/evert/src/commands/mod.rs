@@ -9,6 +9,7 @@ pub(crate) mod prove;
 pub(crate) mod read;
 pub(crate) mod restore;
 pub(crate) mod run;
+pub(crate) mod scrub;
 pub(crate) mod sql;
 pub(crate) mod status;
 pub(crate) mod test;

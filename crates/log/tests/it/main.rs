@@ -25,4 +25,5 @@ mod property;
 mod read;
 mod real;
 mod retention;
+mod scrub;
 mod world;
