@@ -19,10 +19,10 @@ use view::search::SearchReader;
 
 use crate::board::{SinkEntry, SourceEntry};
 use crate::creation::Creation;
-use crate::directory;
 use crate::failure::Failure;
 use crate::retention::Keeper;
 use crate::session::{Outcome, Running, Session};
+use crate::{directory, scrubbing};
 
 /// What a client is told of its statements.
 type Told = Result<SqlAnswer, Problem>;
@@ -118,6 +118,8 @@ impl Backend for ProcessBackend {
                 since: stat.since,
                 base_bytes: stat.base_bytes,
                 held_back: self.running.held_back.why(),
+                full: self.log.full().map(|full| full.to_string()),
+                scrub: scrubbing::status(&self.log.scrubbed()),
             },
             sources: board.sources().map(|(name, entry)| source_status(name, entry)).collect(),
             filling: self.running.creations.status(upper),

@@ -34,11 +34,18 @@ struct Row {
 impl Catalogue {
     /// Reads the catalogue as the log's end has it, from the frames that carry Evert's own tables alone.
     pub(crate) fn read(log: &Log) -> Result<Self, Failure> {
+        Self::at(log, Time(u64::MAX))
+    }
+
+    /// Reads the catalogue as it was at a Time.
+    pub(crate) fn at(log: &Log, time: Time) -> Result<Self, Failure> {
         let mut catalogue = Self::default();
         let mut reader = log.reader(Time::ZERO).only_own();
-        while let Some(chunk) = reader.next()? {
+        while let Some(chunk) = reader.next()?.filter(|chunk| chunk.first <= time) {
+            let upto = chunk.last.min(time);
+            let count = usize::try_from(upto.0 - chunk.first.0).map_or(0, |behind| behind + 1);
             for changes in &chunk.tables {
-                catalogue.apply(changes, chunk.last);
+                catalogue.apply(&changes.of_transactions(0, count), upto);
             }
         }
         Ok(catalogue)

@@ -24,9 +24,9 @@ Exit codes:
   0  done; also after an interrupt that finished cleanly
   1  an unexpected failure
   2  the command line or the script is wrong
-  3  a source or sink refused, or could not be reached
-  4  the data directory is in use by another process
-  5  the log is damaged
+  3  a source or sink, or a place of backups, refused or could not be reached
+  4  the data directory, or the place of backups, is in use by another process
+  5  the log, or a backup, is damaged
   6  the disk is full
   7  a test file failed
   8  a proof does not hold";
@@ -49,6 +49,10 @@ pub(crate) enum Command {
     Prove(ProveArgs),
     /// Verify a receipt, or that a log is what was signed. Works offline, on a copy.
     Verify(VerifyArgs),
+    /// Copy the log to a directory or to S3: consistent, incremental, also while it runs.
+    Backup(BackupArgs),
+    /// Make a data directory of a backup: verified, views recomputed and compared; also as it was at a Time.
+    Restore(RestoreArgs),
     /// Watch logs for everybody: cosign what only grows, refuse a fork.
     Witness(WitnessArgs),
     /// Show sources with their lag, views with their rows, sinks with the Time they hold.
@@ -103,6 +107,10 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "TIME", env = "EVERT_HISTORY", hide_env_values = true,
         value_parser = crate::retention::parse_history)]
     pub(crate) history: Option<plan::History>,
+    /// Read the log's cold segments again at so many MB a second at most, to find damage; 0 for never.
+    #[arg(long, value_name = "MB/s", env = "EVERT_SCRUB_RATE", hide_env_values = true,
+        default_value_t = 16, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub(crate) scrub_rate: u32,
 
     /// A pipe, or a file of SQL statements (*.sql). Without it, what the directory's log already holds is run.
     #[arg(value_name = "PIPE|FILE.sql")]
@@ -196,6 +204,10 @@ pub(crate) enum LogCommand {
     Trace(LogTraceArgs),
     /// Print the log's size and extent.
     Stat(LogStatArgs),
+    /// Read all of the log again, and print what is not as it was written.
+    Scrub(LogScrubArgs),
+    /// Take what is damaged from a copy, and make proofs and indexes again; no process may have the directory.
+    Repair(LogRepairArgs),
 }
 
 /// What is wanted of the log.
@@ -350,6 +362,61 @@ pub(crate) struct VerifyArgs {
     pub(crate) output: SummaryFormat,
 }
 
+/// `evert backup`.
+#[derive(Debug, Args)]
+pub(crate) struct BackupArgs {
+    #[command(flatten)]
+    pub(crate) dir: DataDir,
+
+    /// List the backups that are there.
+    #[arg(long, conflicts_with_all = ["with_key", "prune"])]
+    pub(crate) list: bool,
+
+    /// Also copy the log's private key. Whoever reads the backup can sign in the log's name then.
+    #[arg(long)]
+    pub(crate) with_key: bool,
+
+    /// Afterwards remove all but the newest KEEP backups.
+    #[arg(long, value_name = "KEEP")]
+    pub(crate) prune: Option<std::num::NonZeroUsize>,
+
+    /// The form of the result.
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub(crate) output: SummaryFormat,
+
+    /// Where backups are kept: a directory, or s3://BUCKET/PREFIX. Each log has its own place.
+    #[arg(value_name = "DIR|s3://…")]
+    pub(crate) place: String,
+}
+
+/// `evert restore`.
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArgs {
+    /// The data directory to make; it must not be there, or be empty.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) to: PathBuf,
+
+    /// The log as it was at this Time: exactly the transactions up to it. The log gets another identity.
+    #[arg(long, value_name = "TIME", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) time: Option<u64>,
+
+    /// The backup, as `evert backup --list` names it, or the end of its name; the last one unless named.
+    #[arg(long, value_name = "ID", conflicts_with = "time")]
+    pub(crate) backup: Option<String>,
+
+    /// The log's public key, or a file that holds it; what the backup says unless named.
+    #[arg(long, value_name = "KEY|FILE")]
+    pub(crate) key: Option<String>,
+
+    /// The form of the result.
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub(crate) output: SummaryFormat,
+
+    /// Where the backups are: a directory, or s3://BUCKET/PREFIX.
+    #[arg(value_name = "DIR|s3://…")]
+    pub(crate) from: String,
+}
+
 /// `evert witness`.
 #[derive(Debug, Args)]
 pub(crate) struct WitnessArgs {
@@ -401,6 +468,40 @@ pub(crate) struct LogTailArgs {
 pub(crate) struct LogStatArgs {
     #[command(flatten)]
     pub(crate) dir: DataDir,
+
+    /// The form of the result.
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub(crate) output: SummaryFormat,
+}
+
+/// `evert log scrub`.
+#[derive(Debug, Args)]
+pub(crate) struct LogScrubArgs {
+    #[command(flatten)]
+    pub(crate) dir: DataDir,
+
+    /// The log's directory, or a copy of it; that of the data directory unless named.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) log: Option<PathBuf>,
+
+    /// Read at most so many MB a second; as fast as the disk unless told.
+    #[arg(long, value_name = "MB/s", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) rate: Option<u32>,
+
+    /// The form of the result.
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub(crate) output: SummaryFormat,
+}
+
+/// `evert log repair`.
+#[derive(Debug, Args)]
+pub(crate) struct LogRepairArgs {
+    #[command(flatten)]
+    pub(crate) dir: DataDir,
+
+    /// A copy of the log's directory, or of the data directory, to take good bytes from.
+    #[arg(long, value_name = "COPY")]
+    pub(crate) from: Option<PathBuf>,
 
     /// The form of the result.
     #[arg(short, long, value_enum, default_value = "table")]

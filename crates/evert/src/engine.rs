@@ -299,6 +299,21 @@ impl Engine {
         Ok(())
     }
 
+    /// Follows the log up to a Time, and no further: the views are exact at it then.
+    pub(crate) fn run_up_to(mut self, last: Time) -> Result<(), Failure> {
+        let mut rows = 0;
+        while self.pushed < last {
+            let Some(chunk) = self.reader.next()? else { break };
+            let complete = chunk.complete;
+            rows += self.push(&upto(chunk, last))?;
+            if complete && rows >= STEP_ROWS_MAX {
+                self.finish()?;
+                rows = 0;
+            }
+        }
+        self.finish()
+    }
+
     fn answer(&mut self, question: Question) {
         match question {
             // Who has given up waiting is not told.
@@ -491,6 +506,17 @@ impl Engine {
 
 fn of_transactions(tables: &[TableChanges], first: usize, last: usize) -> Vec<TableChanges> {
     tables.iter().map(|changes| changes.of_transactions(first, last)).collect()
+}
+
+/// The transactions of a chunk up to a Time.
+fn upto(mut chunk: Chunk, last: Time) -> Chunk {
+    if chunk.last > last {
+        let count = index(last.0 - chunk.first.0) + 1;
+        chunk.tables = of_transactions(&chunk.tables, 0, count);
+        chunk.heads.truncate(count);
+        chunk.last = last;
+    }
+    chunk
 }
 
 fn index(transactions: u64) -> usize {

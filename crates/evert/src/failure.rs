@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt::Write as _;
 
+use backup::BackupError;
 use dataflow::FlowError;
 use log::LogError;
 use miette::{Diagnostic, GraphicalReportHandler, LabeledSpan, NamedSource, Severity, SourceCode};
@@ -100,6 +101,9 @@ pub(crate) enum Failure {
         /// What to do.
         help: String,
     },
+    /// A backup could not be made or used.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
     /// A part of the process ended that should not.
     #[error("{0} ended unexpectedly")]
     Ended(&'static str),
@@ -152,6 +156,7 @@ impl Failure {
             | Self::Session(_)
             | Self::Tests { .. }
             | Self::NotProven { .. }
+            | Self::Backup(_)
             | Self::Ended(_) => None,
         };
         serve::api::Problem {
@@ -184,6 +189,7 @@ impl Failure {
             | Self::Client(_)
             | Self::Tests { .. }
             | Self::NotProven { .. }
+            | Self::Backup(_)
             | Self::Ended(_) => None,
         }
     }
@@ -198,11 +204,17 @@ impl Failure {
             Self::Sink { source, .. } if names_no_sink(source) => 2,
             Self::Sink { source, .. } if source.is_disk_full() => 6,
             Self::Source { .. } | Self::Sink { .. } | Self::Serve(_) => 3,
-            Self::InUse { .. } => 4,
-            Self::Log(LogError::DiskFull { .. }) => 6,
+            Self::InUse { .. } | Self::Backup(BackupError::Busy { .. }) => 4,
+            Self::Backup(error) if error.is_disk_full() => 6,
+            Self::Backup(BackupError::Place { .. } | BackupError::None { .. }) => 2,
+            Self::Backup(BackupError::Store { .. }) => 3,
+            Self::Backup(BackupError::Damaged { .. } | BackupError::Altered { .. }) => 5,
+            Self::Backup(BackupError::Io { .. } | BackupError::Format { .. }) => 1,
+            Self::Log(error) if error.is_disk_full() => 6,
             Self::Log(
                 LogError::Damaged { .. }
                 | LogError::Missing { .. }
+                | LogError::Unsound { .. }
                 | LogError::Behind { .. }
                 | LogError::Altered { .. },
             ) => 5,
@@ -229,6 +241,7 @@ impl Failure {
             Self::View(error) => error.code(),
             Self::Serve(error) => error.code(),
             Self::Client(error) => error.code(),
+            Self::Backup(error) => error.code(),
         }
     }
 
@@ -252,6 +265,7 @@ impl Failure {
             Self::View(error) => error.help(),
             Self::Serve(error) => error.help(),
             Self::Client(error) => error.help(),
+            Self::Backup(error) => error.help(),
         }
     }
 

@@ -10,7 +10,7 @@ use arrow::array::AsArray;
 use async_trait::async_trait;
 use change::catalog::{Kind, dead_letter_table};
 use change::{Part, SourcePosition, TableChanges, TransactionGroup};
-use log::{Log, LogError};
+use log::{Log, LogError, OnFull};
 use source::{Intake, IntakeError, Resume, Ticket};
 use tokio::sync::watch;
 
@@ -52,6 +52,7 @@ impl LogIntake {
             position: durable.or(before.position),
             state: catalogue.get(Kind::SourceState, name).map(str::to_owned),
             tables: catalogue.tables_of(name)?,
+            restored: before.restored,
         })
     }
 }
@@ -72,8 +73,9 @@ impl Intake for LogIntake {
             settle(&sources, of, position.filter(|_| outcome.is_ok()));
             answer.send(outcome.map_err(failed));
         });
-        // Encoding takes a while and a full queue blocks: this thread may.
-        tokio::task::block_in_place(|| self.log.append(&group, done)).map_err(|error| {
+        // Encoding takes a while and a full queue blocks: this thread may. On a full disk a source waits for room.
+        let append = || self.log.append_with(&group, OnFull::Wait, done);
+        tokio::task::block_in_place(append).map_err(|error| {
             // A group that is refused at once is not answered.
             settle(&self.sources, name, None);
             failed(error)

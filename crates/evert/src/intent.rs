@@ -24,6 +24,7 @@ use crate::catalogue::{Catalogue, own_table_rows, table_row};
 use crate::directory::{self, Directory};
 use crate::failure::Failure;
 use crate::patience::Patience;
+use crate::restored;
 use crate::retention::source_config;
 use crate::signing;
 use crate::supply::Supply;
@@ -98,7 +99,9 @@ impl Opened {
     pub(crate) fn resume(&self, source: &str) -> Result<Resume, Failure> {
         let state = self.catalogue.get(Kind::SourceState, source).map(str::to_owned);
         let tables = self.catalogue.tables_of(source)?;
-        Ok(Resume { position: self.positions.get(source).copied(), state, tables })
+        let root = self.directory.as_ref().map(Directory::root);
+        let restored = root.is_some_and(|root| restored::unfollowed(root).contains(source));
+        Ok(Resume { position: self.positions.get(source).copied(), state, tables, restored })
     }
 
     /// Appends a catalogue transaction and waits until it is durable.

@@ -11,6 +11,7 @@ mod cli;
 mod commands;
 mod creation;
 mod delivery;
+mod digests;
 mod directory;
 mod earlier;
 mod engine;
@@ -26,7 +27,9 @@ mod output;
 mod patience;
 mod pipeline;
 mod progress;
+mod restored;
 mod retention;
+mod scrubbing;
 mod session;
 mod signals;
 mod signing;
@@ -75,8 +78,12 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Log(LogCommand::Tail(arguments)) => commands::log::tail(arguments).await,
         Command::Log(LogCommand::Trace(arguments)) => commands::trace::trace(arguments).await,
         Command::Log(LogCommand::Stat(arguments)) => commands::log::stat(&arguments),
+        Command::Log(LogCommand::Scrub(arguments)) => commands::scrub::scrub(&arguments),
+        Command::Log(LogCommand::Repair(arguments)) => commands::scrub::repair(&arguments),
         Command::Prove(arguments) => commands::prove::prove(arguments).await,
         Command::Verify(arguments) => commands::verify::verify(&arguments),
+        Command::Backup(arguments) => Box::pin(commands::backup::backup(arguments)).await,
+        Command::Restore(arguments) => Box::pin(commands::restore::restore(arguments)).await,
         Command::Witness(arguments) => commands::witness::witness(arguments).await,
         Command::Plan(arguments) => Box::pin(commands::plan::plan(arguments)).await,
         Command::Sql(arguments) => Box::pin(commands::sql::sql(arguments)).await,

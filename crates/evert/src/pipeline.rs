@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use change::Time;
-use log::Log;
+use log::{Log, LogError};
 use plan::History;
 use sink::Outbox;
 use source::End;
@@ -31,13 +31,18 @@ use crate::intake::LogIntake;
 use crate::intent::Prepared;
 use crate::knowledge::knowledge;
 use crate::progress;
+use crate::restored;
 use crate::session::Running;
 use crate::signals::Interrupts;
 use crate::supply::supply;
 use crate::witnessing;
+use crate::{progress, scrubbing};
 
 /// How long the stages may take, after an interrupt, to finish what they have begun.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
+
+/// How often a run that is to finish looks whether the disk is full.
+const ROOM_INTERVAL: Duration = Duration::from_millis(200);
 
 /// What ends a run, and what it shows.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +55,8 @@ pub(crate) struct RunOptions {
     pub(crate) workers: usize,
     /// The history of tables whose statements do not say it.
     pub(crate) history: History,
+    /// At how many MB a second the log is scrubbed; 0 for not at all.
+    pub(crate) scrub_megabytes: u32,
 }
 
 /// Runs what was prepared until it is done, interrupted, or fails for good.
@@ -114,11 +121,15 @@ pub(crate) async fn run(
     progress::show(&board, stopped.clone());
     // log: what is older than its history is folded.
     let keeping = tokio::spawn(keeper.keep(stopped.clone()));
+    tokio::spawn(restored::watch(root.clone(), Arc::clone(&board), stopped.clone()));
+    // log ──► what is damaged of it: nobody waits for that.
+    scrubbing::start(&log, options.scrub_megabytes)?;
+    tokio::spawn(scrubbing::show(Arc::clone(&log), Arc::clone(&views), stopped.clone()));
     // log ──► witnesses: nobody waits for them.
-    tokio::spawn(witnessing::offer(Arc::clone(&log), root, stopped.clone()));
+    tokio::spawn(witnessing::offer(Arc::clone(&log), root.clone(), stopped.clone()));
 
     let mut stages = Stages { supplies, ends, engine };
-    let outcome = match stages.until_over(options.once, stopped, &mut interrupts).await {
+    let outcome = match stages.until_over(&log, options.once, stopped, &mut interrupts).await {
         Ok(Over::Done) => {
             let done = tokio::select! {
                 drained = stages.drain(&log, &outboxes) => Some(drained),
@@ -137,6 +148,7 @@ pub(crate) async fn run(
     servers.stopped().await;
     // It ends at its next look, whatever it is at.
     keeping.await.unwrap_or_default();
+    restored::strike_out(&root, &board);
     // When the log has failed, whatever else fails does so for that reason.
     let outcome = outcome.map_err(|failure| log.failure().map_or(failure, Failure::Log));
     // The directory is held until nothing writes there any more, whoever else still knows the log.
@@ -161,8 +173,11 @@ struct Stages {
 
 impl Stages {
     /// Waits for the run's end, or for the first stage that fails for good.
+    ///
+    /// A run that is to finish does not wait for room on a full disk: whoever waits for its end is told instead.
     async fn until_over(
         &mut self,
+        log: &Log,
         once: bool,
         mut stopped: watch::Receiver<bool>,
         interrupts: &mut Interrupts,
@@ -173,6 +188,7 @@ impl Stages {
             }
             tokio::select! {
                 failure = self.engine.failed() => return Err(failure),
+                full = no_room(log), if once => return Err(Failure::Log(full)),
                 Some(end) = self.supplies.join_next() => drop(joined(end)?),
                 Some(end) = self.ends.join_next() => {
                     joined(end)?;
@@ -210,6 +226,16 @@ impl Stages {
             joined(end)?;
         }
         Ok(())
+    }
+}
+
+/// Waits until the disk is full.
+async fn no_room(log: &Log) -> LogError {
+    loop {
+        if let Some(full) = log.full() {
+            return full;
+        }
+        tokio::time::sleep(ROOM_INTERVAL).await;
     }
 }
 

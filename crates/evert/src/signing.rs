@@ -29,10 +29,15 @@ pub(crate) fn start(log: &Log, root: &Path, log_id: [u8; 16]) -> Result<(), Fail
     Ok(log.start_notary(NotaryOptions { signer, interval: INTERVAL })?)
 }
 
+/// Where the log's private key is.
+pub(crate) fn key_path(root: &Path) -> PathBuf {
+    let elsewhere = std::env::var_os(KEY_VARIABLE).map(PathBuf::from);
+    elsewhere.unwrap_or_else(|| directory::log_dir(root).join("key"))
+}
+
 /// The log's private key; it is made when the log has none yet.
 fn signer(root: &Path, log_id: [u8; 16]) -> Result<Signer, Failure> {
-    let elsewhere = std::env::var_os(KEY_VARIABLE).map(PathBuf::from);
-    let path = elsewhere.unwrap_or_else(|| directory::log_dir(root).join("key"));
+    let path = key_path(root);
     let unusable = |reason: String| {
         let path = path.clone();
         Failure::from(LogError::Key { path, reason })

@@ -8,12 +8,16 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::limits::{in_memory, on_disk};
 use rustix::buffer::spare_capacity;
 use rustix::fs::{Advice, FallocateFlags};
 use rustix::io::Errno;
 
 /// How many pieces one system call may write.
 const PIECES_PER_CALL: usize = 1024;
+
+/// How many bytes are copied at once: as many are lost with one that cannot be read.
+const COPY_BYTES: usize = 4 << 10;
 
 /// How many files are synced one by one before it pays to sync all that there are.
 const FILES_SYNCED_EACH: usize = 32;
@@ -62,6 +66,13 @@ pub trait Disk: Send + Sync {
     fn remove_dir(&self, _dir: &Path) -> io::Result<()> {
         Ok(())
     }
+    /// Keeps a file under another name as well, or a copy of it: what of it cannot be read is zeros there.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn keep(&self, path: &Path, aside: &Path) -> io::Result<()> {
+        copy(self, path, aside)
+    }
     /// Makes many files and the names in their directories durable. A disk that can do it at once may.
     ///
     /// # Errors
@@ -69,6 +80,21 @@ pub trait Disk: Send + Sync {
     fn sync_all(&self, files: &[PathBuf]) -> io::Result<()> {
         sync_each(|path| self.open(path, Access::Write)?.sync(), |dir| self.sync_dir(dir), files)
     }
+}
+
+/// Copies a file as far as it can be read.
+pub(crate) fn copy(disk: &(impl Disk + ?Sized), from: &Path, to: &Path) -> io::Result<()> {
+    let (from, to) = (disk.open(from, Access::Read)?, disk.create(to)?);
+    let (length, mut offset) = (from.length()?, 0);
+    let mut chunk = vec![0; COPY_BYTES];
+    while offset < length {
+        chunk.fill(0);
+        let wanted = in_memory((length - offset).min(on_disk(COPY_BYTES)));
+        from.read_at(&mut chunk[..wanted], offset).unwrap_or_default();
+        to.write_at(&[&chunk[..wanted]], offset)?;
+        offset += on_disk(wanted);
+    }
+    to.sync()
 }
 
 /// Syncs files one by one, then the directories that they are in.
@@ -121,6 +147,9 @@ pub trait DiskFile: Send + Sync {
     }
     /// Says that a range will be read soon. A disk that can begins to read it, without making anyone wait.
     fn expect(&self, _offset: u64, _length: u64) {}
+    /// Says that what is kept of the file in memory is not wanted: what is read next comes from the disk, if the disk
+    /// can tell the difference.
+    fn forget(&self) {}
     /// Writes all pieces, one behind the other.
     ///
     /// # Errors
@@ -196,6 +225,11 @@ impl Disk for RealDisk {
         fs::remove_dir(dir)
     }
 
+    fn keep(&self, path: &Path, aside: &Path) -> io::Result<()> {
+        // Another name costs no room, and nothing needs to be read for it.
+        fs::hard_link(path, aside).or_else(|_error| copy(self, path, aside))
+    }
+
     fn sync_all(&self, files: &[PathBuf]) -> io::Result<()> {
         match files {
             // One call for the whole file system costs less than many for its files.
@@ -250,6 +284,11 @@ impl DiskFile for RealFile {
         // It is only a hint: where the system does not take it, nothing is lost.
         let advice = Advice::WillNeed;
         rustix::fs::fadvise(&self.0, offset, NonZeroU64::new(length), advice).unwrap_or_default();
+    }
+
+    fn forget(&self) {
+        // The system keeps what is not on the disk yet, and is not asked for more than a hint.
+        rustix::fs::fadvise(&self.0, 0, None, Advice::DontNeed).unwrap_or_default();
     }
 
     fn write_at(&self, pieces: &[&[u8]], mut offset: u64) -> io::Result<()> {

@@ -23,7 +23,7 @@ pub enum LogError {
         /// What the system says.
         source: Arc<io::Error>,
     },
-    /// There is no room for more. Nothing that was acknowledged is lost.
+    /// There is no room for more. Nothing of it was written, and nothing that was acknowledged is lost.
     #[error("the disk is full: no room to write {}", path.display())]
     DiskFull {
         /// The segment.
@@ -56,6 +56,16 @@ pub enum LogError {
     Missing {
         /// The segment.
         segment: PathBuf,
+    },
+    /// A scrub or a repair found what is not as it was written.
+    #[error("the log is damaged: {findings} findings, the worst in {}", file.display())]
+    Unsound {
+        /// The file with the worst.
+        file: PathBuf,
+        /// How many there are.
+        findings: u64,
+        /// What repairs the worst.
+        help: &'static str,
     },
     /// A newer version of Evert wrote this.
     #[error("{} has format version {version}, which this version of Evert cannot read", segment.display())]
@@ -191,7 +201,7 @@ impl LogError {
             Self::Io { .. } => "LOG001",
             Self::DiskFull { .. } => "LOG002",
             Self::SyncFailed { .. } => "LOG003",
-            Self::Damaged { .. } | Self::Missing { .. } => "LOG004",
+            Self::Damaged { .. } | Self::Missing { .. } | Self::Unsound { .. } => "LOG004",
             Self::Version { .. } => "LOG005",
             Self::FrameTooLarge { .. } => "LOG006",
             Self::Unsupported { .. } => "LOG007",
@@ -206,6 +216,29 @@ impl LogError {
         }
     }
 
+    /// Whether there is too little room.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        match self {
+            Self::DiskFull { .. } => true,
+            Self::SyncFailed { source, .. } => is_full(source),
+            Self::Io { .. }
+            | Self::Damaged { .. }
+            | Self::Missing { .. }
+            | Self::Unsound { .. }
+            | Self::Version { .. }
+            | Self::FrameTooLarge { .. }
+            | Self::Unsupported { .. }
+            | Self::NoFirstPart { .. }
+            | Self::Closed
+            | Self::ReadOnly
+            | Self::NoLog { .. }
+            | Self::Behind { .. }
+            | Self::Altered { .. }
+            | Self::Key { .. } => false,
+        }
+    }
+
     /// What to do about it.
     #[must_use]
     pub fn help(&self) -> Option<String> {
@@ -214,20 +247,26 @@ impl LogError {
                 return None;
             }
             Self::DiskFull { path, .. } => format!(
-                "make room on the disk of {}, then start again; what was acknowledged is safe",
+                "make room on the disk of {}: a process that runs goes on by itself then, one that ended is \
+                 started again; what was acknowledged is safe",
                 path.display()
             ),
+            Self::SyncFailed { path, source } if is_full(source) => {
+                format!("make room on the disk of {}, then start again", path.display())
+            }
             Self::SyncFailed { .. } => {
                 "check the disk (its kernel messages say more), then start again: the log keeps \
                  what is readable and the sources send the rest anew"
                     .to_owned()
             }
             Self::Damaged { segment, .. } | Self::Missing { segment } => format!(
-                "put {} back from a backup or replica; or, if the sources still hold everything, \
-                 move {} away and start again to copy them anew",
-                segment.display(),
+                "`evert log scrub` says all that is damaged; `evert log repair --from COPY` takes {} from a copy of the \
+                 directory or a backup; without one, if the sources still hold everything, move {} away and start again \
+                 to copy them anew",
+                segment.file_name().unwrap_or(segment.as_os_str()).display(),
                 segment.parent().unwrap_or(Path::new(".")).display()
             ),
+            Self::Unsound { help, .. } => (*help).to_owned(),
             Self::Version { .. } => "use the version of Evert that wrote it, or a newer one".into(),
             Self::FrameTooLarge { .. } => "send the transaction in parts".to_owned(),
             Self::Unsupported { .. } => {
@@ -266,7 +305,12 @@ impl LogError {
         Self::Io { action, path, source }
     }
 
-    /// The error for a sync that failed.
+    /// The error for a sync of what the log itself holds: whatever the reason, what was written is not known.
+    pub(crate) fn unconfirmed(path: &Path, source: io::Error) -> Self {
+        Self::SyncFailed { path: path.to_owned(), source: Arc::new(source) }
+    }
+
+    /// The error for a sync of what can be made again.
     pub(crate) fn sync(path: &Path, source: io::Error) -> Self {
         let (path, source) = (path.to_owned(), Arc::new(source));
         if is_full(&source) {

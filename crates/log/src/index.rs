@@ -10,6 +10,7 @@
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -305,14 +306,44 @@ fn path(dir: &Path, number: u64) -> PathBuf {
     dir.join("index").join(format!("{number:020}"))
 }
 
+/// Whether there is a file of a segment's index, and it is not right.
+pub(crate) fn is_wrong(disk: &dyn Disk, dir: &Path, number: u64, end: u64) -> bool {
+    match disk.open(&path(dir, number), Access::Read) {
+        Ok(file) => {
+            // What is only in memory says nothing of the disk.
+            file.forget();
+            load(disk, dir, number, end).is_none()
+        }
+        Err(error) => error.kind() != std::io::ErrorKind::NotFound,
+    }
+}
+
+/// The tables that some bytes of a segment belong to, as its index says; at most these. `None` without an index.
+pub(crate) fn tables_in(
+    disk: &dyn Disk,
+    dir: &Path,
+    number: u64,
+    bytes: Range<u64>,
+) -> Option<BTreeSet<TableName>> {
+    let index = read(disk, dir, number)?;
+    let ends = index.blocks.iter().skip(1).map(|block| block.offset).chain([index.end]);
+    let touched = index.blocks.iter().zip(ends);
+    let touched = touched.filter(|(block, end)| block.offset < bytes.end && *end > bytes.start);
+    let ids: BTreeSet<u32> = touched.flat_map(|(block, _)| block.tables.iter().copied()).collect();
+    Some(ids.iter().filter_map(|id| index.tables.get(*id as usize).cloned()).collect())
+}
+
 /// Reads the file of a segment's index; `None` when there is none, or not of the segment as it is.
 fn load(disk: &dyn Disk, dir: &Path, number: u64, end: u64) -> Option<SegmentIndex> {
+    read(disk, dir, number).filter(|index| index.end == end)
+}
+
+fn read(disk: &dyn Disk, dir: &Path, number: u64) -> Option<SegmentIndex> {
     let file = disk.open(&path(dir, number), Access::Read).ok()?;
     let length = file.length().ok().filter(|length| *length <= on_disk(FRAME_BYTES_MAX))?;
     let mut bytes = vec![0; in_memory(length)];
     let read = file.read_at(&mut bytes, 0).ok()?;
-    let index = SegmentIndex::from_bytes(bytes.get(..read)?).ok()?;
-    (index.end == end).then_some(index)
+    SegmentIndex::from_bytes(bytes.get(..read)?).ok()
 }
 
 impl Shared {

@@ -9,6 +9,8 @@
 //!
 //! - **Acknowledged means durable.** `done` is called after the sync. After a failed sync nothing more is written;
 //!   the next start recovers what is there (`writer`, `recovery`).
+//! - **A full disk is not the end.** What there was no room for is not in the log; the log goes on when there is room
+//!   (`writer`).
 //! - **A torn end is cut, damage never.** Frames name the write that they were a piece of, which tells the two apart
 //!   (`format`, `recovery`).
 //! - **A transaction is visible as a whole.** A large one comes in parts; readers meet its Time when the last part is
@@ -24,6 +26,7 @@
 //! program that owns it does that.
 
 mod audit;
+mod cut;
 mod decode;
 mod disk;
 mod encode;
@@ -31,6 +34,7 @@ mod error;
 #[doc(hidden)]
 pub mod exercise;
 pub mod faults;
+mod files;
 pub mod format;
 mod index;
 pub mod limits;
@@ -40,8 +44,10 @@ mod queue;
 mod reader;
 mod recovery;
 mod refresh;
+pub mod repair;
 mod retention;
 mod schema;
+mod scrub;
 mod segment;
 mod shared;
 #[cfg(test)]
@@ -58,21 +64,27 @@ use std::time::Duration;
 use change::{RequestId, Time, TransactionGroup};
 
 pub use audit::{Audit, WrongBase, WrongTile};
+pub use cut::{Cut, cut};
 pub use disk::{Access, Disk, DiskFile, RealDisk};
 pub use encode::Compression;
 pub use error::{LogError, Lost};
+pub use files::{LogFile, LogFiles};
 pub use index::Filter;
 pub use notary::{Notary, NotaryOptions, Published};
-pub use queue::Done;
+pub use queue::{Done, OnFull};
 pub use reader::{Chunk, LogReader, RawFrame, RawFrames};
 pub use recovery::Recovery;
+pub use repair::{CopiedDirectory, Copies, Repaired};
 pub use retention::{Fold, FoldOutcome, FoldedTable, folds_table};
+pub use scrub::thread::{ScrubOptions, ScrubState};
+pub use scrub::{Damage, DamageKind, Scrubbed, scrub};
 pub use writer::Progress;
 
 use notary::Desk;
 use queue::{Item, Queue};
 use recovery::Recovered;
 use schema::Registry;
+use scrub::thread::ScrubDesk;
 use shared::{Shared, State};
 use writer::Writer;
 
@@ -126,6 +138,8 @@ pub struct Log {
     shared: Arc<Shared>,
     /// Where the notary is asked, when there is one.
     desk: Arc<Desk>,
+    /// What is known of its health.
+    scrubbing: Arc<ScrubDesk>,
     writing: Option<Writing>,
 }
 
@@ -137,6 +151,8 @@ struct Writing {
     thread: Mutex<Option<JoinHandle<()>>>,
     /// The notary's; `None` when there is none, or once the log is closed.
     notary: Mutex<Option<JoinHandle<()>>>,
+    /// The scrubber's; `None` when there is none, or once the log is closed.
+    scrubber: Mutex<Option<JoinHandle<()>>>,
     now_us: fn() -> i64,
 }
 
@@ -176,7 +192,7 @@ impl Log {
         let (writer, writing, shared, report) = open(dir, options, disk, now_us)?;
         let thread = start(writer).map_err(|error| LogError::io("write", dir, error))?;
         let writing = Writing { thread: Mutex::new(Some(thread)), ..writing };
-        Ok((Self { shared, desk: Arc::default(), writing: Some(writing) }, report))
+        Ok((Self::new(shared, Some(writing)), report))
     }
 
     /// Opens a log as [`open`](Self::open) does, but without a thread: nothing is written but by the writer's steps.
@@ -193,7 +209,7 @@ impl Log {
     ) -> Result<(Self, LogWriter, Recovery), LogError> {
         let (writer, writing, shared, report) = open(dir, options, disk, now_us)?;
         let writer = LogWriter { writer: Some(writer) };
-        Ok((Self { shared, desk: Arc::default(), writing: Some(writing) }, writer, report))
+        Ok((Self::new(shared, Some(writing)), writer, report))
     }
 
     /// Opens the log in a directory for reading. Nothing is cut or written.
@@ -214,7 +230,11 @@ impl Log {
         let report = Recovery { cut_bytes: 0, cut_segment: None, ..recovered.report(dir) };
         let state = state(&recovered, Some(LogError::ReadOnly));
         let shared = Arc::new(Shared::new(dir.to_owned(), disk, state));
-        Ok((Self { shared, desk: Arc::default(), writing: None }, report))
+        Ok((Self::new(shared, None), report))
+    }
+
+    fn new(shared: Arc<Shared>, writing: Option<Writing>) -> Self {
+        Self { shared, desk: Arc::default(), scrubbing: Arc::default(), writing }
     }
 
     /// Appends a group; waits while too much is queued.
@@ -222,12 +242,33 @@ impl Log {
     /// `done` is called when the group is durable, with the Time of its last transaction; for a part that is not the
     /// last, with the Time before. It is called in the order of appending, in the writer's thread: it must be quick.
     ///
+    /// When the disk has no room for the group, `done` is told so at once, and the log goes on without it.
+    ///
     /// # Errors
     /// When the group cannot be logged, or the log stopped. `done` is not called then.
     pub fn append(&self, group: &TransactionGroup, done: Done) -> Result<(), LogError> {
+        self.append_with(group, OnFull::Refuse, done)
+    }
+
+    /// Appends a group as [`append`](Self::append) does, and says what becomes of it on a full disk.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    pub fn append_with(
+        &self,
+        group: &TransactionGroup,
+        on_full: OnFull,
+        done: Done,
+    ) -> Result<(), LogError> {
         let writing = self.writing.as_ref().ok_or(LogError::ReadOnly)?;
         let encoded = encode::encode(group, &writing.registry, writing.compression)?;
-        writing.queue.push(Item { encoded, done })
+        writing.queue.push(Item { encoded, on_full, done })
+    }
+
+    /// Why nothing can be written just now: there is no room. `None` while there is, as far as is known.
+    #[must_use]
+    pub fn full(&self) -> Option<LogError> {
+        self.writing.as_ref().and_then(|writing| writing.queue.full())
     }
 
     /// Writes what is queued, marks the log as closed, and waits until that is done.
@@ -242,6 +283,7 @@ impl Log {
         if thread.take().is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the log's writer panicked");
         }
+        scrub::thread::join(&self.scrubbing, &writing.scrubber);
         notary::join(&writing.notary);
     }
 
@@ -348,9 +390,12 @@ fn open(
         preamble: recovered.preamble,
         tail,
         present,
+        wanted_bytes: None,
+        broken: BTreeMap::new(),
     };
-    let (compression, thread, notary) = (options.compression, Mutex::default(), Mutex::default());
-    let writing = Writing { queue, registry, compression, thread, notary, now_us };
+    let (compression, thread) = (options.compression, Mutex::default());
+    let (notary, scrubber) = (Mutex::default(), Mutex::default());
+    let writing = Writing { queue, registry, compression, thread, notary, scrubber, now_us };
     Ok((writer, writing, shared, report))
 }
 

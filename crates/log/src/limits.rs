@@ -36,6 +36,9 @@ pub(crate) const EXPECT_BYTES: (u64, u64) = (4 << 20, 2 << 20);
 /// Payloads below this are not worth compressing.
 pub(crate) const COMPRESS_BYTES_MIN: usize = 512;
 
+/// How many bytes a scrub reads before it pauses, as long as its rate asks for.
+pub(crate) const SCRUB_BYTES_PER_PAUSE: u64 = 256 << 10;
+
 /// How many frames the notary takes in before it looks whether it is asked for something.
 pub(crate) const NOTARY_FRAMES_PER_STEP: usize = 64;
 

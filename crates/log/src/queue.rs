@@ -1,19 +1,47 @@
 //! The bounded queue between those who append and the writer.
+//!
+//! Nobody is woken who does not sleep: a call to the system for each group, which mostly wakes nobody, costs as much as
+//! writing a small group. And the writer looks for a moment before it sleeps: whoever appends one group after the other
+//! is back sooner than a sleeping thread wakes. It does so only as long as that succeeds, so that it takes nothing from
+//! others when groups come now and then.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use change::Time;
 
 use crate::encode::Encoded;
 use crate::error::LogError;
 
+/// How often the writer looks before it sleeps, and yields in between: about a tenth of a millisecond.
+const LOOKS: u32 = 120;
+
+/// How often it may look in vain until it sleeps at once.
+const PATIENCE: u32 = 8;
+
+/// How often it sleeps at once before it looks again.
+const DOUBT: u32 = 64;
+
 /// Whom to tell that a group is durable, or why not.
 pub type Done = Box<dyn FnOnce(Result<Time, LogError>) + Send>;
+
+/// What becomes of a group for which there is no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFull {
+    /// It is refused, and the log goes on without it. Not for groups that build on each other, as a source's do: the
+    /// next one may find room.
+    Refuse,
+    /// It waits for room, and with it all that its source appends behind it. Only when the log is closed it is refused,
+    /// and then all that waits is.
+    Wait,
+}
 
 /// A group that waits to be written.
 pub(crate) struct Item {
     pub(crate) encoded: Encoded,
+    pub(crate) on_full: OnFull,
     pub(crate) done: Done,
 }
 
@@ -29,6 +57,10 @@ pub(crate) struct Queue {
     bytes_max: u64,
     filled: Condvar,
     drained: Condvar,
+    /// Whether there is something for the writer; a hint, read without the lock.
+    busy: AtomicBool,
+    /// How often the writer looks in vain yet, and above [`PATIENCE`] how often it sleeps at once.
+    luck: AtomicU32,
 }
 
 #[derive(Default)]
@@ -37,43 +69,101 @@ struct Inner {
     bytes: u64,
     /// Why nothing more is taken.
     stopped: Option<LogError>,
+    /// Why nothing can be written just now.
+    full: Option<LogError>,
+    /// Whether the writer sleeps.
+    asleep: bool,
+    /// How many sleep until there is room in the queue.
+    crowded: usize,
+}
+
+impl Inner {
+    fn is_idle(&mut self) -> bool {
+        self.items.is_empty() && self.stopped.is_none()
+    }
 }
 
 impl Queue {
     pub(crate) fn new(bytes_max: u64) -> Self {
         let inner = Mutex::new(Inner::default());
-        Self { inner, bytes_max, filled: Condvar::new(), drained: Condvar::new() }
+        let (filled, drained) = (Condvar::new(), Condvar::new());
+        let (busy, luck) = (AtomicBool::new(false), AtomicU32::new(0));
+        Self { inner, bytes_max, filled, drained, busy, luck }
     }
 
     /// Adds a group; waits while the queue is full. A group larger than the queue waits until it is empty.
     pub(crate) fn push(&self, item: Item) -> Result<(), LogError> {
         let bytes = item.bytes();
-        let full = |inner: &mut Inner| {
+        let crowd = |inner: &mut Inner| {
             inner.stopped.is_none() && inner.bytes > 0 && inner.bytes + bytes > self.bytes_max
         };
-        let inner = self.drained.wait_while(self.inner(), full);
-        let mut inner = inner.unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.inner();
+        if crowd(&mut inner) {
+            inner.crowded += 1;
+            inner = self.drained.wait_while(inner, crowd).unwrap_or_else(PoisonError::into_inner);
+            inner.crowded -= 1;
+        }
         if let Some(error) = &inner.stopped {
             return Err(error.clone());
         }
         inner.bytes += bytes;
         inner.items.push_back(item);
+        self.busy.store(true, Ordering::Relaxed);
+        let asleep = inner.asleep;
         drop(inner);
-        self.filled.notify_one();
+        if asleep {
+            self.filled.notify_one();
+        }
         Ok(())
     }
 
     /// Waits until there are groups, or the queue is stopped.
     pub(crate) fn wait(&self) {
-        let idle = |inner: &mut Inner| inner.items.is_empty() && inner.stopped.is_none();
-        let waited = self.filled.wait_while(self.inner(), idle);
-        drop(waited.unwrap_or_else(PoisonError::into_inner));
+        if self.look() {
+            return;
+        }
+        let mut inner = self.inner();
+        inner.asleep = true;
+        let waited = self.filled.wait_while(inner, |inner| inner.is_idle());
+        waited.unwrap_or_else(PoisonError::into_inner).asleep = false;
+    }
+
+    /// Looks for a moment whether a group comes, if that is likely.
+    fn look(&self) -> bool {
+        let vain = self.luck.load(Ordering::Relaxed);
+        if (PATIENCE..PATIENCE + DOUBT).contains(&vain) {
+            self.luck.store(vain + 1, Ordering::Relaxed);
+            return self.busy.load(Ordering::Relaxed);
+        }
+        for _ in 0..LOOKS {
+            if self.busy.load(Ordering::Relaxed) {
+                self.luck.store(0, Ordering::Relaxed);
+                return true;
+            }
+            for _ in 0..8 {
+                std::hint::spin_loop();
+            }
+            std::thread::yield_now();
+        }
+        // After a last try that was in vain, too, it doubts again.
+        let vain = if vain < PATIENCE { vain + 1 } else { PATIENCE };
+        self.luck.store(vain, Ordering::Relaxed);
+        false
+    }
+
+    /// Waits as [`wait`](Self::wait) does, but not longer than this.
+    pub(crate) fn wait_timeout(&self, timeout: Duration) {
+        let mut inner = self.inner();
+        inner.asleep = true;
+        let waited = self.filled.wait_timeout_while(inner, timeout, |inner| inner.is_idle());
+        waited.unwrap_or_else(PoisonError::into_inner).0.asleep = false;
     }
 
     /// Takes all groups, without waiting; returns whether the queue is stopped, so that no more will come.
     pub(crate) fn take(&self, items: &mut VecDeque<Item>) -> bool {
         let mut inner = self.inner();
         items.append(&mut inner.items);
+        self.busy.store(inner.stopped.is_some(), Ordering::Relaxed);
         inner.stopped.is_some()
     }
 
@@ -81,15 +171,29 @@ impl Queue {
     pub(crate) fn release(&self, bytes: u64) {
         let mut inner = self.inner();
         inner.bytes = inner.bytes.checked_sub(bytes).expect("only what was queued is released");
+        let crowded = inner.crowded > 0;
         drop(inner);
-        self.drained.notify_all();
+        if crowded {
+            self.drained.notify_all();
+        }
     }
 
     /// Refuses what comes from now on. What is queued already stays.
     pub(crate) fn stop(&self, error: LogError) {
         self.inner().stopped.get_or_insert(error);
+        self.busy.store(true, Ordering::Relaxed);
         self.filled.notify_all();
         self.drained.notify_all();
+    }
+
+    /// Says that nothing can be written just now, or that it can again.
+    pub(crate) fn set_full(&self, full: Option<LogError>) {
+        self.inner().full = full;
+    }
+
+    /// Why nothing can be written just now.
+    pub(crate) fn full(&self) -> Option<LogError> {
+        self.inner().full.clone()
     }
 
     /// Takes what is queued, without waiting.

@@ -60,6 +60,7 @@ impl Shared {
             }
         }
         self.publish(growth);
+        self.wake();
         let Some((header, preamble)) = next else { return Ok(false) };
         self.add_segment(number + 1, preamble.next, header.end(), header.wall_clock_us);
         Ok(true)

@@ -80,6 +80,7 @@ impl Tail {
 }
 
 /// Creates a segment. It gets its name when its preamble is durable, so a segment with a name is never torn there.
+/// When there is no room for it, nothing has happened.
 pub(crate) fn create(
     disk: &dyn Disk,
     dir: &Path,
@@ -103,9 +104,9 @@ pub(crate) fn create(
     let mut tail = Tail { file, path: path.clone(), number, end, allocated: 0, fresh };
     tail.reserve(end, 0)?;
     tail.file.write_at(&[&header.to_bytes(), &payload], 0).map_err(failed)?;
-    tail.file.sync().map_err(failed)?;
+    tail.file.sync().map_err(|error| LogError::unconfirmed(&path, error))?;
     disk.rename(&unborn, &path).map_err(failed)?;
-    disk.sync_dir(dir).map_err(failed)?;
+    disk.sync_dir(dir).map_err(|error| LogError::unconfirmed(&path, error))?;
     Ok(tail)
 }
 

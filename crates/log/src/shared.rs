@@ -170,7 +170,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells readers what became durable.
+    /// Shows readers what became durable. Those who wait for it are woken by [`wake`](Self::wake).
     pub(crate) fn publish(&self, growth: Growth) {
         let mut state = self.state();
         let segment = state.segments.last_mut().expect("a log has a segment");
@@ -178,7 +178,10 @@ impl Shared {
         segment.index.extend(growth.index);
         state.upper = growth.upper;
         state.totals = growth.totals;
-        drop(state);
+    }
+
+    /// Wakes those who wait for more.
+    pub(crate) fn wake(&self) {
         self.grew.notify_all();
     }
 

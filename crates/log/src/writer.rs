@@ -1,13 +1,20 @@
 //! The one who writes: a thread of its own, or step by step whoever simulates one.
 //!
 //! Group commit: everything that was queued while the last sync ran is written with one call and made durable with one
-//! sync. Then readers see it, then those who wait are told.
+//! sync. Then readers see it, then those who wait are told, and then readers are woken.
 //!
-//! After any failure the writer stops for good and everyone is told why. A failed sync is never tried again, since
-//! the system may have forgotten what it could not write, and would say that all is well.
+//! There are two kinds of failures:
+//!
+//! - **No room.** What a write left is cut off again, and that is synced, before anything else happens; nothing that
+//!   was not written is known to the writer. So the log goes on in the same process as soon as there is room. Groups
+//!   that may wait are kept in their order and tried again, others are refused; once a part of a transaction was
+//!   refused, so is the rest of it.
+//! - **Anything else** stops the writer for good, and everyone is told why. A failed sync is never tried again, since
+//!   the system may have forgotten what it could not write, and would say that all is well.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::buffer::Buffer;
 use change::Time;
@@ -19,10 +26,13 @@ use crate::format::{
 };
 use crate::limits::on_disk;
 use crate::preamble::{Preamble, Unfinished};
-use crate::queue::{Done, Item, Queue};
+use crate::queue::{Item, OnFull, Queue};
 use crate::schema::StoredSchema;
 use crate::segment::{self, Tail};
 use crate::shared::{Growth, Index, Shared};
+
+/// How long the writer waits before it looks for room again on a full disk.
+const ROOM_INTERVAL: Duration = Duration::from_millis(500);
 
 pub(crate) struct Writer {
     pub(crate) shared: Arc<Shared>,
@@ -31,29 +41,46 @@ pub(crate) struct Writer {
     pub(crate) items: VecDeque<Item>,
     pub(crate) segment_bytes_max: u64,
     pub(crate) now_us: fn() -> i64,
-    /// What the next segment's preamble will say.
+    /// What is known of all that is durable; what the next segment's preamble will say.
     pub(crate) preamble: Preamble,
     pub(crate) tail: Tail,
     /// Which schemas are in the segment, by slot.
     pub(crate) present: Vec<bool>,
     /// Whether the last frame says that the log was closed.
     pub(crate) closed: bool,
+    /// How many bytes there was no room for, while the disk is full.
+    pub(crate) wanted_bytes: Option<u64>,
+    /// The sources a part of whose latest transaction was refused for lack of room.
+    pub(crate) broken: BTreeMap<Arc<str>, LogError>,
 }
 
-/// Someone to tell.
-struct Waiter {
-    done: Done,
-    result: Result<Time, LogError>,
-    bytes: u64,
+/// What each of the first groups came to.
+type Answers = Vec<Result<Time, LogError>>;
+
+/// Why a batch is not in the log.
+enum NotWritten {
+    /// There is no room. The log is as it was before.
+    Full(LogError),
+    /// Nothing is known of what was written.
+    Failed(LogError),
+}
+
+impl From<LogError> for NotWritten {
+    fn from(error: LogError) -> Self {
+        let is_full = matches!(error, LogError::DiskFull { .. });
+        if is_full { Self::Full(error) } else { Self::Failed(error) }
+    }
 }
 
 /// What a step of the writer came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// Something was written. There may be more.
+    /// Something was written or refused. There may be more.
     Wrote,
     /// Nothing is queued.
     Idle,
+    /// There is no room. What is queued and may wait stays queued; the next step tries again.
+    Full,
     /// The log is closed, or failed: there is nothing to do any more.
     Ended,
 }
@@ -65,6 +92,7 @@ impl Writer {
             match self.step() {
                 Progress::Wrote => {}
                 Progress::Idle => self.queue.wait(),
+                Progress::Full => self.queue.wait_timeout(ROOM_INTERVAL),
                 Progress::Ended => return,
             }
         }
@@ -72,145 +100,265 @@ impl Writer {
 
     /// Makes one write with one sync of what is queued, and tells those who wait; closes the log when it is to.
     pub(crate) fn step(&mut self) -> Progress {
-        if self.items.is_empty() {
-            let stopped = self.queue.take(&mut self.items);
+        let is_full = self.wanted_bytes.is_some();
+        let mut stopped = false;
+        if self.items.is_empty() || is_full {
+            stopped = self.queue.take(&mut self.items);
             if self.items.is_empty() {
                 if stopped {
                     self.close();
+                    return Progress::Ended;
                 }
-                return if stopped { Progress::Ended } else { Progress::Idle };
+                return self.look_for_room();
             }
         }
-        let (mut items, mut waiters) = (std::mem::take(&mut self.items), Vec::new());
-        let written = self.write(&mut items, &mut waiters);
-        if let Err(error) = written {
-            self.fail(&error, waiters, items);
-            return Progress::Ended;
+        // With little room one group may fit where several do not.
+        let mut groups_max = if is_full { 1 } else { usize::MAX };
+        loop {
+            match self.write(groups_max) {
+                Ok(answers) => {
+                    self.answer(answers);
+                    return Progress::Wrote;
+                }
+                Err(NotWritten::Failed(error)) => {
+                    self.fail(&error);
+                    return Progress::Ended;
+                }
+                Err(NotWritten::Full(_)) if groups_max > 1 => groups_max = 1,
+                Err(NotWritten::Full(error)) => {
+                    if let Some(progress) = self.no_room(&error, stopped) {
+                        return progress;
+                    }
+                }
+            }
         }
-        self.items = items;
-        self.queue.release(waiters.iter().map(|waiter| waiter.bytes).sum());
-        for Waiter { done, result, .. } in waiters {
-            done(result);
-        }
-        Progress::Wrote
     }
 
-    /// Writes as many groups as fit the segment, with one call and one sync.
-    fn write(
+    /// Writes as many of the first groups as fit the segment, with one call and one sync.
+    fn write(&mut self, groups_max: usize) -> Result<Answers, NotWritten> {
+        let items = std::mem::take(&mut self.items);
+        let written = self.write_first(&items, groups_max);
+        self.items = items;
+        written
+    }
+
+    fn write_first(
         &mut self,
-        items: &mut VecDeque<Item>,
-        waiters: &mut Vec<Waiter>,
-    ) -> Result<(), LogError> {
-        let mut batch = Batch::new(&self.tail, (self.now_us)());
-        while let Some(item) = items.front() {
-            let orphan = self.is_orphan(&item.encoded);
-            let end = batch.end + self.bytes_of(&item.encoded);
-            if !orphan && end > self.segment_bytes_max && !(self.tail.fresh && batch.is_empty()) {
+        items: &VecDeque<Item>,
+        groups_max: usize,
+    ) -> Result<Answers, NotWritten> {
+        let mut answers = Answers::new();
+        let mut batch = self.batch((self.now_us)());
+        while let Some(item) = items.get(answers.len()).filter(|_| answers.len() < groups_max) {
+            let group = &item.encoded;
+            if let Some(error) = self.unfit(&batch, group) {
+                answers.push(Err(error));
+                continue;
+            }
+            let end = batch.end + self.bytes_of(&batch, group);
+            if end > self.segment_bytes_max && !(self.tail.fresh && batch.is_empty()) {
                 if !batch.is_empty() {
                     break;
                 }
-                self.roll()?;
-                batch = Batch::new(&self.tail, batch.wall_clock_us);
+                self.wanting(end - batch.end, Self::roll)?;
+                batch = self.batch(batch.wall_clock_us);
                 continue;
             }
-            let Some(Item { encoded, done }) = items.pop_front() else { break };
-            let bytes = encoded.payload_length.into();
-            let result = if orphan {
-                Err(LogError::NoFirstPart { name: encoded.source })
-            } else {
-                self.add(&mut batch, encoded);
-                // For a part that is not the last: the Time before the one that the transaction will get.
-                Ok(Time(self.preamble.next.0 - 1))
-            };
-            waiters.push(Waiter { done, result, bytes });
+            self.add(&mut batch, group);
+            // For a part that is not the last: the Time before the one that the transaction will get.
+            answers.push(Ok(Time(batch.preamble.next.0 - 1)));
         }
-        if batch.is_empty() { Ok(()) } else { self.commit(batch) }
+        if !batch.is_empty() {
+            self.wanting(batch.end - batch.start, |writer| writer.commit(batch))?;
+        }
+        Ok(answers)
     }
 
-    /// Whether it is a later part whose first is not in the log.
-    fn is_orphan(&self, encoded: &Encoded) -> bool {
-        matches!(encoded.part, FramePart::Middle | FramePart::Last)
-            && !self.preamble.unfinished.contains_key(&encoded.source)
+    /// Does something that takes so much room, and remembers how much when there is none.
+    fn wanting(
+        &mut self,
+        bytes: u64,
+        act: impl FnOnce(&mut Self) -> Result<(), NotWritten>,
+    ) -> Result<(), NotWritten> {
+        let done = act(self);
+        match &done {
+            Err(NotWritten::Full(error)) => {
+                if self.wanted_bytes.replace(bytes).is_none() {
+                    tracing::warn!(%error, "the disk is full: sources wait, other writers are refused");
+                }
+                self.queue.set_full(Some(error.clone()));
+            }
+            Ok(()) => self.has_room(),
+            Err(NotWritten::Failed(_)) => {}
+        }
+        done
+    }
+
+    fn has_room(&mut self) {
+        if self.wanted_bytes.take().is_some() {
+            self.queue.set_full(None);
+            tracing::info!("there is room on the disk again; the log goes on");
+        }
+    }
+
+    /// Tells the first groups what they came to.
+    fn answer(&mut self, answers: Answers) {
+        let count = answers.len();
+        let told: Vec<Item> = self.items.drain(..count).collect();
+        self.queue.release(told.iter().map(Item::bytes).sum());
+        for (Item { done, .. }, answer) in told.into_iter().zip(answers) {
+            done(answer);
+        }
+        self.shared.wake();
+    }
+
+    /// There is no room for the first group. Refuses what does not wait; `None` when another group is the first now.
+    fn no_room(&mut self, error: &LogError, stopped: bool) -> Option<Progress> {
+        if stopped {
+            // Nobody waits any more. All are refused: what comes behind a group must not be in the log without it.
+            self.fail(error);
+            return Some(Progress::Ended);
+        }
+        let refused = |item: &Item| item.on_full == OnFull::Refuse;
+        if self.items.front().is_some_and(refused) {
+            self.refuse(0, error);
+            return self.items.is_empty().then_some(Progress::Full);
+        }
+        // Whoever is behind a group that waits would wait for it.
+        while let Some(at) = self.items.iter().position(refused) {
+            self.refuse(at, error);
+        }
+        Some(Progress::Full)
+    }
+
+    /// Refuses a group for lack of room.
+    fn refuse(&mut self, at: usize, error: &LogError) {
+        let item = self.items.remove(at).expect("it was found there");
+        self.queue.release(item.bytes());
+        if item.encoded.part != FramePart::Whole {
+            self.broken.insert(Arc::clone(&item.encoded.source), error.clone());
+        }
+        (item.done)(Err(error.clone()));
+    }
+
+    /// Looks whether there is room again, when nobody wants to write.
+    fn look_for_room(&mut self) -> Progress {
+        let Some(bytes) = self.wanted_bytes else { return Progress::Idle };
+        match self.tail.reserve(self.tail.end + bytes, self.segment_bytes_max) {
+            Ok(()) => {
+                self.has_room();
+                Progress::Idle
+            }
+            Err(LogError::DiskFull { .. }) => Progress::Full,
+            Err(error) => {
+                self.fail(&error);
+                Progress::Ended
+            }
+        }
+    }
+
+    /// A batch without frames, behind all that is durable.
+    fn batch(&self, wall_clock_us: i64) -> Batch {
+        let (segment, start) = (self.tail.number, self.tail.end);
+        Batch {
+            segment,
+            start,
+            end: start,
+            wall_clock_us,
+            pieces: Vec::new(),
+            index: Index::default(),
+            preamble: self.preamble.clone(),
+            schemas: Vec::new(),
+        }
+    }
+
+    /// Why a group cannot be written behind a batch: it is a later part of what is not in the log.
+    fn unfit(&self, batch: &Batch, group: &Encoded) -> Option<LogError> {
+        if matches!(group.part, FramePart::Whole | FramePart::First) {
+            return None;
+        }
+        if let Some(error) = self.broken.get(&group.source) {
+            return Some(error.clone());
+        }
+        let is_known = batch.preamble.unfinished.contains_key(&group.source);
+        (!is_known).then(|| LogError::NoFirstPart { name: Arc::clone(&group.source) })
     }
 
     /// How many bytes the frames of a group take, those of missing schemas included.
-    fn bytes_of(&self, encoded: &Encoded) -> u64 {
-        let missing = encoded.schemas.iter().filter(|schema| !self.has(schema));
+    fn bytes_of(&self, batch: &Batch, group: &Encoded) -> u64 {
+        let missing = group.schemas.iter().filter(|schema| !self.has(batch, schema));
         missing
             .map(|schema| schema.payload.len())
-            .chain([encoded.payload_length as usize])
+            .chain([group.payload_length as usize])
             .map(|payload| aligned(on_disk(HEADER_BYTES + payload), FRAME_ALIGNMENT))
             .sum()
     }
 
-    fn has(&self, schema: &StoredSchema) -> bool {
-        self.present.get(schema.slot).copied().unwrap_or(false)
+    /// Whether a schema is in the segment, or will be with a batch.
+    fn has(&self, batch: &Batch, schema: &StoredSchema) -> bool {
+        let is_present = self.present.get(schema.slot).copied().unwrap_or(false);
+        is_present || batch.schemas.contains(&schema.slot)
     }
 
-    fn add(&mut self, batch: &mut Batch, encoded: Encoded) {
-        for schema in &encoded.schemas {
-            if !self.has(schema) {
-                self.add_schema(batch, schema);
+    fn add(&mut self, batch: &mut Batch, group: &Encoded) {
+        for schema in &group.schemas {
+            if !self.has(batch, schema) {
+                batch.put_schema(schema);
             }
         }
-        let before = self.preamble.unfinished.get(&encoded.source).copied();
+        if matches!(group.part, FramePart::Whole | FramePart::First) {
+            self.broken.remove(&group.source);
+        }
+        let before = batch.preamble.unfinished.get(&group.source).copied();
         let mut header = Header::new(FrameKind::Transactions);
-        header.part = encoded.part;
-        header.flags = encoded.flags;
-        header.payload_length = encoded.payload_length;
-        header.plain_length = encoded.plain_length;
-        header.payload_crc = encoded.payload_crc;
-        header.transactions = encoded.transactions;
-        header.rows = encoded.rows;
-        header.first_time = self.preamble.next;
-        match (encoded.part, before) {
+        header.part = group.part;
+        header.flags = group.flags;
+        header.payload_length = group.payload_length;
+        header.plain_length = group.plain_length;
+        header.payload_crc = group.payload_crc;
+        header.transactions = group.transactions;
+        header.rows = group.rows;
+        header.first_time = batch.preamble.next;
+        match (group.part, before) {
             (FramePart::Whole | FramePart::First, _) => {}
             (FramePart::Middle | FramePart::Last, Some(Unfinished { place, number, own })) => {
                 header.previous = place;
                 header.part_number = number.checked_add(1).expect("fewer than 2^32 parts");
-                if encoded.part == FramePart::Last && own {
+                if group.part == FramePart::Last && own {
                     header.flags |= FLAG_OWN;
                 }
             }
             (FramePart::Middle | FramePart::Last, None) => unreachable!("orphans are refused"),
         }
-        batch.put(&mut header, encoded.payload);
+        batch.put(&mut header, &group.payload);
         batch.index.add_transactions(header.first_time, header.place.offset);
-        self.preamble.apply(&header, &encoded.source, encoded.position);
-    }
-
-    fn add_schema(&mut self, batch: &mut Batch, schema: &StoredSchema) {
-        let mut header = Header::new(FrameKind::Schema);
-        header.payload_length =
-            u32::try_from(schema.payload.len()).expect("a schema was checked against its limit");
-        header.plain_length = header.payload_length;
-        header.payload_crc = crc32c::crc32c(&schema.payload);
-        header.first_time = self.preamble.next;
-        batch.put(&mut header, vec![schema.payload.clone()]);
-        batch.index.add_schema(header.place.offset);
-        if self.present.len() <= schema.slot {
-            self.present.resize(schema.slot + 1, false);
-        }
-        self.present[schema.slot] = true;
+        batch.preamble.apply(&header, &group.source, group.position);
     }
 
     /// Makes a batch durable and visible.
-    fn commit(&mut self, batch: Batch) -> Result<(), LogError> {
+    fn commit(&mut self, batch: Batch) -> Result<(), NotWritten> {
         let tail = &mut self.tail;
         tail.reserve(batch.end, self.segment_bytes_max)?;
         if let Err(error) = tail.file.write_at(&batch.slices(), batch.start) {
-            // What was written of it will be cut by the next recovery; on a full disk the room is better used now.
-            if let Err(error) = tail.file.truncate(tail.end) {
-                tracing::warn!(%error, "cannot give back what an unfinished write took");
-            }
-            return Err(LogError::io("write", &tail.path, error));
+            let error = NotWritten::from(LogError::io("write", &tail.path, error));
+            return Err(match (error, self.cut()) {
+                (NotWritten::Full(_), Err(error)) => NotWritten::Failed(error),
+                (error, _) => error,
+            });
         }
         if let Err(error) = tail.file.sync() {
-            return Err(LogError::sync(&tail.path, error));
+            return Err(LogError::unconfirmed(&tail.path, error).into());
         }
         tail.end = batch.end;
         tail.fresh = false;
         self.closed = false;
+        for slot in batch.schemas {
+            if self.present.len() <= slot {
+                self.present.resize(slot + 1, false);
+            }
+            self.present[slot] = true;
+        }
+        self.preamble = batch.preamble;
         self.shared.publish(Growth {
             end: batch.end,
             index: batch.index,
@@ -220,16 +368,26 @@ impl Writer {
         Ok(())
     }
 
+    /// Durably cuts off what a write left that was not finished, so that it can never be taken for what comes next.
+    fn cut(&mut self) -> Result<(), LogError> {
+        let tail = &mut self.tail;
+        let cut = tail.file.truncate(tail.end);
+        cut.map_err(|error| LogError::io("cut an unfinished write off", &tail.path, error))?;
+        tail.allocated = tail.end;
+        tail.file.sync().map_err(|error| LogError::unconfirmed(&tail.path, error))
+    }
+
     /// Goes on in a new segment. All of the old one is durable.
-    fn roll(&mut self) -> Result<(), LogError> {
-        self.preamble.previous_end = self.tail.end;
+    fn roll(&mut self) -> Result<(), NotWritten> {
+        let preamble = Preamble { previous_end: self.tail.end, ..self.preamble.clone() };
         let Shared { disk, dir, .. } = &*self.shared;
         let number = self.tail.number + 1;
         let now_us = (self.now_us)();
-        let tail = segment::create(&**disk, dir, number, &self.preamble, now_us)?;
+        let tail = segment::create(&**disk, dir, number, &preamble, now_us)?;
         if let Err(error) = self.tail.file.truncate(self.tail.end) {
             tracing::warn!(%error, "cannot give back the unused room of a full segment");
         }
+        self.preamble = preamble;
         self.tail = tail;
         self.present.fill(false);
         self.shared.add_segment(number, self.preamble.next, self.tail.end, now_us);
@@ -262,14 +420,12 @@ impl Writer {
     }
 
     /// Stops for good and tells everyone why.
-    fn fail(&self, error: &LogError, waiters: Vec<Waiter>, items: VecDeque<Item>) {
+    fn fail(&mut self, error: &LogError) {
         tracing::error!(%error, "the log stops");
         // In this order, so that whoever is refused finds the reason.
         self.shared.fail(error.clone());
         self.queue.stop(error.clone());
-        for Waiter { done, result, .. } in waiters {
-            done(result.and(Err(error.clone())));
-        }
+        let items = std::mem::take(&mut self.items);
         for Item { done, .. } in items.into_iter().chain(self.queue.drain()) {
             done(Err(error.clone()));
         }
@@ -284,6 +440,10 @@ struct Batch {
     wall_clock_us: i64,
     pieces: Vec<Piece>,
     index: Index,
+    /// What will be known when it is durable.
+    preamble: Preamble,
+    /// The schemas in it, by slot.
+    schemas: Vec<usize>,
 }
 
 enum Piece {
@@ -303,27 +463,33 @@ impl Piece {
 }
 
 impl Batch {
-    fn new(tail: &Tail, wall_clock_us: i64) -> Self {
-        let (segment, start) = (tail.number, tail.end);
-        let index = Index::default();
-        Self { segment, start, end: start, wall_clock_us, pieces: Vec::new(), index }
-    }
-
     fn is_empty(&self) -> bool {
         self.pieces.is_empty()
     }
 
     /// Adds a frame; completes its header.
-    fn put(&mut self, header: &mut Header, payload: Vec<Buffer>) {
+    fn put(&mut self, header: &mut Header, payload: &[Buffer]) {
         header.place = Place { segment: self.segment, offset: self.end };
         header.batch_offset = self.start;
         header.wall_clock_us = self.wall_clock_us;
         let written: usize = payload.iter().map(Buffer::len).sum();
         assert_eq!(written, header.payload_length as usize, "a header tells its payload's length");
         self.pieces.push(Piece::Header(header.to_bytes()));
-        self.pieces.extend(payload.into_iter().map(Piece::Payload));
+        self.pieces.extend(payload.iter().cloned().map(Piece::Payload));
         self.pieces.push(Piece::Zeros(written.next_multiple_of(FRAME_ALIGNMENT) - written));
         self.end = header.end();
+    }
+
+    fn put_schema(&mut self, schema: &StoredSchema) {
+        let mut header = Header::new(FrameKind::Schema);
+        header.payload_length =
+            u32::try_from(schema.payload.len()).expect("a schema was checked against its limit");
+        header.plain_length = header.payload_length;
+        header.payload_crc = crc32c::crc32c(&schema.payload);
+        header.first_time = self.preamble.next;
+        self.put(&mut header, std::slice::from_ref(&schema.payload));
+        self.index.add_schema(header.place.offset);
+        self.schemas.push(schema.slot);
     }
 
     fn slices(&self) -> Vec<&[u8]> {

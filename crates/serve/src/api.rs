@@ -39,6 +39,30 @@ pub struct Status {
     pub sinks: Vec<SinkStatus>,
 }
 
+/// `GET /v1/digests`: what all views hold at one Time, to be compared with what they are computed to elsewhere.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Digests {
+    /// The Time that all views are exact at.
+    pub time: Time,
+    /// The log: at least as far as the views. All of it is durable.
+    pub log: LogStatus,
+    /// The views.
+    pub views: Vec<ViewDigest>,
+}
+
+/// What a view holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ViewDigest {
+    /// Its name.
+    pub name: String,
+    /// How many rows it has.
+    pub row_count: u64,
+    /// How many rows it lacks, because they could not be computed.
+    pub lacking_rows: u64,
+    /// A hash of its rows that does not depend on their order.
+    pub digest: String,
+}
+
 /// A view that is being filled from what the log holds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct FillingStatus {
@@ -72,6 +96,28 @@ pub struct LogStatus {
     /// Why history that is old enough is not folded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_back: Option<String>,
+    /// Why nothing can be written just now: the disk is full. Sources wait, other writers are refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub full: Option<String>,
+    /// What reading it again came to.
+    #[serde(default)]
+    pub scrub: ScrubStatus,
+}
+
+/// What reading the log again, to find damage, came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScrubStatus {
+    /// How many bytes of the log were read by this process.
+    pub bytes: u64,
+    /// How many full passes it made.
+    pub passes: u64,
+    /// When the last full pass ended, in microseconds since 1970 UTC; absent when there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passed_us: Option<i64>,
+    /// How many damaged files of proofs and indexes were made again.
+    pub made_again: u64,
+    /// How many findings there are now: the rows of `evert.damage`.
+    pub damage: u64,
 }
 
 /// A source: what it is doing and how far it has come.

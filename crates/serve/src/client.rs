@@ -24,12 +24,16 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use crate::api::{
-    LACKING_HEADER, Lacking, Problem, SearchResult, SqlAnswer, Status, Stopping, TIME_HEADER,
+    Digests, LACKING_HEADER, Lacking, Problem, SearchResult, SqlAnswer, Status, Stopping,
+    TIME_HEADER,
 };
 use crate::limits::CLIENT_ANSWER_BYTES_MAX;
 
 /// How long the process may take to begin its answer, beyond what it waits for itself.
 const ANSWER_WAIT: Duration = Duration::from_secs(90);
+
+/// How long it may take to read every row of every view.
+const DIGESTS_WAIT: Duration = Duration::from_secs(3600);
 
 /// Talks to the process that listens on a unix socket. Each call is one connection.
 #[derive(Clone, Debug)]
@@ -179,6 +183,16 @@ impl Client {
     ) -> Result<SearchResult, ClientError> {
         let (view, words) = (percent_encoded(view), percent_encoded(words));
         self.json(Method::GET, &format!("/v1/search/{view}?q={words}&limit={limit}")).await
+    }
+
+    /// Asks what all views hold at one Time, as a hash each. That takes as long as reading them does.
+    ///
+    /// # Errors
+    /// When nobody answers.
+    pub async fn digests(&self) -> Result<Digests, ClientError> {
+        let request = self.request(Method::GET, "/v1/digests", Bytes::new());
+        let answer = self.answer(request, Some(DIGESTS_WAIT)).await?;
+        self.read_json(answer.into_body()).await
     }
 
     /// Asks the process to finish and end; it may live a little longer than this call.

@@ -20,6 +20,7 @@ mod error;
 mod format;
 mod guard;
 pub mod limits;
+mod metrics;
 mod page;
 mod parameters;
 mod routes;

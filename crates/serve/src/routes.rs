@@ -17,8 +17,8 @@ use view::search::{Hit, SearchReader};
 use view::{QueryOptions, Snapshot, ViewError, ViewInfo};
 
 use crate::api::{
-    Health, Lacking, Order, QueryRequest, SearchHit, SearchResult, SqlAnswer, Status, Stopping,
-    TIME_HEADER, ViewList, ViewStatus,
+    Digests, Health, Lacking, Order, QueryRequest, SearchHit, SearchResult, SqlAnswer, Status,
+    Stopping, TIME_HEADER, ViewDigest, ViewList, ViewStatus,
 };
 use crate::changes::{self, Shape, Wanted};
 use crate::columns::columns;
@@ -83,6 +83,7 @@ pub(crate) fn router(shared: Shared, names: Names) -> Router {
     let routes = Router::new()
         .route("/", get(page))
         .route("/health", get(health))
+        .route("/metrics", get(metrics))
         .route("/v1/status", get(status))
         .route("/v1/views", get(view_list))
         .route("/v1/views/{name}", get(view_rows))
@@ -91,7 +92,11 @@ pub(crate) fn router(shared: Shared, names: Names) -> Router {
         .route("/v1/query", post(query))
         .route("/v1/search/{view}", get(search));
     let routes = match names {
-        Names::Any => routes.route("/v1/stop", post(stop)).route("/v1/sql", post(sql)),
+        Names::Any => routes
+            .route("/v1/stop", post(stop))
+            .route("/v1/sql", post(sql))
+            // It reads every row of every view.
+            .route("/v1/digests", get(digests)),
         Names::Only(_) => routes,
     };
     routes
@@ -103,6 +108,14 @@ pub(crate) fn router(shared: Shared, names: Names) -> Router {
 
 async fn health(State(shared): State<Shared>) -> Json<Health> {
     Json(Health { status: "ok".to_owned(), time: shared.site.views.time() })
+}
+
+/// Numbers for Prometheus.
+async fn metrics(State(shared): State<Shared>) -> impl IntoResponse {
+    let kind = HeaderValue::from_static(crate::metrics::CONTENT_TYPE);
+    let time = shared.site.views.time();
+    let text = crate::metrics::text(&shared.site.backend.run_status(), time);
+    ([(header::CONTENT_TYPE, kind)], text)
 }
 
 async fn status(
@@ -317,6 +330,27 @@ async fn search(
     });
     let result = result.await?;
     Ok(at(result.time, Json(result)))
+}
+
+async fn digests(State(shared): State<Shared>) -> Result<Response, RequestError> {
+    let _read = shared.begin_read()?;
+    let snapshot = shared.site.views.snapshot();
+    let time = snapshot.time;
+    // Asked afterwards: the log reaches at least as far as the views.
+    let log = shared.site.backend.run_status().log;
+    let read = move || {
+        let digest = |info: &Arc<ViewInfo>| {
+            Ok(ViewDigest {
+                name: info.name.clone(),
+                row_count: snapshot.row_count(&info.name)?,
+                lacking_rows: snapshot.lacking_rows(&info.name)?,
+                digest: snapshot.digest(&info.name)?,
+            })
+        };
+        snapshot.views().map(digest).collect::<Result<Vec<_>, ViewError>>()
+    };
+    let views = blocking(read).await?;
+    Ok(at(time, Json(Digests { time, log, views })))
 }
 
 async fn stop(State(shared): State<Shared>) -> Json<Stopping> {

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// The program is not installed.
-    #[error("{program} was not found in {searched}: install the package {package}, or set PG_BIN")]
+    #[error(
+        "{program} was not found in {searched}: install the package {package}, or say where it is ({variable})"
+    )]
     Missing {
         /// The program.
         program: String,
@@ -14,6 +16,8 @@ pub enum ServerError {
         searched: String,
         /// The system's package that brings it.
         package: &'static str,
+        /// The environment variable that names another place.
+        variable: &'static str,
     },
     /// An operation of the operating system failed.
     #[error("{what}")]

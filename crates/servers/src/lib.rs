@@ -10,7 +10,9 @@
 mod error;
 mod postgres;
 mod process;
+mod s3;
 
 pub use error::ServerError;
 pub use postgres::{Auth, PASSWORD, Postgres, PostgresOptions, Stop};
 pub use process::{Process, Signal, free_port, wait_until};
+pub use s3::S3;

@@ -290,6 +290,7 @@ impl Programs {
                 program: "initdb".into(),
                 searched: "PG_BIN, /usr/lib/postgresql/*/bin and PATH".into(),
                 package: PACKAGE,
+                variable: "PG_BIN",
             });
         };
         Ok(Self { bin: bin.clone(), user: unprivileged()? })
@@ -340,6 +341,7 @@ fn unprivileged() -> Result<Option<(u32, u32)>, ServerError> {
             program: "an unprivileged user (postgres or nobody)".into(),
             searched: "/etc/passwd".into(),
             package: PACKAGE,
+            variable: "PG_BIN",
         }),
     }
 }

@@ -23,6 +23,8 @@ use crate::violation::{Violation, violation};
 pub(crate) struct Entry {
     pub(crate) source: usize,
     pub(crate) number: usize,
+    /// The group that it was appended with: groups count up.
+    pub(crate) group: u64,
     pub(crate) transaction: Arc<Transaction>,
 }
 
@@ -144,7 +146,7 @@ impl Reading<'_> {
         let Some(entry) = self.expected.get(index) else {
             return Err(violation(format!("durability: nobody appended Time {time}: {found:?}")));
         };
-        let Entry { source, number, transaction } = entry;
+        let Entry { source, number, transaction, group: _ } = entry;
         let name = SOURCES[*source];
         if *chunk.source != *name || *read != head(*source, *number) {
             let what = format!("order: Time {time} is {read:?} of {}", chunk.source);

@@ -9,11 +9,12 @@
 //! all must be equal; or the disk was harmed in a way that one copy cannot survive, and that must have been said.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use change::Time;
-use log::{Log, LogError, LogOptions, LogWriter, Progress, Recovery};
+use log::{Disk, Log, LogError, LogOptions, LogWriter, OnFull, Progress, Recovery};
 
 use crate::canary::Canary;
 use crate::check::{self, Entry, States};
@@ -52,6 +53,8 @@ pub struct Report {
     pub acknowledged: u64,
     /// How often history was folded.
     pub folds: u64,
+    /// How often the log had no room, and went on when there was some.
+    pub went_on: u64,
     /// A hash of all that the disk did and answered.
     pub trace: u64,
 }
@@ -73,8 +76,8 @@ struct Written {
 
 /// What the log says of a group.
 struct Answer {
-    /// The Time that it should be.
-    expected: u64,
+    group: u64,
+    source: usize,
     result: Result<Time, LogError>,
 }
 
@@ -98,6 +101,8 @@ pub(crate) struct World {
     targets: Vec<Target>,
     /// What was appended, by Time, as far as it may still be in the log.
     entries: Vec<Entry>,
+    /// How many groups were appended.
+    groups: u64,
     /// How many of the entries are known to be durable.
     acknowledged: u64,
     written: Vec<Written>,
@@ -107,6 +112,9 @@ pub(crate) struct World {
     harms_left: u64,
     /// Whether the disk may fail now, so that a refusal needs no other reason.
     is_faulty: bool,
+    /// Whether the disk has little room now.
+    is_small: bool,
+    went_on: u64,
     /// Whether the last process closed the log in order on a disk that did not fail.
     was_closed: bool,
 }
@@ -125,12 +133,15 @@ impl World {
             sources: (0..SOURCES.len()).map(Source::new).collect(),
             targets: crate::model::VIEWS.iter().map(|_| Target::new(setup.canary)).collect(),
             entries: Vec::new(),
+            groups: 0,
             acknowledged: 0,
             written: Vec::new(),
             harmed: Vec::new(),
             states: States::default(),
             harms_left: setup.harms,
             is_faulty: false,
+            is_small: false,
+            went_on: 0,
             was_closed: false,
         }
     }
@@ -138,8 +149,32 @@ impl World {
     /// Runs to the end.
     pub(crate) fn run(mut self) -> Result<Report, Violation> {
         let outcome = self.lives()?;
+        self.scrub_agrees(&outcome)?;
         let (steps, trace) = (self.disk.steps(), self.disk.trace());
-        Ok(Report { outcome, steps, acknowledged: self.acknowledged, folds: self.folds, trace })
+        let (acknowledged, went_on, folds) = (self.acknowledged, self.went_on, self.folds);
+        Ok(Report { outcome, steps, acknowledged, went_on, folds, trace })
+    }
+
+    /// A scrub finds what stopped the log, and nothing on a disk that kept its word.
+    fn scrub_agrees(&mut self, outcome: &Outcome) -> Result<(), Violation> {
+        self.disarm();
+        if self.disk.is_down() {
+            self.disk.restart(Stop::Process);
+        }
+        let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
+        let found = log::scrub(Path::new(DIR), &disk, 0, |_| ControlFlow::Continue(()));
+        let damage = match found {
+            Ok(found) => found.damage,
+            Err(_) if !self.disk.harm().is_empty() => return Ok(()),
+            Err(error) => return Err(violation(format!("scrub: {}", told(&error)))),
+        };
+        if !damage.is_empty() && self.disk.harm().is_empty() && self.setup.canary.is_none() {
+            return Err(violation(format!("scrub: without any harm: {damage:?}")));
+        }
+        if damage.is_empty() && *outcome == Outcome::Reported("LOG004") {
+            return Err(violation("scrub: what stopped the log is not found"));
+        }
+        Ok(())
     }
 
     fn lives(&mut self) -> Result<Outcome, Violation> {
@@ -171,15 +206,21 @@ impl World {
         }
         if self.setup.mix.is_full() && self.random.one_in(2) {
             let room = self.random.index(12_000);
-            self.disk.set_room(Some(room));
+            self.set_room(Some(room));
             self.is_faulty = true;
         }
+    }
+
+    fn set_room(&mut self, room: Option<usize>) {
+        self.disk.say(|| format!("room: {room:?}"));
+        self.disk.set_room(room);
+        self.is_small = room.is_some();
     }
 
     /// Makes the disk well, but for the harm that was done.
     fn disarm(&mut self) {
         self.disk.set_faults(Faults::default());
-        self.disk.set_room(None);
+        self.set_room(None);
         self.disk.stop_at(None);
         self.is_faulty = false;
     }
@@ -417,6 +458,12 @@ impl World {
         if self.setup.folds && self.folding.one_in(4) {
             return self.fold(process);
         }
+        if process.log.full().is_some() && self.random.one_in(4) {
+            // Somebody makes room, some or all of it, while the process runs.
+            let room = self.random.pick(&[None, None, Some(200), Some(2_000), Some(20_000)]);
+            self.set_room(room);
+            return self.write(process);
+        }
         match self.random.below(20) {
             0..=3 => {
                 let source = self.random.pick(&[0, 0, 1, 1, OWN]);
@@ -437,6 +484,11 @@ impl World {
                 self.deliver(process, view)?;
             }
             18 => return self.look_from_outside(),
+            // Or the disk runs full.
+            19 if self.setup.mix.is_full() && self.is_faulty && self.random.one_in(2) => {
+                let room = self.random.pick(&[200, 2_000, 20_000]);
+                self.set_room(Some(room));
+            }
             _ => {
                 if self.harms_left > 0 && self.random.one_in(6) {
                     self.harm();
@@ -498,18 +550,21 @@ impl World {
         let mut groups = vec![sending.group.clone()];
         // A canary: the second comes first.
         groups.splice(0..0, later);
+        self.groups += 1;
+        let group = self.groups;
         for Sending { visible, .. } in [Some(sending), other].into_iter().flatten() {
-            let entry = |(number, transaction)| Entry { source, number, transaction };
+            let entry = |(number, transaction)| Entry { source, number, group, transaction };
             self.entries.extend(visible.into_iter().map(entry));
         }
-        let expected = self.entries.len() as u64;
-        for group in groups {
+        // As the product does: who can send again waits, who cannot is told.
+        let on_full = if source == OWN { OnFull::Refuse } else { OnFull::Wait };
+        for appended in groups {
             let answers = Arc::clone(&process.answers);
             let done = move |result| {
                 let mut answers = answers.lock().unwrap_or_else(PoisonError::into_inner);
-                answers.push(Answer { expected, result });
+                answers.push(Answer { group, source, result });
             };
-            let appended = process.log.append(&group, Box::new(done));
+            let appended = process.log.append_with(&appended, on_full, Box::new(done));
             appended.map_err(|error| violation(format!("a group is refused: {}", told(&error))))?;
         }
         Ok(())
@@ -518,11 +573,22 @@ impl World {
     /// The log's writer makes a step.
     fn write(&mut self, process: &mut Process) -> Result<Option<End>, Violation> {
         let before = self.acknowledged;
+        let was_full = process.log.full().is_some();
         let progress = process.writer.step();
+        self.went_on += u64::from(was_full && process.log.full().is_none());
+        if progress == Progress::Full {
+            self.full(process)?;
+        }
         let mut answers = process.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut failure = None;
-        for Answer { expected, result } in answers.drain(..) {
+        let (mut failure, is_over) = (None, process.log.failure().is_some());
+        for Answer { group, source, result } in answers.drain(..) {
+            // What was refused has no Time.
+            let expected = self.entries.partition_point(|entry| entry.group <= group) as u64;
             match result {
+                Err(LogError::DiskFull { .. }) if source == OWN && !is_over => {
+                    self.disk.say(|| format!("group {group} is refused"));
+                    self.entries.retain(|entry| entry.group != group);
+                }
                 Ok(time) if time.0 == expected || self.setup.canary.is_some() => {
                     self.acknowledged = self.acknowledged.max(time.0);
                 }
@@ -551,6 +617,18 @@ impl World {
         Ok(None)
     }
 
+    /// Judges that there is no room, and reads on.
+    fn full(&mut self, process: &Process) -> Result<(), Violation> {
+        if !self.is_small {
+            return Err(violation("availability: there is room, and the log does not write"));
+        }
+        if process.log.failure().is_some() || process.log.full().is_none() {
+            return Err(violation("availability: the log waits for room and does not say so"));
+        }
+        self.disk.say(|| "no room".to_owned());
+        self.reads_on(process)
+    }
+
     /// Judges that the log stopped, and reads on.
     fn failed(&mut self, process: &Process, error: &LogError) -> Result<(), Violation> {
         if self.disk.is_down() {
@@ -564,7 +642,11 @@ impl World {
             let what = format!("durability: upper is {upper} after {}", self.acknowledged);
             return Err(violation(what));
         }
-        // Readers go on.
+        self.reads_on(process)
+    }
+
+    /// Readers go on.
+    fn reads_on(&self, process: &Process) -> Result<(), Violation> {
         match check::log_is(&process.log, &self.entries, self.setup.canary)? {
             Some(LogError::Io { .. }) | None => Ok(()),
             Some(_) if !self.disk.harm().is_empty() => Ok(()),

@@ -60,6 +60,9 @@ pub struct Resume {
     pub state: Option<String>,
     /// Its tables, as they were when they were logged.
     pub tables: Vec<Arc<TableSchema>>,
+    /// Whether the log was restored from a backup and the source was not followed since: what its system was told in
+    /// between to be durable is not in the log.
+    pub restored: bool,
 }
 
 /// How a source runs.

@@ -64,6 +64,7 @@ impl Ran {
             position: head.and_then(|head| head.position),
             state: self.groups[..count].iter().find_map(state),
             tables: self.tables.clone(),
+            restored: false,
         }
     }
 

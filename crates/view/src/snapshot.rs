@@ -22,9 +22,12 @@ use crate::{json, text};
 pub struct Snapshot {
     /// The Time that every view is exact at.
     pub time: Time,
-    /// The views by their numbers, ascending, and behind them the rows that they lack.
+    /// The views by their numbers, ascending, and behind them what is not listed among them.
     pub(crate) views: Arc<[Shown]>,
 }
+
+/// How many there are behind all views: the rows that they lack, and damage of the log.
+pub(crate) const HIDDEN: usize = 2;
 
 /// One view of a snapshot.
 #[derive(Clone, Debug)]
@@ -51,7 +54,7 @@ pub(crate) struct ViewRows {
 impl Snapshot {
     /// The views, in the order in which they were created.
     pub fn views(&self) -> impl Iterator<Item = &Arc<ViewInfo>> {
-        self.views.iter().take(self.views.len() - 1).map(|view| &view.rows.info)
+        self.views.iter().take(self.views.len() - HIDDEN).map(|view| &view.rows.info)
     }
 
     /// How many rows the view lacks, because they could not be computed.

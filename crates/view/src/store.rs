@@ -15,10 +15,11 @@ use change::{ChangeBatch, Time};
 use plan::ir::{OrderKey, ViewPlan};
 use tokio::sync::watch;
 
+use crate::damage::{self, DamageRow, damage_info};
 use crate::error::ViewError;
 use crate::errors::{Errors, RowError, errors_info};
 use crate::page::Collection;
-use crate::snapshot::{Shown, Snapshot, ViewRows};
+use crate::snapshot::{HIDDEN, Shown, Snapshot, ViewRows};
 use crate::subscribe::{Clock, Line, Subscription, Update};
 
 /// What readers need to know of a view.
@@ -46,7 +47,10 @@ impl From<&ViewPlan> for ViewInfo {
 }
 
 /// The number of the rows that views lack: behind all views.
-const ERRORS_NUMBER: usize = usize::MAX;
+const ERRORS_NUMBER: usize = usize::MAX - 1;
+
+/// The number of what is damaged of the log: behind those.
+const DAMAGE_NUMBER: usize = usize::MAX;
 
 /// The rows of every view, all at one Time, and the way to hear of changes.
 #[derive(Debug)]
@@ -145,8 +149,8 @@ impl Views {
     pub fn new(views: Vec<ViewInfo>) -> Arc<Self> {
         let next = views.len();
         let mut collections = BTreeMap::new();
-        let errors = (ERRORS_NUMBER, errors_info());
-        let all = views.into_iter().enumerate().chain([errors]).map(|(number, info)| {
+        let hidden = [(ERRORS_NUMBER, errors_info()), (DAMAGE_NUMBER, damage_info())];
+        let all = views.into_iter().enumerate().chain(hidden).map(|(number, info)| {
             let rows = Collection::new(Arc::clone(&info.schema));
             let shown = Shown::new(number, &Arc::new(info), &rows, Time::ZERO);
             collections.insert(number, rows);
@@ -237,6 +241,26 @@ impl Views {
         Ok(came)
     }
 
+    /// Shows what of the log is damaged, in place of what was shown. It has no Time: the views stay at theirs.
+    ///
+    /// # Errors
+    /// When Arrow cannot hold the rows.
+    ///
+    /// # Panics
+    /// Never: what is damaged always has its place.
+    pub fn show_damage(&self, rows: &[DamageRow]) -> Result<(), ViewError> {
+        let collection = damage::collection(rows)?;
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.snapshot();
+        let mut views = before.views.to_vec();
+        let at = place(&views, DAMAGE_NUMBER).expect("damage has its place");
+        views[at].rows = view_rows(&views[at].rows.info, &collection);
+        writer.collections.insert(DAMAGE_NUMBER, collection);
+        let next = Snapshot { time: before.time, views: views.into() };
+        *self.published.write().unwrap_or_else(PoisonError::into_inner) = next;
+        Ok(())
+    }
+
     /// All views as they are now.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
@@ -311,8 +335,8 @@ impl Writer {
         let (number, Draft { info, rows, errors: lacking }) = (self.next, draft);
         self.next += 1;
         errors.extend(lacking.rows(0).map(|error| RowError { view: number, ..error }));
-        // What views lack stays behind all of them.
-        views.insert(views.len() - 1, Shown::new(number, &info, &rows, time));
+        // What is not listed stays behind all of them.
+        views.insert(views.len() - HIDDEN, Shown::new(number, &info, &rows, time));
         self.collections.insert(number, rows);
         number
     }

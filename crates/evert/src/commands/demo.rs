@@ -15,7 +15,8 @@ pub(crate) async fn demo(arguments: DemoArgs) -> Result<(), Failure> {
     let prepared = prepare(&root, &script).await?;
     output::print(welcome(&arguments, &root.display().to_string()).as_bytes())?;
     let (once, http, workers) = (false, Some(arguments.http), WORKERS_DEFAULT);
-    let options = RunOptions { once, http, workers, history: plan::History::Forever };
+    let history = plan::History::Forever;
+    let options = RunOptions { once, http, workers, history, scrub_megabytes: 0 };
     pipeline::run(prepared, options, Interrupts::new()?).await
 }
 

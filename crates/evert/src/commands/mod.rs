@@ -1,15 +1,19 @@
 //! The commands, one file each.
 
+pub(crate) mod backup;
 pub(crate) mod demo;
 pub(crate) mod drop;
 pub(crate) mod log;
 pub(crate) mod plan;
 pub(crate) mod prove;
 pub(crate) mod read;
+pub(crate) mod restore;
 pub(crate) mod run;
+pub(crate) mod scrub;
 pub(crate) mod sql;
 pub(crate) mod status;
 pub(crate) mod test;
+pub(crate) mod tiles;
 pub(crate) mod trace;
 pub(crate) mod verify;
 pub(crate) mod witness;

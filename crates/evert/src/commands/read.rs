@@ -15,7 +15,7 @@ use crate::engine::{Engine, Maintenance};
 use crate::failure::Failure;
 use crate::intent::Opened;
 use crate::knowledge::knowledge;
-use crate::output;
+use crate::{output, scrubbing};
 
 /// Prints the rows of a query.
 pub(crate) async fn query(arguments: QueryArgs) -> Result<(), Failure> {
@@ -50,6 +50,8 @@ pub(crate) fn rebuild(opened: &Opened) -> Result<(Program, Arc<Views>), Failure>
     let options = knowledge(plans, &program.sources, forgotten);
     let maintenance = Maintenance { plans, options, forgotten };
     Engine::new(reader, &maintenance, Arc::clone(&views), Vec::new())?.run_to_end()?;
+    let damage = opened.log.scrubbed().damage;
+    views.show_damage(&damage.iter().map(scrubbing::row).collect::<Vec<_>>())?;
     Ok((program, views))
 }
 

@@ -20,8 +20,13 @@ pub(crate) async fn run(arguments: RunArgs) -> Result<(), Failure> {
 async fn run_text(arguments: &RunArgs, text: &str) -> Result<(), Failure> {
     let passing = arguments.dir.data.is_none() && only_passes_through(text)?;
     let workers = arguments.workers.map_or(WORKERS_DEFAULT, usize::from);
-    let history = arguments.history.unwrap_or(plan::History::Forever);
-    let mut options = RunOptions { once: arguments.once, http: arguments.http, workers, history };
+    let mut options = RunOptions {
+        once: arguments.once,
+        http: arguments.http,
+        workers,
+        history: arguments.history.unwrap_or(plan::History::Forever),
+        scrub_megabytes: arguments.scrub_rate,
+    };
     if !passing {
         return start(&arguments.dir.path(), text, options).await;
     }

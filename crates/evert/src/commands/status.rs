@@ -1,5 +1,6 @@
 //! `evert status`: how far everything is.
 
+use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use crate::cli::{StatusArgs, SummaryFormat};
 use crate::commands::read::rebuild;
 use crate::failure::Failure;
 use crate::intent::Opened;
-use crate::{directory, output};
+use crate::{directory, output, scrubbing};
 
 /// Prints sources with their lag, views with their rows, and sinks with the Time that they hold.
 pub(crate) async fn status(arguments: StatusArgs) -> Result<(), Failure> {
@@ -82,6 +83,8 @@ fn at_rest(root: &Path) -> Result<Status, Failure> {
             since: stat.since,
             base_bytes: stat.base_bytes,
             held_back: None,
+            full: None,
+            scrub: scrubbing::status(&opened.log.scrubbed()),
         },
         sources: sources.collect(),
         views: shown.collect::<Result<_, Failure>>()?,
@@ -114,6 +117,18 @@ fn drawn(status: &Status, running: bool) -> String {
     }
     if let Some(why) = &status.log.held_back {
         text.push_str(&format!("Older history waits to be folded: {why}.\n"));
+    }
+    if let Some(full) = &status.log.full {
+        writeln!(
+            text,
+            "Nothing can be written: {full}. Sources wait for room, other writers are refused."
+        )
+        .expect("writing to a String");
+    }
+    if status.log.scrub.damage > 0 {
+        let findings = output::counted(status.log.scrub.damage, "finding");
+        writeln!(text, "The log is damaged: {findings}; see evert.damage.")
+            .expect("writing to a String");
     }
     let tables = [
         drawn_sources(status, running),

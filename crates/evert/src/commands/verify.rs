@@ -23,21 +23,21 @@ use crate::{directory, output};
 
 /// What is wrong, where, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-struct Finding {
-    what: String,
-    place: String,
+pub(crate) struct Finding {
+    pub(crate) what: String,
+    pub(crate) place: String,
     help: String,
 }
 
 /// What was verified, and how it came out.
 #[derive(Debug, Default, Serialize)]
-struct Report {
+pub(crate) struct Report {
     verified: bool,
     /// What is certain now, one sentence a line.
-    facts: Vec<String>,
+    pub(crate) facts: Vec<String>,
     /// What is not certain, or not looked at.
-    notes: Vec<String>,
-    findings: Vec<Finding>,
+    pub(crate) notes: Vec<String>,
+    pub(crate) findings: Vec<Finding>,
 }
 
 /// Verifies what the arguments name: a receipt, or the log of a directory.
@@ -209,7 +209,8 @@ fn differences(record: &LeafRecord, arguments: &VerifyArgs) -> Result<Vec<String
     Ok(differences)
 }
 
-fn verify_log(arguments: &VerifyArgs) -> Result<Report, Failure> {
+/// Reads a whole log and compares it with what was signed.
+pub(crate) fn verify_log(arguments: &VerifyArgs) -> Result<Report, Failure> {
     let dir = log_dir(arguments);
     let (policy, caveat) = policy(arguments, &dir)?;
     let mut report = Report::default();

@@ -25,13 +25,13 @@ use log::Log;
 use plan::ir::{Program, ViewPlan};
 use plan::{Answer, Dropped, Read, Relation, SessionStatement, TableDefinition};
 use serve::api::SqlOutcome;
-use view::{ERRORS, Lacking, errors_info};
+use view::{DAMAGE, ERRORS, Lacking, ViewError, damage_rows, errors_info};
 
 use crate::catalogue::{Catalogue, own_table_rows};
 use crate::failure::Failure;
 use crate::intent::{self, Opened};
-use crate::output;
 use crate::session::maintained::Maintained;
+use crate::{output, scrubbing};
 
 pub(crate) use crate::session::beside::Running;
 pub(crate) use crate::session::error::SessionError;
@@ -339,6 +339,13 @@ impl Session {
             if name == ERRORS {
                 let schema = Arc::clone(&errors_info().schema);
                 relations.push(Relation { name, schema, rows: self.errors()? });
+                continue;
+            }
+            if name == DAMAGE {
+                let damage = self.opened.log.scrubbed().damage;
+                let rows = damage_rows(&damage.iter().map(scrubbing::row).collect::<Vec<_>>());
+                let rows = rows.map_err(ViewError::from)?;
+                relations.push(Relation { name, schema: rows.schema(), rows: vec![rows] });
                 continue;
             }
             let Some(one) = self.find(&name) else {

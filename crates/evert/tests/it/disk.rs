@@ -90,6 +90,40 @@ fn a_full_disk_stops_it_cleanly_and_room_lets_it_go_on() {
 }
 
 #[test]
+fn on_a_full_disk_sources_wait_writers_are_refused_and_readers_go_on() {
+    let place = World::new();
+    let Some(disk) = SmallDisk::mount(&place.path("small"), "6m") else { return };
+    let world = World::with_data(&place.path("small/data"));
+    let count = 30_000;
+    world.write("events.ndjson", &lines(count));
+    let script = world.write(
+        "events.sql",
+        "create table notes (id int primary key);
+         create source events from 'events.ndjson';
+         create view v as select count(*) as n from events;
+         create view all_notes as select id from notes;",
+    );
+    let mut running = world.start(&["run", &script]);
+    let full = || world.status().ok().and_then(|status| status.log.full);
+    running.until("the disk is full", || full().is_some());
+    assert!(world.ok(&["status"]).contains("Nothing can be written: the disk is full"));
+    let refused = world.done(&["sql", "insert into notes values (1)"]);
+    assert_ne!(refused.code, Some(0));
+    assert!(refused.stderr.contains("LOG002"), "{}", refused.stderr);
+    let taken = world.query("select n from v");
+    assert_ne!(taken, [format!("{{\"n\":{count}}}")], "{taken:?}");
+    assert!(!running.has_ended(), "it waits");
+
+    disk.grow("200m");
+    let all = [format!("{{\"n\":{count}}}")];
+    running.until("the source went on", || world.query("select n from v") == all);
+    assert_eq!(full(), None);
+    world.ok(&["sql", "insert into notes values (2)"]);
+    assert_eq!(world.query("select id from all_notes"), [r#"{"id":2}"#], "refused is not there");
+    assert_eq!(running.terminate().code, Some(0));
+}
+
+#[test]
 fn a_disk_that_an_index_fills_stops_it_cleanly_too() {
     let place = World::new();
     // The lines are half of it, and the log takes them; the index of all their words does not fit beside it.
@@ -171,4 +205,104 @@ fn damage_in_the_middle_of_the_log_is_told_and_not_cut() {
     let once = world.done(&["run", "--once", &script]);
     assert_eq!(once.code, Some(0), "{}", once.stderr);
     assert!(once.stderr.contains("unfinished frame"), "{}", once.stderr);
+}
+
+fn copy_all(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_all(&entry.path(), &target);
+        } else if entry.file_type().unwrap().is_file() {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// Turns a byte of a file over.
+fn harm(path: &Path, at: u64) {
+    let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[!byte[0]], at).unwrap();
+}
+
+#[test]
+fn damage_is_told_with_what_repairs_it_and_a_copy_does() {
+    let world = World::new();
+    let script = world.write(
+        "shop.sql",
+        "create source shop from 'demo' (limit = '300', rate = '0');
+         create view v as select id, status from orders; create sink s from v into 'v.ndjson';",
+    );
+    world.ok(&["run", "--once", &script]);
+    assert!(world.ok(&["log", "scrub"]).contains("nothing is damaged"));
+    let (log, copy) = (world.data().join("log"), world.path("copy"));
+    copy_all(world.data(), &copy);
+    let segment = log.join(format!("{:020}.log", 1));
+    let good = fs::read(&segment).unwrap();
+    let last = good.iter().rposition(|&byte| byte != 0).unwrap();
+    harm(&segment, last as u64 / 2);
+
+    let found = world.done(&["log", "scrub"]);
+    assert_eq!(found.code, Some(5), "{}", found.stderr);
+    let line = found.stdout.lines().find(|line| line.starts_with("DAMAGED: ")).unwrap();
+    assert!(line.contains("Times ") && line.contains("shop.orders"), "{line}");
+    assert!(found.stderr.contains("error[LOG004]"), "{}", found.stderr);
+    let refused = world.done(&["run", "--once", &script]);
+    assert_eq!(refused.code, Some(5));
+    assert!(refused.stderr.contains("`evert log repair --from COPY`"), "{}", refused.stderr);
+
+    // Without a copy it says what that means.
+    let left = world.done(&["log", "repair"]);
+    assert_eq!(left.code, Some(5), "{}", left.stderr);
+    assert!(left.stdout.contains("STILL DAMAGED"), "{}", left.stdout);
+    assert!(left.stdout.contains("source shop"), "{}", left.stdout);
+    assert!(fs::read(&segment).unwrap() != good);
+
+    let done = world.ok(&["log", "repair", "--from", copy.to_str().unwrap()]);
+    assert!(done.contains("restored: ") && done.contains("nothing is damaged"), "{done}");
+    assert!(fs::read(&segment).unwrap() == good, "byte for byte");
+    assert!(log.join("damaged").join(format!("{:020}.log", 1)).exists(), "kept aside");
+    world.ok(&["log", "scrub"]);
+    world.ok(&["verify"]);
+    world.ok(&["run", "--once", &script]);
+
+    // Proofs follow from the segments: nothing is needed for them.
+    harm(&log.join("proof/tile/0/000"), 40);
+    let found = world.done(&["log", "scrub", "-o", "json"]);
+    assert_eq!(found.code, Some(5), "{}", found.stderr);
+    assert!(found.stdout.contains("proof/tile/0/000"), "{}", found.stdout);
+    assert!(world.ok(&["log", "repair"]).contains("made again: 1 file"));
+    world.ok(&["verify"]);
+}
+
+#[test]
+fn damage_is_a_table_of_the_running_process_and_of_one_at_rest() {
+    let world = World::new();
+    let script = world.write(
+        "shop.sql",
+        "create source shop from 'demo' (limit = '10', rate = '0');
+         create view v as select id, status from orders;",
+    );
+    world.ok(&["run", "--once", &script]);
+    // As an earlier scrub left it.
+    let fields = ["segment", "x.log", "64", "128", "3", "5", "1000000", "shop.orders", "gone"];
+    let record = format!("evert damage v1\npassed\t7\n{}\n", fields.join("\t"));
+    fs::write(world.data().join("log/damage"), record).unwrap();
+    let sql = "select file, \"offset\", first_time, last_time, tables, problem from evert.damage";
+    let expected = [concat!(
+        r#"{"file":"x.log","first_time":3,"last_time":5,"offset":64,"#,
+        r#""problem":"gone","tables":"shop.orders"}"#
+    )];
+    assert_eq!(world.query(sql), expected);
+    assert_eq!(world.ok(&["sql", sql]).lines().count(), 1);
+    let mut running = world.start(&["run", &script]);
+    running.until("it answers", || world.status().is_ok());
+    running.until("it shows what was found", || world.query(sql) == expected);
+    assert!(world.ok(&["status"]).contains("The log is damaged: 1 finding; see evert.damage."));
+    assert_eq!(world.status().unwrap().log.scrub.damage, 1);
+    assert_eq!(world.ok(&["sql", sql]).lines().count(), 1);
+    assert_eq!(running.terminate().code, Some(0));
 }

@@ -314,6 +314,23 @@ fn the_test_files_of_the_operations_pass() {
     assert_eq!(passed, 1);
 }
 
+#[test]
+fn the_backups_of_the_operations_are_made_and_restored() {
+    let user = User::new();
+    let begin = OPERATIONS.lines().position(|line| line == "## Backup and restore").unwrap();
+    let end = OPERATIONS.lines().position(|line| line == "## Tests of your own").unwrap();
+    let within = |block: &Block| (begin..end).contains(&block.line) && block.language == "sh";
+    let (mut printed, mut ran) = (String::new(), 0);
+    for block in blocks(OPERATIONS).into_iter().filter(within) {
+        let text = block.text.replace("/tmp/evert-vault", "vault");
+        printed = run(&user, &text, &format!("docs/operations.md:{}", block.line));
+        ran += 1;
+    }
+    assert_eq!(ran, 2);
+    assert!(printed.contains("done: restored holds the log up to Time"), "{printed}");
+    assert!(printed.ends_with("{\"id\":1,\"total\":20}\n"), "{printed}");
+}
+
 /// The cells of a drawn plan, without what differs from machine to machine: its numbers.
 fn cells(drawn: &str) -> Vec<Vec<&str>> {
     let is_certain = |cell: &&str| !cell.is_empty() && !cell.starts_with(|c: char| c.is_numeric());

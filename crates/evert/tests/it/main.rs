@@ -12,6 +12,7 @@
     reason = "a test may panic, starts threads, and counts small numbers"
 )]
 
+mod backup;
 mod cli;
 mod crash;
 mod disk;

@@ -151,6 +151,11 @@ impl Job {
         self.process.child().id()
     }
 
+    /// Whether it has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.process.ended().unwrap().is_some()
+    }
+
     /// What it has printed so far.
     pub(crate) fn stdout(&self) -> String {
         fs::read_to_string(&self.stdout).unwrap()

@@ -11,6 +11,7 @@
 
 mod append;
 mod beside;
+mod copies;
 mod damage;
 mod faults;
 mod fixtures;
@@ -24,4 +25,5 @@ mod property;
 mod read;
 mod real;
 mod retention;
+mod scrub;
 mod world;

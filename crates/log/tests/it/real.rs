@@ -6,11 +6,11 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use change::{SourcePosition, Time};
-use log::{Log, LogError, RealDisk};
+use log::{Log, LogError, OnFull, RealDisk};
 
 use crate::world::{PATIENCE, append, append_later, dir, group, ids, open_with, small_segments};
 
@@ -119,6 +119,14 @@ impl Drop for SmallDisk {
     }
 }
 
+/// Makes the ballast smaller.
+fn make_room(ballast: &Path, megabytes: u64) {
+    let left = fs::metadata(ballast).unwrap().len().saturating_sub(megabytes << 20);
+    let file = fs::OpenOptions::new().write(true).open(ballast).unwrap();
+    file.set_len(left).unwrap();
+    file.sync_all().unwrap();
+}
+
 #[test]
 fn a_full_file_system_refuses_writers_serves_readers_and_goes_on_with_room() {
     let place = dir();
@@ -127,9 +135,9 @@ fn a_full_file_system_refuses_writers_serves_readers_and_goes_on_with_room() {
     fs::write(&ballast, vec![1; 6 << 20]).unwrap();
     let at = disk.at.join("log");
     let mut acknowledged = 0;
-    for round in 0..3 {
-        let (log, recovery) = open_with(&at, small_segments());
-        assert_eq!(recovery.upper, Time(acknowledged + 1), "round {round}");
+    // All in one process.
+    let (log, _) = open_with(&at, small_segments());
+    for _ in 0..3 {
         let error = loop {
             match append(&log, &group("s", acknowledged, &[2_000])) {
                 Ok(time) => acknowledged = time.0,
@@ -137,18 +145,23 @@ fn a_full_file_system_refuses_writers_serves_readers_and_goes_on_with_room() {
             }
         };
         assert!(matches!(error, LogError::DiskFull { .. }), "{error}");
+        assert!(log.failure().is_none() && log.full().is_some());
         assert_eq!(log.upper(), Time(acknowledged + 1));
         assert_eq!(ids(&log, 0).len() as u64, acknowledged * 2_000, "readers go on");
         let (outside, _) = Log::open_read_only(&at, Arc::new(RealDisk)).unwrap();
         assert_eq!(outside.upper(), Time(acknowledged + 1), "also those of another process");
-        drop((outside, log));
-        // Room again: a little each time.
-        let left = fs::metadata(&ballast).unwrap().len().saturating_sub(2 << 20);
-        fs::OpenOptions::new().write(true).open(&ballast).unwrap().set_len(left).unwrap();
+        drop(outside);
+        // Who waits is written as soon as there is room: a little each time.
+        let (sender, receiver) = mpsc::channel();
+        let done = Box::new(move |result| sender.send(result).unwrap_or(()));
+        log.append_with(&group("s", acknowledged, &[2_000]), OnFull::Wait, done).unwrap();
+        assert!(receiver.recv_timeout(Duration::from_millis(700)).is_err(), "it waits");
+        make_room(&ballast, 2);
+        acknowledged = receiver.recv_timeout(PATIENCE).unwrap().unwrap().0;
     }
     assert!(acknowledged > 30, "{acknowledged}");
+    drop(log);
     let (log, recovery) = open_with(&at, small_segments());
     assert_eq!((recovery.upper, recovery.cut_bytes), (Time(acknowledged + 1), 0));
-    append(&log, &group("s", acknowledged, &[2_000])).unwrap();
-    assert_eq!(ids(&log, 0).len() as u64, (acknowledged + 1) * 2_000);
+    assert_eq!(ids(&log, 0).len() as u64, acknowledged * 2_000);
 }

@@ -91,6 +91,18 @@ async fn what_a_view_lacks_is_told_with_its_rows() {
 }
 
 #[tokio::test]
+async fn metrics_are_numbers_with_their_kind_and_meaning() {
+    let rig = Rig::start().await;
+    let answer = rig.get("/metrics").await;
+    assert!(answer.headers["content-type"].to_str().unwrap().starts_with("text/plain"));
+    let text = answer.text();
+    assert!(text.contains("# TYPE evert_log_bytes gauge\nevert_log_bytes 4096\n"), "{text}");
+    for name in ["evert_damage_findings 0", "evert_scrub_bytes_total 0", "evert_log_time 7"] {
+        assert!(text.lines().any(|line| line == name), "{name} in {text}");
+    }
+}
+
+#[tokio::test]
 async fn numbers_keep_their_digits_and_text_its_marks() {
     let rig = Rig::start().await;
     let answer = rig.get("/v1/views/orders").await;

@@ -18,11 +18,12 @@ fn run(seed: u64) -> sim::Report {
 #[test]
 fn nothing_is_wrong_whatever_the_disk_does() {
     let mut outcomes: BTreeMap<&str, u64> = BTreeMap::new();
-    let (mut acknowledged, mut folds) = (0, 0);
+    let (mut acknowledged, mut folds, mut went_on) = (0, 0, 0);
     for seed in 0..SEEDS {
         let report = run(seed);
         acknowledged += report.acknowledged;
         folds += report.folds;
+        went_on += report.went_on;
         let outcome = match report.outcome {
             Outcome::Equal => "equal",
             Outcome::Reported(_) => "reported",
@@ -35,6 +36,7 @@ fn nothing_is_wrong_whatever_the_disk_does() {
     // The runs do something, and harm is found.
     assert!(acknowledged > SEEDS * 20, "{acknowledged} transactions");
     assert!(folds > SEEDS / 4, "{folds} folds");
+    assert!(went_on > SEEDS / 20, "{went_on} times there was room again");
     assert!(outcomes["equal"] > SEEDS / 2 && outcomes["reported"] > SEEDS / 20, "{outcomes:?}");
 }
 

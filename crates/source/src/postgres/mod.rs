@@ -19,7 +19,9 @@ use self::delivery::{Delivery, Halt};
 use self::refusals::{RENEW, code, refused};
 use self::session::Session;
 use self::settings::Settings;
-use self::setup::{State, System, check_published, drop_publication, drop_slot, find_slot};
+use self::setup::{
+    State, System, check_published, confirmed, drop_publication, drop_slot, find_slot,
+};
 use self::stream::{Stream, decoder};
 use crate::{End, Intake, Phase, Resume, RunOptions, Source, SourceConfig, SourceError};
 
@@ -91,6 +93,8 @@ struct Known {
     state: Option<State>,
     tables: Vec<Arc<TableSchema>>,
     goal: Option<u64>,
+    /// Whether the slot may be ahead of the log, which was restored.
+    restored: bool,
 }
 
 #[async_trait]
@@ -118,7 +122,8 @@ impl Source for Postgres {
             Some(SourcePosition::Lsn(lsn)) => lsn,
             Some(SourcePosition::Line { .. } | SourcePosition::Step(_)) | None => 0,
         };
-        let mut known = Known { state, tables: resume.tables, goal: None };
+        let restored = resume.restored;
+        let mut known = Known { state, tables: resume.tables, goal: None, restored };
         let mut delivery = Delivery::new(intake, run, position);
         let mut patience = Patience::default();
         loop {
@@ -179,6 +184,10 @@ impl Postgres {
         let state = match known.state.clone().filter(|state| state.complete) {
             Some(state) => {
                 self.check(&mut session, &state, &discovered, delivery.durable).await?;
+                if known.restored {
+                    self.check_restored(&mut session, &state.slot, delivery.durable).await?;
+                    known.restored = false;
+                }
                 state
             }
             None => self.copy(&mut session, &discovered, known, delivery).await?,
@@ -254,6 +263,33 @@ impl Postgres {
             return Err(refused(code::SLOT_LOST, what, help));
         }
         check_published(session, &self.address, &state.publications, &discovered.tables).await
+    }
+}
+
+impl Postgres {
+    /// Refuses to go on when the slot was told that more is durable than a restored log holds. The server would go on
+    /// behind that without a word.
+    async fn check_restored(
+        &self,
+        session: &mut Session,
+        slot: &str,
+        position: u64,
+    ) -> Result<(), SourceError> {
+        let confirmed = confirmed(session, slot).await;
+        let confirmed = confirmed.map_err(|error| self.address.explain(error))?.unwrap_or(0);
+        if confirmed <= position {
+            return Ok(());
+        }
+        let (at, held) = (SourcePosition::Lsn(confirmed), SourcePosition::Lsn(position));
+        let what = format!(
+            "replication slot {slot} was told that everything before {at} is durable, but the log was \
+             restored and ends at {held}: what lies between is not sent again"
+        );
+        let help = format!(
+            "{RENEW}; if the original took nothing in after the backup, remove the file `restored` of \
+             the data directory instead"
+        );
+        Err(refused(code::SLOT_LOST, what, help))
     }
 }
 

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::address::Address;
+use super::backfill::parse_lsn;
 use super::catalog::Found;
 use super::refusals::{RENEW, code, refused};
 use super::session::{Session, SessionError};
@@ -209,6 +210,17 @@ pub(crate) async fn find_slot(
             database: next().unwrap_or_default(),
         }
     }))
+}
+
+/// Up to where a slot was told that everything is durable.
+pub(crate) async fn confirmed(
+    session: &mut Session,
+    slot: &str,
+) -> Result<Option<u64>, SessionError> {
+    let name = escape_literal(slot);
+    let sql =
+        format!("select confirmed_flush_lsn from pg_replication_slots where slot_name = {name}");
+    Ok(session.query_value(&sql).await?.as_deref().and_then(parse_lsn))
 }
 
 /// Waits until nobody uses a slot: the session of a process that was killed may linger. False: there is no such slot.

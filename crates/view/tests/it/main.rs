@@ -7,6 +7,7 @@
 )]
 
 mod cells;
+mod damage;
 mod drafts;
 mod errors;
 mod fixture;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use change::SourcePosition;
 use servers::{Auth, Postgres, PostgresOptions};
 use source::{Resume, SourceConfig, SourceError};
 
@@ -190,4 +191,27 @@ async fn drop_removes_slot_and_publication_and_nothing_of_the_users() {
         (server.psql(slots).unwrap(), server.psql(publications).unwrap()),
         ("0".into(), "mine".into())
     );
+}
+
+#[tokio::test]
+async fn a_restored_log_does_not_pass_over_what_the_slot_was_told_to_be_durable() {
+    let server = server("create table t (id int primary key); insert into t values (1)");
+    let memory = Arc::new(Memory::default());
+    run_once(&server, &memory, &[]).await;
+    server.psql("insert into t values (2)").unwrap();
+    run_once(&server, &memory, &[]).await;
+    let backup = Resume { restored: true, ..memory.resume() };
+    server.psql("insert into t values (3)").unwrap();
+    run_once(&server, &memory, &[]).await;
+    assert_eq!(memory.rows("t").len(), 3);
+    let start = || Running::start(config(&server, &[]), &memory, backup.clone(), true);
+    let error = start().end().await.unwrap_err();
+    assert_refused(&error, "SRC025", "what lies between is not sent again", "remove the file");
+    // Where the log holds all that the slot was told, nothing is missing.
+    let now = server.psql("select pg_current_wal_lsn() - '0/0'::pg_lsn").unwrap();
+    let position = Some(SourcePosition::Lsn(now.trim().parse().unwrap()));
+    let newest = Resume { restored: true, position, ..memory.resume() };
+    server.psql("insert into t values (4)").unwrap();
+    Running::start(config(&server, &[]), &memory, newest, true).end().await.unwrap();
+    assert_eq!(memory.rows("t").len(), 4);
 }

@@ -1,0 +1,583 @@
+//! Repair: damaged bytes of segments are taken from a copy; what is derived is made again.
+//!
+//! ```text
+//! survey ──► bytes of the copy ──► checked ──► a new file, synced ──► compared with the tree ──► in its place
+//! ```
+//!
+//! A copy is whatever gives bytes of a segment: a copied directory ([`CopiedDirectory`]), a backup. It is not believed:
+//!
+//! - its bytes must be whole frames that belong exactly there, with the Times that belong there;
+//! - the frames beside them must be, in the copy, those that are here: it is a copy of this log, not of one that went on
+//!   by itself;
+//! - where the tree covers them, they must be what was signed.
+//!
+//! Nothing of the log is touched before all of that holds for a segment. Then the new file takes the place of the damaged
+//! one in one step, and the damaged one stays aside, in `damaged/`. Nobody else may have the log open for writing.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::{ControlFlow, Range};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use change::Time;
+
+use crate::Log;
+use crate::disk::{self, Access, Disk, DiskFile};
+use crate::error::LogError;
+use crate::format::{HEADER_BYTES, Header, Place};
+use crate::limits::{in_memory, on_disk};
+use crate::preamble::Preamble;
+use crate::recovery::read_preamble;
+use crate::scrub::record::{self, Record};
+use crate::scrub::survey::{self, Ending, Wound};
+use crate::scrub::{Damage, DamageKind, Scrubbed, Scrubber, scrub};
+use crate::segment::{self, Frames};
+
+/// Where good bytes of segments come from.
+pub trait Copies {
+    /// What people know it by.
+    fn name(&self) -> String;
+
+    /// How long the copy of a segment is; `None` when there is none.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn length(&mut self, segment: u64) -> io::Result<Option<u64>>;
+
+    /// Bytes of a segment; `None` when the copy does not have all of them.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn read(&mut self, segment: u64, bytes: Range<u64>) -> io::Result<Option<Vec<u8>>>;
+}
+
+/// A copied directory: of a log, or a data directory with a log in it.
+pub struct CopiedDirectory {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+}
+
+impl CopiedDirectory {
+    /// Looks into a directory.
+    ///
+    /// # Errors
+    /// When there is no log in it.
+    pub fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<Self, LogError> {
+        for dir in [dir.join("log"), dir.to_owned()] {
+            if survey::numbers(&*disk, &dir).is_ok_and(|numbers| !numbers.is_empty()) {
+                return Ok(Self { disk, dir });
+            }
+        }
+        Err(LogError::NoLog { dir: dir.to_owned() })
+    }
+}
+
+impl Copies for CopiedDirectory {
+    fn name(&self) -> String {
+        self.dir.display().to_string()
+    }
+
+    fn length(&mut self, segment: u64) -> io::Result<Option<u64>> {
+        match self.disk.open(&segment::path(&self.dir, segment), Access::Read) {
+            Ok(file) => file.length().map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn read(&mut self, segment: u64, bytes: Range<u64>) -> io::Result<Option<Vec<u8>>> {
+        let file = match self.disk.open(&segment::path(&self.dir, segment), Access::Read) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let mut found = vec![0; in_memory(bytes.end.saturating_sub(bytes.start))];
+        let read = file.read_at(&mut found, bytes.start)?;
+        Ok((read == found.len()).then_some(found))
+    }
+}
+
+/// What a repair did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Repaired {
+    /// The damage whose bytes were taken from the copy.
+    pub restored: Vec<Damage>,
+    /// How many tiles and indexes were made again.
+    pub made_again: u64,
+    /// Where the damaged files are now.
+    pub kept: Vec<PathBuf>,
+    /// What is damaged still.
+    pub left: Vec<Damage>,
+    /// Why the copy did not help, for files that are in `left`.
+    pub refused: BTreeMap<String, String>,
+    /// What is not certain.
+    pub warnings: Vec<String>,
+    /// How many transactions were compared with the tree in the end.
+    pub compared: u64,
+}
+
+/// Repairs a log that nobody has open: damaged segments from a copy, when there is one; tiles and indexes from the segments.
+///
+/// # Errors
+/// When there is no log, or a file cannot be read or written. Nothing is half done then: a segment is as it was, or repaired.
+pub fn repair(
+    dir: &Path,
+    disk: &Arc<dyn Disk>,
+    copies: Option<&mut dyn Copies>,
+    now_us: i64,
+) -> Result<Repaired, LogError> {
+    let go_on = |_| ControlFlow::Continue(());
+    let found = scrub(dir, disk, now_us, go_on)?;
+    let mut repaired = Repaired::default();
+    if let Some(copies) = copies {
+        let overlay = Arc::new(Overlay { inner: Arc::clone(disk), instead: Mutex::default() });
+        let mut mender = Mender { dir, disk, overlay, copies, repaired: &mut repaired };
+        mender.mend(&found)?;
+    }
+    // Once more from the beginning, as anybody would read it.
+    let after = match Log::open_read_only(dir, Arc::clone(disk)) {
+        Ok((log, _)) => {
+            let shared = Some(Arc::clone(&log.shared));
+            let scrubber = Scrubber { disk: Arc::clone(disk), dir: dir.to_owned(), shared };
+            let (mut after, mut tiles) = scrubber.pass(false, now_us, &mut |_| go_on(0))?;
+            scrubber.make_again(&mut after, &mut tiles)?;
+            after
+        }
+        Err(_damaged) => scrub(dir, disk, now_us, go_on)?,
+    };
+    (repaired.compared, repaired.made_again) = (after.compared, after.made_again);
+    repaired.left = after.damage;
+    let record = Record { passed_us: now_us, damage: repaired.left.clone() };
+    record::save(&**disk, dir, &record)?;
+    Ok(repaired)
+}
+
+struct Mender<'a> {
+    dir: &'a Path,
+    disk: &'a Arc<dyn Disk>,
+    /// The log as it will be.
+    overlay: Arc<Overlay>,
+    copies: &'a mut dyn Copies,
+    repaired: &'a mut Repaired,
+}
+
+/// Good bytes of a segment.
+struct Piece {
+    offset: u64,
+    bytes: Vec<u8>,
+    /// Whether the segment ends with them.
+    is_end: bool,
+}
+
+/// A segment whose new file is written and is not in its place yet.
+struct Mended {
+    number: u64,
+    damage: Vec<Damage>,
+    was_missing: bool,
+}
+
+impl Mender<'_> {
+    fn mend(&mut self, found: &Scrubbed) -> Result<(), LogError> {
+        let mut numbers: Vec<u64> = found
+            .damage
+            .iter()
+            .filter(|damage| damage.kind != DamageKind::Derived)
+            .filter_map(|damage| segment::number(&damage.file))
+            .collect();
+        numbers.dedup();
+        let mut mended = Vec::new();
+        // From the last: what is repaired of a segment says where the one before it ends.
+        for &number in numbers.iter().rev() {
+            let file = file_name(number);
+            let of_file =
+                |damage: &&Damage| damage.file == file && damage.kind != DamageKind::Derived;
+            let damage: Vec<Damage> = found.damage.iter().filter(of_file).cloned().collect();
+            match self.prepare(number, damage)? {
+                Ok(ready) => mended.push(ready),
+                Err(why) => drop(self.repaired.refused.insert(file, why)),
+            }
+        }
+        mended.reverse();
+        for ready in mended {
+            match self.is_signed(ready.number) {
+                true => self.put(ready)?,
+                false => {
+                    let why =
+                        format!("{} holds other transactions than were signed", self.copies.name());
+                    self.repaired.refused.insert(file_name(ready.number), why);
+                    self.discard(ready.number)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the new file of a segment; says why not when the copy does not help.
+    fn prepare(
+        &mut self,
+        number: u64,
+        damage: Vec<Damage>,
+    ) -> Result<Result<Mended, String>, LogError> {
+        let path = segment::path(self.dir, number);
+        let is_there = survey::numbers(&**self.disk, self.dir)?.contains(&number);
+        let pieces = match self.pieces(number, is_there, &damage) {
+            Ok(pieces) => pieces,
+            Err(Refused::Copy(why)) => return Ok(Err(why)),
+            Err(Refused::Log(error)) => return Err(error),
+        };
+        let new = new_path(self.dir, number);
+        let failed = |error| LogError::io("write", &new, error);
+        if is_there {
+            disk::copy(&**self.disk, &path, &new).map_err(failed)?;
+        } else {
+            self.disk.create(&new).map_err(failed)?;
+        }
+        let file = self.disk.open(&new, Access::Write).map_err(failed)?;
+        for Piece { offset, bytes, is_end } in &pieces {
+            file.write_at(&[bytes], *offset).map_err(failed)?;
+            if *is_end {
+                file.truncate(offset + on_disk(bytes.len())).map_err(failed)?;
+            }
+        }
+        if let Ending::At(end, _) = self.ending(number) {
+            file.truncate(end).map_err(failed)?;
+        }
+        file.sync().map_err(|error| LogError::unconfirmed(&new, error))?;
+        self.overlay.put(path, new);
+        Ok(match self.is_whole(number)? {
+            true => Ok(Mended { number, damage, was_missing: !is_there }),
+            false => {
+                self.discard(number)?;
+                Err(format!("with what {} has, it is not whole", self.copies.name()))
+            }
+        })
+    }
+
+    /// The copy's bytes for all that is damaged of a segment, checked.
+    fn pieces(
+        &mut self,
+        number: u64,
+        is_there: bool,
+        damage: &[Damage],
+    ) -> Result<Vec<Piece>, Refused> {
+        let mut wounds = Vec::new();
+        let ending = self.ending(number);
+        if is_there {
+            let (disk, dir) = (Arc::clone(&self.overlay), self.dir);
+            let mut go_on = |_| ControlFlow::Continue(());
+            let found = survey::survey(&*disk, (dir, number), ending, &mut go_on, &mut |_, _| {})?;
+            wounds = found.wounds;
+            // Frames that are whole and not what was signed.
+            wounds.extend(damage.iter().filter(|d| d.kind == DamageKind::Altered).map(altered));
+        } else {
+            let length = match ending {
+                Ending::At(end, _) => Some(end),
+                Ending::Sealed | Ending::Open => self.copies.length(number)?,
+            };
+            let Some(until) = length else { return Err(self.lacks(number)) };
+            let reason = String::new();
+            let behind = survey::first_of(&*self.overlay, self.dir, number + 1);
+            let before = Time::ZERO;
+            wounds.push(Wound { from: 0, until, reason, before, behind, previous: None });
+        }
+        wounds.iter().map(|wound| self.piece(number, ending, wound)).collect()
+    }
+
+    fn piece(&mut self, number: u64, ending: Ending, wound: &Wound) -> Result<Piece, Refused> {
+        // When nothing here says where the frames end, the copy does.
+        let is_end = wound.behind.is_none() && !matches!(ending, Ending::At(..));
+        let mut until = wound.until;
+        if is_end {
+            until = self.copies.length(number)?.unwrap_or(0).max(wound.from);
+        }
+        let bytes = self.copies.read(number, wound.from..until)?;
+        let Some(mut bytes) = bytes.filter(|bytes| !bytes.is_empty()) else {
+            return Err(self.lacks(number));
+        };
+        let place = Place { segment: number, offset: wound.from };
+        let (headers, whole) = whole_frames(&bytes, place);
+        if headers.is_empty() || (whole < bytes.len() && !is_end) {
+            return Err(Refused::Copy(format!("{} is damaged there too", self.copies.name())));
+        }
+        bytes.truncate(whole);
+        let first = headers.first().map(|header| header.first_time);
+        let last = headers.last().map(Header::next_time);
+        let is_known = wound.before == Time::ZERO || first == Some(wound.before);
+        if !is_known || wound.behind.is_some_and(|behind| last != Some(behind)) {
+            return Err(self.other_log());
+        }
+        self.check_neighbours(number, wound, &bytes)?;
+        if let Some(last) = last.filter(|_| is_end) {
+            let (file, copy) = (file_name(number), self.copies.name());
+            self.repaired.warnings.push(format!(
+                "{file} ends before Time {last} now, as {copy} has it: what was written behind that is lost, if \
+                 there was anything"
+            ));
+        }
+        Ok(Piece { offset: wound.from, bytes, is_end })
+    }
+
+    /// Whether what lies beside the damage is the same in the copy.
+    fn check_neighbours(
+        &mut self,
+        number: u64,
+        wound: &Wound,
+        bytes: &[u8],
+    ) -> Result<(), Refused> {
+        let beside = [wound.previous, Some(wound.until)];
+        for offset in beside.into_iter().flatten() {
+            let Some(ours) = self.header_at(number, offset) else { continue };
+            let theirs = self.copies.read(number, offset..offset + on_disk(HEADER_BYTES))?;
+            // A copy may end right behind.
+            if theirs.is_some_and(|theirs| theirs != ours) {
+                return Err(self.other_log());
+            }
+        }
+        if wound.from == 0 {
+            let preamble = preamble_in(bytes);
+            let ours = [number.checked_sub(1), number.checked_add(1)].into_iter().flatten();
+            let mut ours = ours.filter_map(|beside| self.log_id(beside));
+            if let Some(id) = ours.next().filter(|id| preamble.map(|p| p.log_id) != Some(*id)) {
+                tracing::debug!(?id, "the copy is of another log");
+                return Err(self.other_log());
+            }
+        }
+        Ok(())
+    }
+
+    /// The bytes of a whole header in the log as it is.
+    fn header_at(&self, number: u64, offset: u64) -> Option<Vec<u8>> {
+        let file = self.overlay.open(&segment::path(self.dir, number), Access::Read).ok()?;
+        let mut bytes = vec![0; HEADER_BYTES];
+        let read = file.read_at(&mut bytes, offset).ok()?;
+        let place = Place { segment: number, offset };
+        let is_header = read == bytes.len() && Header::from_bytes(&bytes, place).is_ok();
+        is_header.then_some(bytes)
+    }
+
+    fn log_id(&self, number: u64) -> Option<[u8; 16]> {
+        let mut frames = Frames::open(&*self.overlay, self.dir, number).ok()?;
+        Some(read_preamble(&mut frames).ok()?.0.log_id)
+    }
+
+    fn ending(&self, number: u64) -> Ending {
+        let last =
+            survey::numbers(&*self.overlay, self.dir).ok().and_then(|all| all.last().copied());
+        match survey::end_of(&*self.overlay, self.dir, number) {
+            Some((end, next)) => Ending::At(end, next),
+            None if last.is_some_and(|last| number < last) => Ending::Sealed,
+            None => Ending::Open,
+        }
+    }
+
+    fn is_whole(&self, number: u64) -> Result<bool, LogError> {
+        let mut go_on = |_| ControlFlow::Continue(());
+        let place = (self.dir, number);
+        let found =
+            survey::survey(&*self.overlay, place, self.ending(number), &mut go_on, &mut |_, _| {})?;
+        Ok(found.wounds.is_empty())
+    }
+
+    /// Whether a segment as it will be is what was signed, as far as that can be known.
+    fn is_signed(&self, number: u64) -> bool {
+        let disk = Arc::clone(&self.overlay) as Arc<dyn Disk>;
+        let Ok((log, _)) = Log::open_read_only(self.dir, Arc::clone(&disk)) else {
+            // More is damaged: that is told.
+            return true;
+        };
+        let shared = Some(Arc::clone(&log.shared));
+        let scrubber = Scrubber { disk, dir: self.dir.to_owned(), shared };
+        scrubber.is_signed(number)
+    }
+
+    /// Puts a repaired segment in its place.
+    fn put(&mut self, ready: Mended) -> Result<(), LogError> {
+        let Mended { number, damage, was_missing } = ready;
+        let (path, new) = (segment::path(self.dir, number), new_path(self.dir, number));
+        let failed = |error| LogError::io("repair", &path, error);
+        if !was_missing {
+            let aside = self.aside(number)?;
+            self.disk.keep(&path, &aside).map_err(failed)?;
+            self.disk.sync_dir(&self.dir.join(ASIDE)).map_err(failed)?;
+            self.repaired.kept.push(aside);
+        }
+        self.disk.rename(&new, &path).map_err(failed)?;
+        self.disk.sync_dir(self.dir).map_err(|error| LogError::unconfirmed(&path, error))?;
+        self.overlay.remove(&path);
+        self.repaired.restored.extend(damage);
+        Ok(())
+    }
+
+    /// A name for a damaged file that is not taken.
+    fn aside(&self, number: u64) -> Result<PathBuf, LogError> {
+        let dir = self.dir.join(ASIDE);
+        let failed = |error| LogError::io("create", &dir, error);
+        self.disk.create_dir(&dir).map_err(failed)?;
+        let taken = self.disk.list(&dir).map_err(failed)?;
+        let names = (0_u64..).map(|count| match count {
+            0 => file_name(number),
+            count => format!("{}.{count}", file_name(number)),
+        });
+        let free = names.into_iter().find(|name| !taken.contains(name));
+        Ok(dir.join(free.expect("numbers do not end")))
+    }
+
+    fn discard(&mut self, number: u64) -> Result<(), LogError> {
+        let new = new_path(self.dir, number);
+        self.overlay.remove(&segment::path(self.dir, number));
+        self.disk.remove(&new).map_err(|error| LogError::io("remove", &new, error))
+    }
+
+    fn lacks(&self, number: u64) -> Refused {
+        Refused::Copy(format!(
+            "{} does not hold these bytes of {}",
+            self.copies.name(),
+            file_name(number)
+        ))
+    }
+
+    fn other_log(&self) -> Refused {
+        Refused::Copy(format!(
+            "{} is of another log, or of one that went on by itself: what lies beside is not the same",
+            self.copies.name()
+        ))
+    }
+}
+
+/// Where damaged files are kept.
+const ASIDE: &str = "damaged";
+
+/// Why a copy's bytes are not taken.
+enum Refused {
+    /// They do not help.
+    Copy(String),
+    /// The log's own files cannot be read.
+    Log(LogError),
+}
+
+impl From<LogError> for Refused {
+    fn from(error: LogError) -> Self {
+        Self::Log(error)
+    }
+}
+
+impl From<io::Error> for Refused {
+    fn from(error: io::Error) -> Self {
+        Self::Copy(format!("the copy cannot be read: {error}"))
+    }
+}
+
+fn file_name(number: u64) -> String {
+    segment::path(Path::new(""), number).to_string_lossy().into_owned()
+}
+
+/// Where the new file of a segment is written.
+fn new_path(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("{}.repaired", file_name(number)))
+}
+
+/// A frame that is whole and not what was signed, as a wound.
+fn altered(damage: &Damage) -> Wound {
+    let (first, last) = damage.times.unwrap_or_default();
+    Wound {
+        from: damage.offset,
+        until: damage.offset + damage.bytes,
+        reason: damage.reason.clone(),
+        before: Time::ZERO,
+        behind: (last > first).then(|| last.next()),
+        previous: None,
+    }
+}
+
+/// The headers of the whole frames that some bytes begin with, and where those end.
+fn whole_frames(bytes: &[u8], place: Place) -> (Vec<Header>, usize) {
+    let (mut headers, mut at): (Vec<Header>, usize) = (Vec::new(), 0);
+    while let Some(header) = whole_frame(bytes, at, place) {
+        if headers.last().is_some_and(|before| before.next_time() != header.first_time) {
+            break;
+        }
+        at = in_memory(header.end() - place.offset);
+        headers.push(header);
+    }
+    (headers, at)
+}
+
+/// The header of the frame at `at` within bytes that begin at `place`, when all of it is there.
+fn whole_frame(bytes: &[u8], at: usize, place: Place) -> Option<Header> {
+    let rest = bytes.get(at..)?;
+    let offset = place.offset + on_disk(at);
+    let header = Header::from_bytes(rest, Place { offset, ..place }).ok()?;
+    let leaves_end = HEADER_BYTES + in_memory(header.leaves_bytes());
+    let payload_end = leaves_end + header.payload_length as usize;
+    let leaves = crc32c::crc32c(rest.get(HEADER_BYTES..leaves_end)?);
+    let payload = crc32c::crc32c(rest.get(leaves_end..payload_end)?);
+    let is_whole = (leaves, payload) == (header.leaves_crc, header.payload_crc)
+        && header.end() <= place.offset + on_disk(bytes.len());
+    is_whole.then_some(header)
+}
+
+/// The preamble that a segment's first bytes hold.
+fn preamble_in(bytes: &[u8]) -> Option<Preamble> {
+    let payload_length = u32::from_le_bytes(bytes.get(12..16)?.try_into().ok()?);
+    let payload = bytes.get(HEADER_BYTES..HEADER_BYTES + payload_length as usize)?;
+    Preamble::from_bytes(payload).ok()
+}
+
+/// A disk on which some files are others: the log as it will be.
+struct Overlay {
+    inner: Arc<dyn Disk>,
+    instead: Mutex<BTreeMap<PathBuf, PathBuf>>,
+}
+
+impl Overlay {
+    fn put(&self, path: PathBuf, new: PathBuf) {
+        self.instead.lock().unwrap_or_else(PoisonError::into_inner).insert(path, new);
+    }
+
+    fn remove(&self, path: &Path) {
+        self.instead.lock().unwrap_or_else(PoisonError::into_inner).remove(path);
+    }
+
+    fn of(&self, path: &Path) -> PathBuf {
+        let instead = self.instead.lock().unwrap_or_else(PoisonError::into_inner);
+        instead.get(path).cloned().unwrap_or_else(|| path.to_owned())
+    }
+}
+
+impl Disk for Overlay {
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        self.inner.create_dir(dir)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let mut names = self.inner.list(dir)?;
+        let instead = self.instead.lock().unwrap_or_else(PoisonError::into_inner);
+        for path in instead.keys().filter(|path| path.parent() == Some(dir)) {
+            names.extend(path.file_name().map(|name| name.to_string_lossy().into_owned()));
+        }
+        names.sort();
+        names.dedup();
+        Ok(names)
+    }
+
+    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn DiskFile>> {
+        self.inner.open(&self.of(path), access)
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        self.inner.create(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.inner.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.inner.remove(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.inner.sync_dir(dir)
+    }
+}

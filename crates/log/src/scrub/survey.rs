@@ -1,0 +1,266 @@
+//! A segment read through damage: which of its bytes are not whole frames.
+//!
+//! Readers of the log stop at the first frame that they cannot read, and say so. A survey goes on behind it, so that all
+//! of the damage is known at once. It needs nothing but the segment's file, so it also reads a log that cannot be
+//! opened, and a file of which the disk does not give back every sector.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use arrow::buffer::Buffer;
+use change::{TableName, Time};
+
+use crate::disk::{Access, Disk, DiskFile};
+use crate::error::LogError;
+use crate::format::{FRAME_ALIGNMENT, FormatError, FrameKind, HEADER_BYTES, Header, MAGIC, Place};
+use crate::limits::on_disk;
+use crate::recovery::read_preamble;
+use crate::schema::FoundSchema;
+use crate::segment::{self, Frames, ReadError};
+
+/// How many bytes are searched at once for the next frame: what an unreadable sector hides with it.
+const SEARCH_BYTES: usize = 4 << 10;
+
+/// Called with the bytes that were read; says whether to go on. It may take its time.
+pub(crate) type Pace<'a> = dyn FnMut(u64) -> ControlFlow<()> + 'a;
+
+/// Bytes that were whole frames once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Wound {
+    pub(crate) from: u64,
+    /// Where the next frame begins that can be read, or the segment ends.
+    pub(crate) until: u64,
+    pub(crate) reason: String,
+    /// The next Time before it; [`Time::ZERO`] when that is not known.
+    pub(crate) before: Time,
+    /// The next Time behind it, when that is known.
+    pub(crate) behind: Option<Time>,
+    /// Where the frame before it begins.
+    pub(crate) previous: Option<u64>,
+}
+
+/// What a segment's file holds.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Survey {
+    /// Where its frames end.
+    pub(crate) end: u64,
+    /// Ascending; no two touch.
+    pub(crate) wounds: Vec<Wound>,
+    /// The tables of the schemas that could be read.
+    pub(crate) tables: BTreeSet<TableName>,
+    /// Whether it was read to its end.
+    pub(crate) finished: bool,
+}
+
+/// The numbers of a directory's segments, ascending.
+pub(crate) fn numbers(disk: &dyn Disk, dir: &Path) -> Result<Vec<u64>, LogError> {
+    let names = disk.list(dir).map_err(|error| LogError::io("list", dir, error))?;
+    Ok(names.iter().filter_map(|name| segment::number(name)).collect())
+}
+
+/// How a segment ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Ending {
+    /// There, with this as the next Time.
+    At(u64, Time),
+    /// It is full, but nothing says where it ends.
+    Sealed,
+    /// Perhaps with a write that did not finish, which is no damage: nobody was told that it was durable.
+    Open,
+}
+
+/// The next Time at a segment's beginning.
+pub(crate) fn first_of(disk: &dyn Disk, dir: &Path, number: u64) -> Option<Time> {
+    let (preamble, _) = read_preamble(&mut Frames::open(disk, dir, number).ok()?).ok()?;
+    Some(preamble.next)
+}
+
+/// The next Time at a segment's end, when all of it can be read.
+pub(crate) fn end_time(disk: &dyn Disk, dir: &Path, number: u64) -> Option<Time> {
+    let mut next = None;
+    let mut each = |header: &Header, _: Buffer| next = Some(header.next_time());
+    let mut pace = |_| ControlFlow::Continue(());
+    let survey = survey(disk, (dir, number), Ending::Sealed, &mut pace, &mut each).ok()?;
+    next.filter(|_| survey.wounds.is_empty())
+}
+
+/// Where a segment that has a successor ends and the Time there, as its successor says; `None` when it does not say.
+pub(crate) fn end_of(disk: &dyn Disk, dir: &Path, number: u64) -> Option<(u64, Time)> {
+    let mut frames = Frames::open(disk, dir, number.checked_add(1)?).ok()?;
+    let (preamble, _) = read_preamble(&mut frames).ok()?;
+    Some((preamble.previous_end, preamble.next))
+}
+
+/// Reads a segment; calls `each` for every frame that is whole, in order.
+///
+/// # Errors
+/// When the file cannot be opened.
+pub(crate) fn survey(
+    disk: &dyn Disk,
+    (dir, number): (&Path, u64),
+    ending: Ending,
+    pace: &mut Pace<'_>,
+    each: &mut dyn FnMut(&Header, Buffer),
+) -> Result<Survey, LogError> {
+    let path = segment::path(dir, number);
+    let file =
+        disk.open(&path, Access::Read).map_err(|error| LogError::io("open", &path, error))?;
+    // What is only in memory says nothing of the disk.
+    file.forget();
+    let length = file.length().map_err(|error| LogError::io("read", &path, error))?;
+    let mut surveyor = Surveyor {
+        file: &*file,
+        frames: Frames::open(disk, dir, number)?,
+        number,
+        limit: if let Ending::At(end, _) = ending { end } else { length },
+        ending,
+        offset: 0,
+        next: Time::ZERO,
+        previous: None,
+        survey: Survey::default(),
+    };
+    surveyor.run(pace, each)?;
+    let survey = surveyor.survey;
+    file.forget();
+    Ok(survey)
+}
+
+struct Surveyor<'a> {
+    file: &'a dyn DiskFile,
+    frames: Frames,
+    number: u64,
+    limit: u64,
+    ending: Ending,
+    offset: u64,
+    next: Time,
+    previous: Option<u64>,
+    survey: Survey,
+}
+
+impl Surveyor<'_> {
+    fn run(
+        &mut self,
+        pace: &mut Pace<'_>,
+        each: &mut dyn FnMut(&Header, Buffer),
+    ) -> Result<(), LogError> {
+        while self.offset < self.limit {
+            let begun = self.offset;
+            match self.frame() {
+                Ok((header, stored)) => self.take(&header, stored, each),
+                Err(ReadError::Format(reason)) => {
+                    if self.is_the_end()? {
+                        break;
+                    }
+                    self.wound(&reason.to_string());
+                }
+                Err(ReadError::Log(LogError::Io { source, .. })) => {
+                    self.wound(&format!("the disk does not give it back: {source}"));
+                }
+                Err(ReadError::Log(error)) => return Err(error),
+            }
+            if pace(self.offset - begun).is_break() {
+                return Ok(());
+            }
+        }
+        (self.survey.end, self.survey.finished) = (self.offset, true);
+        Ok(())
+    }
+
+    /// Whether there are no more frames, and there never were.
+    fn is_the_end(&self) -> Result<bool, LogError> {
+        // A segment gets its name when its preamble is durable, so none is torn there.
+        if self.offset == 0 || matches!(self.ending, Ending::At(..)) {
+            return Ok(false);
+        }
+        let remains = match self.frames.remains(self.offset) {
+            Ok(remains) => remains,
+            // What the disk does not give back was written once, as far as anybody can tell.
+            Err(LogError::Io { .. }) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        Ok(match self.ending {
+            Ending::At(..) => false,
+            Ending::Sealed => remains.end <= self.offset,
+            Ending::Open => remains.durable.is_none(),
+        })
+    }
+
+    fn frame(&mut self) -> Result<(Header, Buffer), ReadError> {
+        let header = self.frames.header(self.offset, self.limit)?;
+        let is_first = self.offset == 0;
+        if is_first != (header.kind == FrameKind::Preamble) {
+            return Err(FormatError::Value("a preamble is not where it belongs").into());
+        }
+        // Behind a wound the Time is what the frame says.
+        if self.next != Time::ZERO && header.first_time != self.next {
+            return Err(FormatError::Value("the Times do not follow each other").into());
+        }
+        let (_leaves, stored) = self.frames.stored(&header)?;
+        Ok((header, stored))
+    }
+
+    fn take(&mut self, header: &Header, stored: Buffer, each: &mut dyn FnMut(&Header, Buffer)) {
+        if let Some(wound) = self.survey.wounds.last_mut()
+            && wound.until == header.place.offset
+        {
+            wound.behind = Some(header.first_time);
+        }
+        if header.kind == FrameKind::Schema
+            && let Ok(found) = FoundSchema::from_bytes(&stored)
+        {
+            self.survey.tables.insert(found.table.name().clone());
+        }
+        each(header, stored);
+        self.previous = Some(header.place.offset);
+        (self.offset, self.next) = (header.end(), header.next_time());
+    }
+
+    /// Notes damage, and goes on behind it.
+    fn wound(&mut self, reason: &str) {
+        let until = self.next_frame().unwrap_or(self.limit);
+        match self.survey.wounds.last_mut() {
+            Some(wound) if wound.until == self.offset => wound.until = until,
+            _ => self.survey.wounds.push(Wound {
+                from: self.offset,
+                until,
+                reason: reason.to_owned(),
+                before: self.next,
+                behind: None,
+                previous: self.previous,
+            }),
+        }
+        if let Some(wound) = self.survey.wounds.last_mut().filter(|_| until == self.limit) {
+            wound.behind = match self.ending {
+                Ending::At(_, next) => Some(next),
+                Ending::Sealed | Ending::Open => None,
+            };
+        }
+        (self.offset, self.next) = (until, Time::ZERO);
+        self.frames.forget();
+    }
+
+    /// Where the next frame's header is, whatever can be read in between.
+    fn next_frame(&self) -> Option<u64> {
+        let step = on_disk(FRAME_ALIGNMENT);
+        let mut at = self.offset + step;
+        while at < self.limit {
+            // Headers may cross the borders of what is searched at once.
+            let mut bytes = vec![0; SEARCH_BYTES + HEADER_BYTES];
+            let read = self.file.read_at(&mut bytes, at).unwrap_or(0);
+            let bytes = &bytes[..read];
+            for start in (0..SEARCH_BYTES).step_by(FRAME_ALIGNMENT) {
+                let Some(rest) = bytes.get(start..).filter(|rest| rest.starts_with(&MAGIC)) else {
+                    continue;
+                };
+                let place = Place { segment: self.number, offset: at + on_disk(start) };
+                let found = Header::from_bytes(rest, place);
+                if found.is_ok_and(|header| header.end() <= self.limit) {
+                    return Some(place.offset);
+                }
+            }
+            at += on_disk(SEARCH_BYTES);
+        }
+        None
+    }
+}

@@ -1,0 +1,296 @@
+//! The tree's tiles, compared with what was signed from the root down, and made again.
+//!
+//! A full tile is right when its root is the hash that the tile above it has in its place; the highest are right when the
+//! signed root follows from them. So a tile that went bad is told from a log that was changed: the first is made again from
+//! what is below it, when that fits; the second is not covered up.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use change::Time;
+use proof::{
+    Checkpoint, HASH_BYTES, Hash, MemoryTiles, Note, Tile, TileError, TileId, TileLevel,
+    TileReader, Tree, root_of,
+};
+
+use crate::disk::{Access, Disk};
+use crate::error::LogError;
+use crate::limits::{in_memory, on_disk};
+use crate::notary::proof_dir;
+use crate::scrub::survey::Pace;
+
+/// The hashes of a full tile.
+const WIDTH: u16 = 256;
+/// The bytes of a full tile.
+const TILE_BYTES: u64 = 256 * HASH_BYTES as u64;
+
+/// A tile that is not right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BadTile {
+    pub(crate) id: TileId,
+    pub(crate) reason: String,
+    /// Its root, as the tile above has it; `None` when that one is not right itself.
+    root: Option<Hash>,
+}
+
+/// The tiles of the state that was signed last.
+pub(crate) struct Tiles {
+    disk: Arc<dyn Disk>,
+    root: PathBuf,
+    /// How many leaves the signed tree has; 0 when nothing is signed.
+    size: u64,
+    pub(crate) bad: Vec<BadTile>,
+    /// How many were read.
+    pub(crate) read: u64,
+    /// The tile that leaves were compared with last.
+    current: Option<(u64, Vec<Hash>)>,
+    /// The leaves of tiles of level 0 that are to be made again, by the tiles' numbers.
+    leaves: BTreeMap<u64, Vec<Hash>>,
+}
+
+impl Tiles {
+    /// Reads what is signed. A checkpoint that cannot be read means that nothing is.
+    pub(crate) fn open(disk: Arc<dyn Disk>, dir: &Path) -> Self {
+        Self {
+            disk,
+            root: proof_dir(dir),
+            size: 0,
+            bad: Vec::new(),
+            read: 0,
+            current: None,
+            leaves: BTreeMap::new(),
+        }
+    }
+
+    /// The file of a tile, below the log's directory.
+    pub(crate) fn file(id: TileId) -> String {
+        format!("proof/{}", id.path())
+    }
+
+    /// The Times that a tile covers.
+    pub(crate) fn covers(id: TileId) -> (Time, Time) {
+        let TileLevel::Hashes(level) = id.level() else { return (Time::ZERO, Time::ZERO) };
+        let leaves = 1_u64.checked_shl(8 * u32::from(level)).unwrap_or(u64::MAX);
+        let begin = id.index().saturating_mul(256).saturating_mul(leaves);
+        let end = begin.saturating_add(u64::from(id.width()).saturating_mul(leaves));
+        (Time(begin.saturating_add(1)), Time(end))
+    }
+
+    /// Compares all full tiles of the signed tree with those above them, from the root down.
+    ///
+    /// `since` is the Time before the first transaction that is kept: tiles before it may be gone.
+    pub(crate) fn verify(&mut self, since: Time, pace: &mut Pace<'_>) {
+        let Some(signed) = self.signed() else { return };
+        self.size = signed.size();
+        if let Err(error) = Tree::open(self, signed.size(), &signed.root()) {
+            // The notary may have signed more meanwhile, and have removed what was narrower.
+            match self.signed() {
+                Some(newer) if newer.size() > signed.size() => return self.verify(since, pace),
+                _ => self.edge_is_bad(&error.to_string()),
+            }
+        }
+        for level in (0..8).rev() {
+            self.verify_level(level, since, pace);
+        }
+    }
+
+    fn verify_level(&mut self, level: u8, since: Time, pace: &mut Pace<'_>) {
+        let full = self.size >> (8 * (u32::from(level) + 1)).min(63);
+        let mut above: Option<(u64, Option<Vec<Hash>>)> = None;
+        for index in 0..full {
+            let Some(id) = TileId::new(TileLevel::Hashes(level), index, WIDTH) else { return };
+            if Self::covers(id).1 <= since {
+                continue;
+            }
+            let parent = index / u64::from(WIDTH);
+            if above.as_ref().is_none_or(|(number, _)| *number != parent) {
+                above = Some((parent, self.above(level, parent)));
+            }
+            let place = in_memory(index % u64::from(WIDTH));
+            let hashes = above.as_ref().and_then(|(_, hashes)| hashes.as_ref());
+            let expected = hashes.and_then(|hashes| hashes.get(place)).copied();
+            if let Some(reason) = self.wrong(id, expected) {
+                self.bad.push(BadTile { id, reason, root: expected });
+            }
+            self.read += 1;
+            if pace(TILE_BYTES).is_break() {
+                return;
+            }
+        }
+    }
+
+    /// The hashes of the tile above a tile's, when they are right.
+    fn above(&self, level: u8, number: u64) -> Option<Vec<Hash>> {
+        let level = TileLevel::Hashes(level.checked_add(1)?);
+        let id = TileId::holding(level, number.checked_mul(u64::from(WIDTH))?, self.size)?;
+        if self.bad.iter().any(|bad| (bad.id.level(), bad.id.index()) == (level, number)) {
+            return None;
+        }
+        self.hashes(id).ok()
+    }
+
+    /// What is wrong with a tile.
+    fn wrong(&self, id: TileId, expected: Option<Hash>) -> Option<String> {
+        match (self.hashes(id), expected) {
+            (Err(error), _) => Some(error.to_string()),
+            (Ok(hashes), Some(expected)) if root_of(hashes.iter().copied()) != expected => {
+                Some("it is not the tile that was signed".to_owned())
+            }
+            (Ok(_), _) => None,
+        }
+    }
+
+    /// The tiles at the tree's right edge do not have the root that was signed: none of them is trusted.
+    fn edge_is_bad(&mut self, reason: &str) {
+        for id in TileId::partials(self.size) {
+            self.bad.push(BadTile { id, reason: reason.to_owned(), root: None });
+        }
+    }
+
+    /// Compares a leaf with the tile that it is in; returns whether it is another one than was signed.
+    pub(crate) fn differs(&mut self, time: Time, leaf: Hash) -> bool {
+        let Some(place) = time.0.checked_sub(1).filter(|place| *place < self.size) else {
+            return false;
+        };
+        let (index, at) = (place / u64::from(WIDTH), in_memory(place % u64::from(WIDTH)));
+        let is_bad = |bad: &BadTile| (bad.id.level(), bad.id.index()) == (LEAVES, index);
+        if self.bad.iter().any(is_bad) {
+            let leaves = self.leaves.entry(index).or_default();
+            if leaves.len() == at {
+                leaves.push(leaf);
+            }
+            return false;
+        }
+        if self.current.as_ref().is_none_or(|(current, _)| *current != index) {
+            let id = TileId::holding(LEAVES, place, self.size);
+            self.current = id.and_then(|id| Some((index, self.hashes(id).ok()?)));
+        }
+        let known = self.current.as_ref().and_then(|(_, hashes)| hashes.get(at));
+        known.is_some_and(|known| *known != leaf)
+    }
+
+    /// Makes bad tiles again, of which all that is below is right; returns how many. Those are not bad any more.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub(crate) fn make_again(&mut self) -> Result<u64, LogError> {
+        let mut made = 0;
+        // From the leaves up: a tile is made of those below it.
+        for bad in std::mem::take(&mut self.bad).into_iter().rev() {
+            let hashes = self.made_of(bad.id).filter(|hashes| {
+                hashes.len() == usize::from(bad.id.width())
+                    && bad.root.is_some_and(|root| root_of(hashes.iter().copied()) == root)
+            });
+            match hashes {
+                Some(hashes) => {
+                    self.write(bad.id, &hashes)?;
+                    made += 1;
+                }
+                None => self.bad.push(bad),
+            }
+        }
+        self.bad.reverse();
+        Ok(made + self.make_edge_again()?)
+    }
+
+    /// Makes the tiles at the tree's right edge again, all of them or none: only together they have the signed root.
+    fn make_edge_again(&mut self) -> Result<u64, LogError> {
+        let ids = TileId::partials(self.size);
+        let is_edge = |bad: &BadTile| ids.contains(&bad.id);
+        let Some(signed) = self.signed().filter(|_| self.bad.iter().any(is_edge)) else {
+            return Ok(0);
+        };
+        let (mut tiles, mut made) = (MemoryTiles::default(), Vec::new());
+        for id in &ids {
+            let hashes = self.made_of(*id).and_then(|hashes| {
+                let width = usize::from(id.width());
+                hashes.get(..width).map(<[Hash]>::to_vec)
+            });
+            let Some(hashes) = hashes else { return Ok(0) };
+            let bytes: Vec<u8> = hashes.iter().flat_map(|hash| hash.0).collect();
+            tiles.insert_bytes(*id, bytes);
+            made.push((*id, hashes));
+        }
+        let is_right = Tree::open(&tiles, self.size, &signed.root()).is_ok();
+        if signed.size() != self.size || !is_right {
+            return Ok(0);
+        }
+        for (id, hashes) in &made {
+            self.write(*id, hashes)?;
+        }
+        self.bad.retain(|bad| !is_edge(bad));
+        Ok(on_disk(made.len()))
+    }
+
+    fn made_of(&self, id: TileId) -> Option<Vec<Hash>> {
+        let TileLevel::Hashes(level) = id.level() else { return None };
+        let Some(below) = level.checked_sub(1) else {
+            return self.leaves.get(&id.index()).cloned();
+        };
+        let first = id.index().checked_mul(u64::from(WIDTH))?;
+        let children = first..first.checked_add(id.width().into())?;
+        let root = |index| {
+            let child = TileId::new(TileLevel::Hashes(below), index, WIDTH)?;
+            Some(root_of(self.hashes(child).ok()?))
+        };
+        children.map(root).collect()
+    }
+
+    fn write(&self, id: TileId, hashes: &[Hash]) -> Result<(), LogError> {
+        let (path, unborn) = (self.root.join(id.path()), self.root.join("remade"));
+        let failed = |error| LogError::io("write", &path, error);
+        let bytes: Vec<u8> = hashes.iter().flat_map(|hash| hash.0).collect();
+        self.disk.create_dir(path.parent().unwrap_or(&self.root)).map_err(failed)?;
+        let file = self.disk.create(&unborn).map_err(failed)?;
+        file.write_at(&[&bytes], 0).map_err(failed)?;
+        file.sync().map_err(failed)?;
+        self.disk.rename(&unborn, &path).map_err(failed)
+    }
+
+    fn signed(&self) -> Option<Checkpoint> {
+        let note = Note::parse(&self.bytes(&self.root.join("checkpoint")).ok()??).ok()?;
+        Checkpoint::parse(note.text()).ok().filter(|state| state.size() > 0)
+    }
+
+    fn hashes(&self, id: TileId) -> Result<Vec<Hash>, TileError> {
+        let bytes = TileReader::read(self, id)?;
+        let tile = Tile::from_bytes(id, &bytes).ok_or(TileError::Malformed(id))?;
+        Ok(tile.hashes().to_vec())
+    }
+
+    fn bytes(&self, path: &Path) -> std::io::Result<Option<Vec<u8>>> {
+        let file = match self.disk.open(path, Access::Read) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        file.forget();
+        let length = file.length()?.min(1 << 20);
+        let mut bytes = vec![0; in_memory(length)];
+        let read = file.read_at(&mut bytes, 0)?;
+        bytes.truncate(read);
+        Ok(Some(bytes))
+    }
+}
+
+/// The tiles of the leaves.
+const LEAVES: TileLevel = TileLevel::Hashes(0);
+
+impl TileReader for Tiles {
+    fn read(&self, tile: TileId) -> Result<Vec<u8>, TileError> {
+        let read = |path: &str| {
+            self.bytes(&self.root.join(path)).map_err(|source| TileError::Io { tile, source })
+        };
+        if let Some(bytes) = read(&tile.path())? {
+            return Ok(bytes);
+        }
+        // A narrower tile goes when the full one is there, which begins with it.
+        let full = tile.full().filter(|_| tile.is_partial());
+        let bytes = full.map(|full| read(&full.path())).transpose()?.flatten();
+        let mut bytes = bytes.ok_or(TileError::Missing(tile))?;
+        bytes.truncate(usize::from(tile.width()) * HASH_BYTES);
+        debug_assert!(on_disk(bytes.len()) <= TILE_BYTES, "a tile is not longer");
+        Ok(bytes)
+    }
+}

@@ -1,0 +1,146 @@
+//! Copies of a log: what belongs to one, also while it is written, and ending one at any Time.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use change::{Part, SourcePosition, Time};
+use log::{Chunk, Disk, Log, LogOptions, RealDisk, cut};
+use tempfile::TempDir;
+
+use crate::world::{append, dir, group, ids, open_with, part, read, segments, small_segments};
+
+/// A log of 29 transactions in several segments: frames of many, and one transaction in parts that others come between.
+fn written() -> (TempDir, Log) {
+    let dir = dir();
+    let (log, _) = open_with(dir.path(), small_segments());
+    for step in 0..3 {
+        append(&log, &group("a", 1 + step * 5, &[1, 0, 3, 2, 1])).unwrap();
+        append(&log, &group("b", 1 + step, &[40])).unwrap();
+    }
+    append(&log, &part("c", Part::First, 1, &[30])).unwrap();
+    append(&log, &group("a", 16, &[1, 2, 3])).unwrap();
+    append(&log, &part("c", Part::Middle, 1, &[60])).unwrap();
+    append(&log, &group("a", 19, &[2, 1])).unwrap();
+    append(&log, &part("c", Part::Last, 1, &[30])).unwrap();
+    append(&log, &group("b", 4, &[1, 1, 1, 1, 1])).unwrap();
+    (dir, log)
+}
+
+/// Copies what the log says belongs to it.
+fn copy(log: &Log, from: &Path, upper: u64) -> TempDir {
+    let to = dir();
+    for file in log.files(Time(upper)).unwrap().files {
+        let bytes = fs::read(from.join(&file.name)).unwrap();
+        let durable = &bytes[..usize::try_from(file.bytes).unwrap()];
+        fs::write(to.path().join(&file.name), durable).unwrap();
+    }
+    to
+}
+
+/// The changes of each transaction, by Time, in the order of their rows.
+fn transactions(log: &Log) -> Vec<(u64, i64)> {
+    ids(log, 0)
+}
+
+fn up_to(last: u64, all: &[(u64, i64)]) -> Vec<(u64, i64)> {
+    all.iter().copied().filter(|(time, _)| *time <= last).collect()
+}
+
+fn real_disk() -> Arc<dyn Disk> {
+    Arc::new(RealDisk)
+}
+
+#[test]
+fn what_is_listed_is_a_log_wherever_a_frame_ends() {
+    let (from, log) = written();
+    let all = transactions(&log);
+    let ends: Vec<u64> = read(&log, 0).iter().map(|chunk| chunk.last.0).collect();
+    for last in ends {
+        let copied = copy(&log, from.path(), last + 1);
+        let (opened, recovery) = open_with(copied.path(), small_segments());
+        assert_eq!((opened.upper(), recovery.cut_bytes), (Time(last + 1), 0));
+        assert_eq!(transactions(&opened), up_to(last, &all), "up to {last}");
+    }
+}
+
+#[test]
+fn what_was_listed_only_grows() {
+    let dir = dir();
+    let (log, _) = open_with(dir.path(), small_segments());
+    let mut before = log.files(log.upper()).unwrap();
+    assert_eq!((before.since, before.upper, before.files.len()), (Time(0), Time(1), 1));
+    for step in 0..20 {
+        let bytes = |name: &str| fs::read(dir.path().join(name)).unwrap();
+        let was: Vec<Vec<u8>> = before.files.iter().map(|file| bytes(&file.name)).collect();
+        append(&log, &group("a", 1 + step, &[20])).unwrap();
+        let now = log.files(log.upper()).unwrap();
+        for (file, was) in before.files.iter().zip(was) {
+            let found = now.files.iter().find(|found| found.name == file.name).unwrap();
+            assert!(found.bytes >= file.bytes);
+            let durable = usize::try_from(file.bytes).unwrap();
+            assert_eq!(bytes(&file.name)[..durable], was[..durable]);
+        }
+        before = now;
+    }
+    assert!(before.files.len() > 2, "several segments");
+}
+
+/// A chunk without what a log that was cut has otherwise: how its transactions are grouped.
+fn ungrouped(chunks: Vec<Chunk>) -> Vec<(u64, Arc<str>, i64, Option<SourcePosition>)> {
+    let of = |chunk: Chunk| {
+        let (first, source, written) = (chunk.first.0, chunk.source, chunk.wall_clock_us);
+        (first..)
+            .zip(chunk.heads)
+            .map(move |(time, head)| (time, Arc::clone(&source), written, head.position))
+    };
+    chunks.into_iter().flat_map(of).collect()
+}
+
+#[test]
+fn a_copy_can_end_at_every_time_and_goes_on_from_there() {
+    let (from, log) = written();
+    let (all, heads) = (transactions(&log), ungrouped(read(&log, 0)));
+    let upper = log.upper().0;
+    let audit = |log: &Log, size: u64| log.audit(&[size], 0).unwrap().roots[&size];
+    let mut within = 0;
+    for last in 1..upper {
+        let copied = copy(&log, from.path(), upper);
+        let done = cut(copied.path(), Time(last), [9; 16], &real_disk()).unwrap();
+        within += u64::from(done.kept.0 < last);
+        let (opened, recovery) = open_with(copied.path(), small_segments());
+        assert_eq!((opened.upper(), recovery.log_id), (Time(last + 1), [9; 16]));
+        assert_eq!(transactions(&opened), up_to(last, &all), "up to {last}");
+        let same: Vec<_> = heads.iter().filter(|head| head.0 <= last).cloned().collect();
+        let chunks = read(&opened, 0);
+        // A transaction in parts comes in several chunks.
+        let mut found = ungrouped(chunks);
+        found.dedup();
+        let mut same = same;
+        same.dedup();
+        assert_eq!(found, same, "up to {last}");
+        assert_eq!(audit(&opened, done.kept.0), audit(&log, done.kept.0), "the same leaves");
+        let time = append(&opened, &group("a", 100, &[1])).unwrap();
+        assert_eq!(time, Time(last + 1));
+    }
+    assert!(within > 5, "some Times lie within a frame");
+}
+
+#[test]
+fn a_log_that_was_cut_has_its_new_name_in_every_segment() {
+    let (from, log) = written();
+    let copied = copy(&log, from.path(), log.upper().0);
+    let last = Time(log.upper().0 - 1);
+    cut(copied.path(), last, [9; 16], &real_disk()).unwrap();
+    let files = segments(copied.path());
+    assert!(files.len() > 2);
+    for file in files {
+        let bytes = fs::read(file).unwrap();
+        assert_eq!(bytes[128..144], [9; 16]);
+    }
+    let (opened, _) = Log::open_read_only(copied.path(), real_disk()).unwrap();
+    opened.audit(&[], 0).unwrap();
+    let options = LogOptions { log_id: None, ..small_segments() };
+    let (opened, recovery) = open_with(copied.path(), options);
+    assert_eq!((opened.upper(), recovery.log_id), (last.next(), [9; 16]));
+}
