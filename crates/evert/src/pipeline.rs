@@ -32,11 +32,11 @@ use crate::intent::Prepared;
 use crate::knowledge::knowledge;
 use crate::progress;
 use crate::restored;
+use crate::scrubbing;
 use crate::session::Running;
 use crate::signals::Interrupts;
 use crate::supply::supply;
 use crate::witnessing;
-use crate::{progress, scrubbing};
 
 /// How long the stages may take, after an interrupt, to finish what they have begun.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);

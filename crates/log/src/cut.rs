@@ -80,7 +80,7 @@ pub fn cut(
 
 fn find_end(log: &Log, last: Time) -> Result<End, LogError> {
     let start = log.shared.start(Time(last.0 - 1));
-    let mut walk = Walk::new(Arc::clone(&log.shared), start.segment, start.offset, start.next);
+    let mut walk = Walk::new(Arc::clone(&log.shared), start);
     while let Some(header) = walk.header()? {
         if header.transactions > 0 && header.next_time() > last {
             let whole = header.next_time() == last.next();

@@ -235,7 +235,9 @@ impl LogError {
             | Self::NoLog { .. }
             | Self::Behind { .. }
             | Self::Altered { .. }
-            | Self::Key { .. } => false,
+            | Self::Key { .. }
+            | Self::Pruned { .. }
+            | Self::Unfoldable { .. } => false,
         }
     }
 

@@ -70,9 +70,9 @@ impl Log {
         let first = self.shared.state().segment(number).map_or(Time(1), |segment| segment.first);
         let mut start = self.shared.start(Time(upper.0.saturating_sub(2)));
         if start.segment != number {
-            (start.offset, start.next) = (0, first);
+            (start.segment, start.offset, start.next) = (number, 0, first);
         }
-        let mut walk = Walk::new(Arc::clone(&self.shared), number, start.offset, start.next);
+        let mut walk = Walk::new(Arc::clone(&self.shared), start);
         let mut end = 0;
         while let Some(header) = walk.header()? {
             let within = header.place.segment == number && header.next_time() <= upper;

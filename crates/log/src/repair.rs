@@ -28,7 +28,7 @@ use crate::error::LogError;
 use crate::format::{HEADER_BYTES, Header, Place};
 use crate::limits::{in_memory, on_disk};
 use crate::preamble::Preamble;
-use crate::recovery::read_preamble;
+use crate::recovery::read_first;
 use crate::scrub::record::{self, Record};
 use crate::scrub::survey::{self, Ending, Wound};
 use crate::scrub::{Damage, DamageKind, Scrubbed, Scrubber, scrub};
@@ -358,7 +358,7 @@ impl Mender<'_> {
 
     fn log_id(&self, number: u64) -> Option<[u8; 16]> {
         let mut frames = Frames::open(&*self.overlay, self.dir, number).ok()?;
-        Some(read_preamble(&mut frames).ok()?.0.log_id)
+        Some(read_first(&mut frames).ok()?.1.log_id)
     }
 
     fn ending(&self, number: u64) -> Ending {

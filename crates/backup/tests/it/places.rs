@@ -48,7 +48,9 @@ async fn check(place: &Place) {
     assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
     // The oldest goes, with what only it had.
     let pruned = place.prune(1, &lock).await.unwrap();
-    assert_eq!((pruned.backups, pruned.pieces), (1, 0), "the newer one has all of its pieces");
+    assert_eq!(pruned.backups, 1);
+    // The newer one has all of its pieces; the refused one may have left what is new in it.
+    assert!(pruned.pieces <= 1 && pruned.bytes <= 5, "{pruned:?}");
     lock.release().await.unwrap();
     assert!(fetched(place, &grown).await.unwrap() == expected);
     let lock = place.lock().await.unwrap();

@@ -393,7 +393,7 @@ impl Reading<'_> {
     fn frame(&mut self, header: &Header, stored: Buffer) {
         let Some(leaves) = &mut self.leaves else { return };
         let read = match header.kind {
-            FrameKind::Preamble | FrameKind::Close => Ok(()),
+            FrameKind::Preamble | FrameKind::Close | FrameKind::Gap | FrameKind::Base => Ok(()),
             FrameKind::Schema => leaves.take_schema(header, &stored),
             FrameKind::Transactions => {
                 let (tiles, altered, compared) =

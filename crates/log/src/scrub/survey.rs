@@ -15,7 +15,7 @@ use crate::disk::{Access, Disk, DiskFile};
 use crate::error::LogError;
 use crate::format::{FRAME_ALIGNMENT, FormatError, FrameKind, HEADER_BYTES, Header, MAGIC, Place};
 use crate::limits::on_disk;
-use crate::recovery::read_preamble;
+use crate::recovery::read_first;
 use crate::schema::FoundSchema;
 use crate::segment::{self, Frames, ReadError};
 
@@ -72,7 +72,7 @@ pub(crate) enum Ending {
 
 /// The next Time at a segment's beginning.
 pub(crate) fn first_of(disk: &dyn Disk, dir: &Path, number: u64) -> Option<Time> {
-    let (preamble, _) = read_preamble(&mut Frames::open(disk, dir, number).ok()?).ok()?;
+    let (_, preamble) = read_first(&mut Frames::open(disk, dir, number).ok()?).ok()?;
     Some(preamble.next)
 }
 
@@ -88,7 +88,7 @@ pub(crate) fn end_time(disk: &dyn Disk, dir: &Path, number: u64) -> Option<Time>
 /// Where a segment that has a successor ends and the Time there, as its successor says; `None` when it does not say.
 pub(crate) fn end_of(disk: &dyn Disk, dir: &Path, number: u64) -> Option<(u64, Time)> {
     let mut frames = Frames::open(disk, dir, number.checked_add(1)?).ok()?;
-    let (preamble, _) = read_preamble(&mut frames).ok()?;
+    let (_, preamble) = read_first(&mut frames).ok()?;
     Some((preamble.previous_end, preamble.next))
 }
 
