@@ -10,6 +10,7 @@
 //! ends them in the same order when the run is over.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -118,15 +119,10 @@ pub(crate) async fn run(
         let (intake, board) = (Arc::clone(&intake), Arc::clone(&board));
         supplies.spawn(supply(source, intake, board, options.once, stopped.clone()));
     }
-    progress::show(&board, stopped.clone());
     // log: what is older than its history is folded.
     let keeping = tokio::spawn(keeper.keep(stopped.clone()));
-    tokio::spawn(restored::watch(root.clone(), Arc::clone(&board), stopped.clone()));
-    // log ──► what is damaged of it: nobody waits for that.
     scrubbing::start(&log, options.scrub_megabytes)?;
-    tokio::spawn(scrubbing::show(Arc::clone(&log), Arc::clone(&views), stopped.clone()));
-    // log ──► witnesses: nobody waits for them.
-    tokio::spawn(witnessing::offer(Arc::clone(&log), root.clone(), stopped.clone()));
+    go_along(&log, &root, &board, &views, &stopped);
 
     let mut stages = Stages { supplies, ends, engine };
     let outcome = match stages.until_over(&log, options.once, stopped, &mut interrupts).await {
@@ -154,6 +150,22 @@ pub(crate) async fn run(
     // The directory is held until nothing writes there any more, whoever else still knows the log.
     log.close();
     outcome
+}
+
+/// What goes on beside the stages until the run is over: nobody waits for it.
+fn go_along(
+    log: &Arc<Log>,
+    root: &Path,
+    board: &Arc<Board>,
+    views: &Arc<Views>,
+    stopped: &watch::Receiver<bool>,
+) {
+    progress::show(board, stopped.clone());
+    tokio::spawn(restored::watch(root.to_owned(), Arc::clone(board), stopped.clone()));
+    // log ──► what is damaged of it
+    tokio::spawn(scrubbing::show(Arc::clone(log), Arc::clone(views), stopped.clone()));
+    // log ──► witnesses
+    tokio::spawn(witnessing::offer(Arc::clone(log), root.to_owned(), stopped.clone()));
 }
 
 /// Why a run is over.
