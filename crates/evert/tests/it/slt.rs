@@ -3,6 +3,7 @@
 //! Every file in `tests/slt` is run with `--verify`, so it is an oracle test as well: after each change, every view is
 //! compared with its query over the same tables.
 
+use std::fs;
 use std::path::PathBuf;
 
 use expect_test::expect;
@@ -11,9 +12,9 @@ use servers::Signal;
 use crate::user::User;
 
 fn our_files() -> Vec<PathBuf> {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/slt");
+    let folder = fs::canonicalize("tests/slt").unwrap();
     let mut files: Vec<PathBuf> =
-        std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
+        fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
     files.sort();
     files
 }

@@ -21,7 +21,7 @@ fn signer() -> Signer {
 }
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
+    PathBuf::from("tests/fixtures")
 }
 
 /// Several sources and tables, all kinds of positions, requests and causes; rows that compress.

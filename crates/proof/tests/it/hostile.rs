@@ -21,7 +21,7 @@ const TARGETS: [(&str, Run); 7] = [
 ];
 
 fn corpus(target: &str) -> Vec<Vec<u8>> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(target);
+    let directory = Path::new("../../fuzz/corpus").join(target);
     let mut paths: Vec<_> =
         fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
@@ -70,7 +70,7 @@ fn no_bytes_break_a_decoder() {
 
 #[test]
 fn every_fuzz_target_is_run_here_as_well() {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/fuzz_targets");
+    let directory = Path::new("../../fuzz/fuzz_targets");
     let files = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
     let names = files.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned());
     let mut ours: Vec<String> = names.filter(|name| name.starts_with("proof_")).collect();
