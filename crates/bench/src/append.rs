@@ -9,7 +9,7 @@
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::time::Instant;
 
 use arrow::array::{Int64Array, RecordBatch};
@@ -90,9 +90,7 @@ pub(crate) fn append_durably(
     log: &Log,
     group: &TransactionGroup,
 ) -> Result<(), Box<dyn std::error::Error>> {
-    let (sender, receiver) = mpsc::sync_channel(1);
-    log.append(group, Box::new(move |outcome| sender.send(outcome).unwrap_or_default()))?;
-    receiver.recv()??;
+    log.append_durably(group)?;
     Ok(())
 }
 

@@ -6,8 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::{Arc, mpsc};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use arrow::array::{Int64Array, RecordBatch, new_null_array};
 use change::catalog::{CatalogChange, Kind, OWN_SOURCE, TABLES_SOURCE, catalog_changes};
@@ -28,9 +28,6 @@ use crate::restored;
 use crate::retention::source_config;
 use crate::signing;
 use crate::supply::Supply;
-
-/// How long the log may take to write one catalogue transaction.
-const CATALOGUE_LIMIT: Duration = Duration::from_secs(60);
 
 /// The size at which a segment of the log is full, and what it may be. History is folded segment by segment.
 const SEGMENT_VARIABLE: &str = "EVERT_SEGMENT_BYTES";
@@ -134,16 +131,7 @@ fn log_options() -> Result<LogOptions, Failure> {
 
 /// Appends a group and waits until it is durable.
 pub(crate) fn append_durably(log: &Log, group: &TransactionGroup) -> Result<(), Failure> {
-    let (sender, receiver) = mpsc::sync_channel(1);
-    let done = move |outcome| {
-        // The receiver waits below, unless it gave up; then nobody asks.
-        sender.send(outcome).unwrap_or_default();
-    };
-    log.append(group, Box::new(done))?;
-    match receiver.recv_timeout(CATALOGUE_LIMIT) {
-        Ok(outcome) => Ok(outcome.map(drop)?),
-        Err(_late) => Err(Failure::Ended("the log's writer")),
-    }
+    Ok(log.append_durably(group).map(drop)?)
 }
 
 /// Opens the directory, plans the script together with what the directory holds, and finds what is new.

@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice};
 use std::num::NonZeroU64;
-use std::os::unix::fs::FileExt;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::limits::{in_memory, on_disk};
 use rustix::buffer::spare_capacity;
-use rustix::fs::{Advice, FallocateFlags};
+use rustix::fs::{Advice, FallocateFlags, OFlags};
 use rustix::io::Errno;
 
 /// How many pieces one system call may write.
@@ -160,6 +161,14 @@ pub trait DiskFile: Send + Sync {
     /// # Errors
     /// What the system says.
     fn allocate(&self, length: u64) -> io::Result<()>;
+    /// Writes zeros where nothing was written yet, in multiples of 4 KiB, so that a later sync of what is written there
+    /// has less to do. Nothing may depend on it.
+    ///
+    /// # Errors
+    /// What the system says; [`Unsupported`](io::ErrorKind::Unsupported) where it is of no use.
+    fn fill(&self, _from: u64, _until: u64) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// Cuts the file at this length.
     ///
     /// # Errors
@@ -244,6 +253,19 @@ impl Disk for RealDisk {
     }
 }
 
+/// How many zeros are written at once past the cache.
+const ZEROS_BYTES: usize = 256 << 10;
+
+/// Zeros where a disk can take them from without a copy.
+#[repr(align(4096))]
+struct Zeros([u8; ZEROS_BYTES]);
+
+impl Zeros {
+    fn boxed() -> Box<Self> {
+        Box::new(Self([0; ZEROS_BYTES]))
+    }
+}
+
 struct RealFile(File);
 
 impl DiskFile for RealFile {
@@ -319,6 +341,24 @@ impl DiskFile for RealFile {
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.0.set_len(length.max(self.length()?)),
             Err(error) => Err(error.into()),
         }
+    }
+
+    fn fill(&self, mut from: u64, until: u64) -> io::Result<()> {
+        // A handle of its own: past the cache, where the sync of others does not wait for it.
+        let path = format!("/proc/self/fd/{}", self.0.as_raw_fd());
+        let flags = OFlags::DIRECT.bits().cast_signed();
+        let file = OpenOptions::new().write(true).custom_flags(flags).open(path)?;
+        let zeros = Zeros::boxed();
+        while from < until {
+            let length = usize::try_from(until - from).unwrap_or(usize::MAX).min(ZEROS_BYTES);
+            match file.write_at(&zeros.0[..length], from) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => from += written as u64,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     fn truncate(&self, length: u64) -> io::Result<()> {

@@ -64,14 +64,27 @@ pub(crate) struct Encoded {
     pub(crate) payload: Vec<Buffer>,
     pub(crate) payload_length: u32,
     pub(crate) plain_length: u32,
-    pub(crate) payload_crc: u32,
+    /// `None` until it is [sealed](Encoded::seal).
+    pub(crate) payload_crc: Option<u32>,
     /// The schemas that it refers to.
     pub(crate) schemas: Vec<Arc<StoredSchema>>,
     /// Where the source goes on behind it.
     pub(crate) position: Option<SourcePosition>,
 }
 
-/// Encodes a group.
+impl Encoded {
+    /// Computes the payload's checksum, unless it is known.
+    pub(crate) fn seal(&mut self) -> u32 {
+        *self.payload_crc.get_or_insert_with(|| checksum(&self.payload))
+    }
+}
+
+/// The CRC-32C of bytes in pieces.
+pub(crate) fn checksum<'a>(pieces: impl IntoIterator<Item = &'a Buffer>) -> u32 {
+    pieces.into_iter().fold(0, |crc, piece| crc32c::crc32c_append(crc, piece))
+}
+
+/// Encodes a group; its checksum is left to whoever queues or writes it.
 pub(crate) fn encode(
     group: &TransactionGroup,
     registry: &Registry,
@@ -112,7 +125,7 @@ pub(crate) fn encode(
         rows: count(group.rows())?,
         payload_length: frame_length(payload.iter().map(Buffer::len).sum())?,
         plain_length,
-        payload_crc: payload.iter().fold(0, |crc, piece| crc32c::crc32c_append(crc, piece)),
+        payload_crc: None,
         payload,
         schemas,
         position: group.heads().iter().rev().find_map(|head| head.position),
@@ -247,7 +260,8 @@ fn encode_diffs(values: &[i64]) -> (u8, Vec<u8>) {
         Ok(diff) if diff != i8::MIN => Some(diff),
         _ => (diff == TRUNCATE).then_some(i8::MIN),
     };
-    if values.iter().all(|&diff| diff == 1) {
+    // Without a branch for each.
+    if values.iter().fold(0, |others, diff| others | (diff ^ 1)) == 0 {
         return (diffs::ONES, Vec::new());
     }
     match values.iter().map(|&diff| byte(diff).map(|diff| diff.to_le_bytes()[0])).collect() {
@@ -349,7 +363,8 @@ impl Pieces {
         let mut sample = Vec::with_capacity(bytes + self.pieces.len());
         for piece in &self.pieces {
             let share = bytes as u64 * piece.len() as u64 / self.length as u64;
-            sample.extend(piece.iter().take(crate::limits::in_memory(share) + 1));
+            let share = crate::limits::in_memory(share) + 1;
+            sample.extend_from_slice(&piece[..share.min(piece.len())]);
         }
         sample
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! append ─ encode ─► queue ─► writer: one write, one fdatasync ─► visible to readers ─► `done`
-//!  (caller's thread) (bytes)  (one thread)                        (they wait, they never poll)
+//!  (caller's thread) (bytes)  (one at a time: `leader`)           (they wait, they never poll)
 //! ```
 //!
 //! What holds, and where it is kept:
@@ -37,9 +37,11 @@ pub mod faults;
 mod files;
 pub mod format;
 mod index;
+mod leader;
 pub mod limits;
 pub mod notary;
 mod preamble;
+mod prefill;
 mod queue;
 mod reader;
 mod recovery;
@@ -57,7 +59,7 @@ mod writer;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -80,7 +82,9 @@ pub use scrub::thread::{ScrubOptions, ScrubState};
 pub use scrub::{Damage, DamageKind, Scrubbed, scrub};
 pub use writer::Progress;
 
+use leader::Turn;
 use notary::Desk;
+use prefill::Prefill;
 use queue::{Item, Queue};
 use recovery::Recovered;
 use schema::Registry;
@@ -145,10 +149,13 @@ pub struct Log {
 
 struct Writing {
     queue: Arc<Queue>,
+    /// Who writes.
+    turn: Arc<Turn>,
     registry: Registry,
     compression: Compression,
-    /// The writer's; `None` once the log is closed, or when it has none.
-    thread: Mutex<Option<JoinHandle<()>>>,
+    prefill: Arc<Prefill>,
+    /// The writer's, and that of the zeros ahead of it; `None` once the log is closed, or when it has none.
+    threads: Mutex<Option<[JoinHandle<()>; 2]>>,
     /// The notary's; `None` when there is none, or once the log is closed.
     notary: Mutex<Option<JoinHandle<()>>>,
     /// The scrubber's; `None` when there is none, or once the log is closed.
@@ -189,9 +196,12 @@ impl Log {
         disk: Arc<dyn Disk>,
         now_us: fn() -> i64,
     ) -> Result<(Self, Recovery), LogError> {
-        let (writer, writing, shared, report) = open(dir, options, disk, now_us)?;
-        let thread = start(writer).map_err(|error| LogError::io("write", dir, error))?;
-        let writing = Writing { thread: Mutex::new(Some(thread)), ..writing };
+        let (writing, shared, report) = open(dir, options, disk, now_us)?;
+        let (turn, queue) = (Arc::clone(&writing.turn), Arc::clone(&writing.queue));
+        let thread = start(turn, Arc::clone(&shared), queue);
+        let threads = thread.and_then(|thread| Ok([thread, writing.prefill.start()?]));
+        let threads = threads.map_err(|error| LogError::io("write", dir, error))?;
+        let writing = Writing { threads: Mutex::new(Some(threads)), ..writing };
         Ok((Self::new(shared, Some(writing)), report))
     }
 
@@ -207,8 +217,8 @@ impl Log {
         disk: Arc<dyn Disk>,
         now_us: fn() -> i64,
     ) -> Result<(Self, LogWriter, Recovery), LogError> {
-        let (writer, writing, shared, report) = open(dir, options, disk, now_us)?;
-        let writer = LogWriter { writer: Some(writer) };
+        let (writing, shared, report) = open(dir, options, disk, now_us)?;
+        let writer = LogWriter { writer: writing.turn.take() };
         Ok((Self::new(shared, Some(writing)), writer, report))
     }
 
@@ -240,7 +250,7 @@ impl Log {
     /// Appends a group; waits while too much is queued.
     ///
     /// `done` is called when the group is durable, with the Time of its last transaction; for a part that is not the
-    /// last, with the Time before. It is called in the order of appending, in the writer's thread: it must be quick.
+    /// last, with the Time before. It is called in the order of appending, in the thread that writes: it must be quick.
     ///
     /// When the disk has no room for the group, `done` is told so at once, and the log goes on without it.
     ///
@@ -261,8 +271,32 @@ impl Log {
         done: Done,
     ) -> Result<(), LogError> {
         let writing = self.writing.as_ref().ok_or(LogError::ReadOnly)?;
-        let encoded = encode::encode(group, &writing.registry, writing.compression)?;
+        let mut encoded = encode::encode(group, &writing.registry, writing.compression)?;
+        encoded.seal();
         writing.queue.push(Item { encoded, on_full, done })
+    }
+
+    /// Appends a group and waits until it is durable; returns the Time as [`append`](Self::append) does.
+    ///
+    /// When nothing else is being written, it is written here and now, without waking another thread. Not for a log whose
+    /// writer is [stepped](Self::open_stepped), and not for `done` to call.
+    ///
+    /// # Errors
+    /// When the group cannot be logged, there is no room for it, or the log stopped.
+    pub fn append_durably(&self, group: &TransactionGroup) -> Result<Time, LogError> {
+        let writing = self.writing.as_ref().ok_or(LogError::ReadOnly)?;
+        let mut encoded = encode::encode(group, &writing.registry, writing.compression)?;
+        if encoded.payload_length < limits::LATE_CHECKSUM_BYTES_MIN {
+            encoded.seal();
+        }
+        let (sender, outcome) = mpsc::sync_channel(1);
+        let done = Box::new(move |outcome| {
+            // Whoever waits is there until it is told.
+            sender.send(outcome).unwrap_or_default();
+        });
+        let item = Item { encoded, on_full: OnFull::Refuse, done };
+        writing.turn.lead(&self.shared, &writing.queue, item)?;
+        outcome.recv().unwrap_or(Err(LogError::Closed))
     }
 
     /// Why nothing can be written just now: there is no room. `None` while there is, as far as is known.
@@ -279,9 +313,13 @@ impl Log {
         let Some(writing) = &self.writing else { return };
         writing.queue.stop(LogError::Closed);
         // Held during the wait: whoever closes at the same time returns when the log is closed, not before.
-        let mut thread = writing.thread.lock().unwrap_or_else(PoisonError::into_inner);
-        if thread.take().is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the log's writer panicked");
+        let mut threads = writing.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some([writer, prefill]) = threads.take() {
+            let wrote = writer.join();
+            writing.prefill.stop();
+            if wrote.is_err() || prefill.join().is_err() {
+                tracing::error!("a thread of the log's writer panicked");
+            }
         }
         scrub::thread::join(&self.scrubbing, &writing.scrubber);
         notary::join(&writing.notary);
@@ -357,7 +395,7 @@ fn open(
     options: LogOptions,
     disk: Arc<dyn Disk>,
     now_us: fn() -> i64,
-) -> Result<(Writer, Writing, Arc<Shared>, Recovery), LogError> {
+) -> Result<(Writing, Arc<Shared>, Recovery), LogError> {
     disk.create_dir(dir).map_err(|error| LogError::io("create", dir, error))?;
     let recovered = match recovery::recover(&*disk, dir)? {
         Some(recovered) => recovered,
@@ -380,9 +418,11 @@ fn open(
     let report = recovered.report(dir);
     let shared = Arc::new(Shared::new(dir.to_owned(), disk, state(&recovered, None)));
     let queue = Arc::new(Queue::new(options.queue_bytes_max));
+    let prefill = Arc::new(Prefill::default());
     let writer = Writer {
         shared: Arc::clone(&shared),
         queue: Arc::clone(&queue),
+        prefill: Arc::clone(&prefill),
         items: VecDeque::new(),
         segment_bytes_max: options.segment_bytes_max,
         now_us,
@@ -393,10 +433,12 @@ fn open(
         wanted_bytes: None,
         broken: BTreeMap::new(),
     };
-    let (compression, thread) = (options.compression, Mutex::default());
+    let (compression, threads) = (options.compression, Mutex::default());
     let (notary, scrubber) = (Mutex::default(), Mutex::default());
-    let writing = Writing { queue, registry, compression, thread, notary, scrubber, now_us };
-    Ok((writer, writing, shared, report))
+    let turn = Arc::new(Turn::new(Some(writer)));
+    let writing =
+        Writing { queue, turn, prefill, registry, compression, threads, notary, scrubber, now_us };
+    Ok((writing, shared, report))
 }
 
 fn state(recovered: &Recovered, failure: Option<LogError>) -> State {
@@ -410,21 +452,12 @@ fn state(recovered: &Recovered, failure: Option<LogError>) -> State {
     }
 }
 
-/// Starts the writer's thread. Whatever ends it, those who wait are told.
-fn start(writer: Writer) -> std::io::Result<JoinHandle<()>> {
-    struct Ended(Arc<Shared>, Arc<Queue>);
-    impl Drop for Ended {
-        fn drop(&mut self) {
-            self.0.fail(LogError::Closed);
-            self.1.stop(LogError::Closed);
-            for Item { done, .. } in self.1.drain() {
-                done(Err(LogError::Closed));
-            }
-        }
-    }
-    let ended = Ended(Arc::clone(&writer.shared), Arc::clone(&writer.queue));
-    std::thread::Builder::new().name("log writer".to_owned()).spawn(move || {
-        let _ended = ended;
-        writer.run();
-    })
+/// Starts the writer's thread.
+fn start(
+    turn: Arc<Turn>,
+    shared: Arc<Shared>,
+    queue: Arc<Queue>,
+) -> std::io::Result<JoinHandle<()>> {
+    let name = "log writer".to_owned();
+    std::thread::Builder::new().name(name).spawn(move || turn.run(&shared, &queue))
 }

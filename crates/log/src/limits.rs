@@ -21,8 +21,23 @@ pub const SEGMENT_BYTES_DEFAULT: u64 = 256 << 20;
 /// The default of [`LogOptions::queue_bytes_max`](crate::LogOptions).
 pub const QUEUE_BYTES_DEFAULT: u64 = 32 << 20;
 
-/// The first and the largest step in which a segment's file is allocated ahead; steps double in between.
+/// The first and the largest step in which a segment's file is allocated ahead; in between files grow fourfold.
 pub(crate) const ALLOCATE_BYTES: (u64, u64) = (4 << 20, 64 << 20);
+
+/// Payloads from here on, when nobody else writes, are handed to the system before their checksum is computed.
+pub(crate) const LATE_CHECKSUM_BYTES_MIN: u32 = 64 << 10;
+
+/// What the writer's thread for zeros writes at once.
+pub(crate) const PREFILL_CHUNK_BYTES: u64 = 256 << 10;
+
+/// How far ahead of the writer zeros are written.
+pub(crate) const PREFILL_AHEAD_BYTES: u64 = 4 << 20;
+
+/// The largest groups, on average, for which zeros are written ahead.
+pub(crate) const PREFILL_GROUP_BYTES_MAX: u64 = 64 << 10;
+
+/// What disks and their caches write at least; offsets and lengths past the cache are multiples of it.
+pub(crate) const WRITE_ALIGNMENT: usize = 4 << 10;
 
 /// How many bytes lie between two entries of the index from Time to offset.
 pub(crate) const INDEX_INTERVAL_BYTES: u64 = 1 << 20;

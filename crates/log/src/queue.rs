@@ -71,15 +71,26 @@ struct Inner {
     stopped: Option<LogError>,
     /// Why nothing can be written just now.
     full: Option<LogError>,
-    /// Whether the writer sleeps.
+    /// Whether there is something to do for the writer's thread, though nothing is queued.
+    nudged: bool,
+    /// Whether the writer's thread sleeps.
     asleep: bool,
     /// How many sleep until there is room in the queue.
     crowded: usize,
 }
 
 impl Inner {
+    fn add(&mut self, item: Item) -> Result<(), LogError> {
+        if let Some(error) = &self.stopped {
+            return Err(error.clone());
+        }
+        self.bytes += item.bytes();
+        self.items.push_back(item);
+        Ok(())
+    }
+
     fn is_idle(&mut self) -> bool {
-        self.items.is_empty() && self.stopped.is_none()
+        self.items.is_empty() && self.stopped.is_none() && !self.nudged
     }
 }
 
@@ -93,21 +104,14 @@ impl Queue {
 
     /// Adds a group; waits while the queue is full. A group larger than the queue waits until it is empty.
     pub(crate) fn push(&self, item: Item) -> Result<(), LogError> {
-        let bytes = item.bytes();
-        let crowd = |inner: &mut Inner| {
-            inner.stopped.is_none() && inner.bytes > 0 && inner.bytes + bytes > self.bytes_max
-        };
         let mut inner = self.inner();
+        let crowd = |inner: &mut Inner| self.is_crowded(inner, &item);
         if crowd(&mut inner) {
             inner.crowded += 1;
             inner = self.drained.wait_while(inner, crowd).unwrap_or_else(PoisonError::into_inner);
             inner.crowded -= 1;
         }
-        if let Some(error) = &inner.stopped {
-            return Err(error.clone());
-        }
-        inner.bytes += bytes;
-        inner.items.push_back(item);
+        inner.add(item)?;
         self.busy.store(true, Ordering::Relaxed);
         let asleep = inner.asleep;
         drop(inner);
@@ -115,6 +119,28 @@ impl Queue {
             self.filled.notify_one();
         }
         Ok(())
+    }
+
+    /// Adds a group, for one who takes it out again at once; gives it back when the queue is full.
+    pub(crate) fn put(&self, item: Item) -> Result<Option<Item>, LogError> {
+        let mut inner = self.inner();
+        if self.is_crowded(&inner, &item) {
+            return Ok(Some(item));
+        }
+        inner.add(item)?;
+        Ok(None)
+    }
+
+    fn is_crowded(&self, inner: &Inner, item: &Item) -> bool {
+        let bytes = inner.bytes + item.bytes();
+        inner.stopped.is_none() && inner.bytes > 0 && bytes > self.bytes_max
+    }
+
+    /// Has the writer's thread look, whatever is queued.
+    pub(crate) fn nudge(&self) {
+        self.inner().nudged = true;
+        self.busy.store(true, Ordering::Relaxed);
+        self.filled.notify_one();
     }
 
     /// Waits until there are groups, or the queue is stopped.
@@ -163,6 +189,7 @@ impl Queue {
     pub(crate) fn take(&self, items: &mut VecDeque<Item>) -> bool {
         let mut inner = self.inner();
         items.append(&mut inner.items);
+        inner.nudged = false;
         self.busy.store(inner.stopped.is_some(), Ordering::Relaxed);
         inner.stopped.is_some()
     }

@@ -57,7 +57,7 @@ impl Tail {
             return Ok(());
         }
         let (least, most) = ALLOCATE_BYTES;
-        let step = self.allocated.clamp(least, most);
+        let step = (3 * self.allocated).clamp(least, most);
         let ahead = (self.allocated + step).min(segment_bytes_max).max(end);
         match self.allocate(ahead) {
             // A disk without room ahead may have room for what is to be written.

@@ -1,4 +1,4 @@
-//! The one who writes: a thread of its own, or step by step whoever simulates one.
+//! The writer, one write after the other; whose thread that is, [`crate::leader`] decides, or whoever simulates one.
 //!
 //! Group commit: everything that was queued while the last sync ran is written with one call and made durable with one
 //! sync. Then readers see it, then those who wait are told, and then readers are woken.
@@ -14,29 +14,28 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use arrow::buffer::Buffer;
 use change::Time;
 
-use crate::encode::Encoded;
+use crate::disk::DiskFile;
+use crate::encode::{Encoded, checksum};
 use crate::error::LogError;
 use crate::format::{
     FLAG_OWN, FRAME_ALIGNMENT, FrameKind, FramePart, HEADER_BYTES, Header, Place, aligned,
 };
-use crate::limits::on_disk;
+use crate::limits::{WRITE_ALIGNMENT, in_memory, on_disk};
 use crate::preamble::{Preamble, Unfinished};
+use crate::prefill::Prefill;
 use crate::queue::{Item, OnFull, Queue};
 use crate::schema::StoredSchema;
 use crate::segment::{self, Tail};
 use crate::shared::{Growth, Index, Shared};
 
-/// How long the writer waits before it looks for room again on a full disk.
-const ROOM_INTERVAL: Duration = Duration::from_millis(500);
-
 pub(crate) struct Writer {
     pub(crate) shared: Arc<Shared>,
     pub(crate) queue: Arc<Queue>,
+    pub(crate) prefill: Arc<Prefill>,
     /// What was taken from the queue and is not written yet.
     pub(crate) items: VecDeque<Item>,
     pub(crate) segment_bytes_max: u64,
@@ -86,16 +85,9 @@ pub enum Progress {
 }
 
 impl Writer {
-    /// Writes what is queued until the queue is stopped and empty.
-    pub(crate) fn run(mut self) {
-        loop {
-            match self.step() {
-                Progress::Wrote => {}
-                Progress::Idle => self.queue.wait(),
-                Progress::Full => self.queue.wait_timeout(ROOM_INTERVAL),
-                Progress::Ended => return,
-            }
-        }
+    /// Whether all that was taken from the queue is answered.
+    pub(crate) fn is_done(&self) -> bool {
+        self.items.is_empty()
     }
 
     /// Makes one write with one sync of what is queued, and tells those who wait; closes the log when it is to.
@@ -269,6 +261,7 @@ impl Writer {
             index: Index::default(),
             preamble: self.preamble.clone(),
             schemas: Vec::new(),
+            open: Vec::new(),
         }
     }
 
@@ -315,7 +308,7 @@ impl Writer {
         header.flags = group.flags;
         header.payload_length = group.payload_length;
         header.plain_length = group.plain_length;
-        header.payload_crc = group.payload_crc;
+        header.payload_crc = group.payload_crc.unwrap_or_default();
         header.transactions = group.transactions;
         header.rows = group.rows;
         header.first_time = batch.preamble.next;
@@ -330,7 +323,11 @@ impl Writer {
             }
             (FramePart::Middle | FramePart::Last, None) => unreachable!("orphans are refused"),
         }
+        let at = batch.pieces.len();
         batch.put(&mut header, &group.payload);
+        if group.payload_crc.is_none() {
+            batch.leave_open(at, header.clone());
+        }
         batch.index.add_transactions(header.first_time, header.place.offset);
         batch.preamble.apply(&header, &group.source, group.position);
     }
@@ -338,8 +335,10 @@ impl Writer {
     /// Makes a batch durable and visible.
     fn commit(&mut self, batch: Batch) -> Result<(), NotWritten> {
         let tail = &mut self.tail;
-        tail.reserve(batch.end, self.segment_bytes_max)?;
-        if let Err(error) = tail.file.write_at(&batch.slices(), batch.start) {
+        let padded = self.prefill.padded(batch.end);
+        tail.reserve(padded, self.segment_bytes_max)?;
+        self.prefill.claim(padded);
+        if let Err(error) = batch.write(&*tail.file, padded) {
             let error = NotWritten::from(LogError::io("write", &tail.path, error));
             return Err(match (error, self.cut()) {
                 (NotWritten::Full(_), Err(error)) => NotWritten::Failed(error),
@@ -349,6 +348,7 @@ impl Writer {
         if let Err(error) = tail.file.sync() {
             return Err(LogError::unconfirmed(&tail.path, error).into());
         }
+        self.prefill.written(tail, batch.end);
         tail.end = batch.end;
         tail.fresh = false;
         self.closed = false;
@@ -370,6 +370,7 @@ impl Writer {
 
     /// Durably cuts off what a write left that was not finished, so that it can never be taken for what comes next.
     fn cut(&mut self) -> Result<(), LogError> {
+        self.prefill.leave();
         let tail = &mut self.tail;
         let cut = tail.file.truncate(tail.end);
         cut.map_err(|error| LogError::io("cut an unfinished write off", &tail.path, error))?;
@@ -384,6 +385,7 @@ impl Writer {
         let number = self.tail.number + 1;
         let now_us = (self.now_us)();
         let tail = segment::create(&**disk, dir, number, &preamble, now_us)?;
+        self.prefill.leave();
         if let Err(error) = self.tail.file.truncate(self.tail.end) {
             tracing::warn!(%error, "cannot give back the unused room of a full segment");
         }
@@ -396,6 +398,7 @@ impl Writer {
 
     /// Says durably that all before is durable, and gives back the room that was allocated ahead.
     fn close(&mut self) {
+        self.prefill.leave();
         if !self.closed {
             let Tail { number, end, .. } = self.tail;
             let place = Place { segment: number, offset: end };
@@ -432,6 +435,9 @@ impl Writer {
     }
 }
 
+/// What a write is padded with.
+static PADDING: [u8; WRITE_ALIGNMENT] = [0; WRITE_ALIGNMENT];
+
 /// Frames that are written together.
 struct Batch {
     segment: u64,
@@ -444,6 +450,8 @@ struct Batch {
     preamble: Preamble,
     /// The schemas in it, by slot.
     schemas: Vec<usize>,
+    /// Headers that lack the checksums of their payloads, and where these begin among the pieces.
+    open: Vec<(usize, Header)>,
 }
 
 enum Piece {
@@ -453,6 +461,13 @@ enum Piece {
 }
 
 impl Piece {
+    fn payload(&self) -> Option<&Buffer> {
+        match self {
+            Self::Payload(bytes) => Some(bytes),
+            Self::Header(_) | Self::Zeros(_) => None,
+        }
+    }
+
     fn bytes(&self) -> &[u8] {
         match self {
             Self::Header(bytes) => bytes,
@@ -492,10 +507,32 @@ impl Batch {
         self.schemas.push(schema.slot);
     }
 
-    fn slices(&self) -> Vec<&[u8]> {
-        let slices: Vec<&[u8]> = self.pieces.iter().map(Piece::bytes).collect();
+    /// Leaves out a frame's header, at a place among the pieces, until its payload's checksum is known.
+    fn leave_open(&mut self, at: usize, header: Header) {
+        self.pieces[at] = Piece::Header([0; HEADER_BYTES]);
+        self.open.push((at + 1, header));
+    }
+
+    /// Writes all frames, and zeros up to `padded`.
+    ///
+    /// The checksum of a large payload is computed when the system has copied it: both read all of it, and the second
+    /// finds it in the processor's cache. Such a frame's header is written last.
+    fn write(&self, file: &dyn DiskFile, padded: u64) -> std::io::Result<()> {
+        file.write_at(&self.slices(padded), self.start)?;
+        for (at, header) in &self.open {
+            let payload = self.pieces[*at..].iter().map_while(Piece::payload);
+            let header = Header { payload_crc: checksum(payload), ..header.clone() };
+            file.write_at(&[&header.to_bytes()], header.place.offset)?;
+        }
+        Ok(())
+    }
+
+    /// The bytes of all frames, and zeros up to `padded`.
+    fn slices(&self, padded: u64) -> Vec<&[u8]> {
+        let mut slices: Vec<&[u8]> = self.pieces.iter().map(Piece::bytes).collect();
         let bytes: usize = slices.iter().map(|slice| slice.len()).sum();
         assert_eq!(on_disk(bytes), self.end - self.start, "frames lie where their headers say");
+        slices.push(&PADDING[..in_memory(padded - self.end)]);
         slices
     }
 }

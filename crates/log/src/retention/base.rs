@@ -107,7 +107,7 @@ impl BaseWriter {
         if header.kind != FrameKind::Transactions {
             header.plain_length = header.payload_length;
         }
-        header.payload_crc = payload.iter().fold(0, |crc, piece| crc32c::crc32c_append(crc, piece));
+        header.payload_crc = encode::checksum(payload);
         let bytes = header.to_bytes();
         let zeros = &[0; FRAME_ALIGNMENT][..length.next_multiple_of(FRAME_ALIGNMENT) - length];
         let mut pieces: Vec<&[u8]> = vec![&bytes];
