@@ -24,7 +24,7 @@ use crate::disk::{Access, DiskFile};
 use crate::error::LogError;
 use crate::format::{FLAG_LZ4, FrameKind, FramePart, Header};
 use crate::notary::{proof_dir, read_file};
-use crate::retention::folds_table;
+use crate::retention::{FoldedTable, folds_table};
 use crate::walk::Walk;
 
 /// The hashes of a full tile.
@@ -106,7 +106,7 @@ impl Log {
     /// Compares each base with what the log says of it.
     fn audit_bases(&self, audit: &mut Audit) -> Result<(), LogError> {
         let bases = Arc::clone(&self.shared.state().bases);
-        let said = if bases.tables.is_empty() { BTreeSet::new() } else { self.said_of_bases()? };
+        let said = if bases.tables.is_empty() { Said::default() } else { self.said_of_bases()? };
         for (table, base) in &bases.tables {
             let path = self.shared.dir.join("base").join(format!("{:020}.base", base.number));
             audit.bases += 1;
@@ -115,10 +115,7 @@ impl Log {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
                 Err(error) => return Err(LogError::io("open", &path, error)),
             };
-            let is_said = |hash: Hash| {
-                let number = i64::try_from(base.since.0).unwrap_or(i64::MAX);
-                said.contains(&(table.clone(), number, hash.to_string()))
-            };
+            let is_said = |hash: Hash| said.has(table, base.since, &hash);
             if !found.is_some_and(is_said) {
                 let (table, since) = (table.clone(), base.since);
                 audit.wrong_bases.push(WrongBase { path, table, since });
@@ -128,7 +125,7 @@ impl Log {
     }
 
     /// What transactions of the log say of bases: table, Time and hash.
-    fn said_of_bases(&self) -> Result<BTreeSet<(TableName, i64, String)>, LogError> {
+    pub(crate) fn said_of_bases(&self) -> Result<Said, LogError> {
         let mut said = BTreeSet::new();
         let mut reader = self.reader(Time::ZERO).history().only_own();
         while let Some(chunk) = reader.next()? {
@@ -143,7 +140,23 @@ impl Log {
                 }));
             }
         }
-        Ok(said)
+        Ok(Said(said))
+    }
+}
+
+/// What transactions say of bases: table, Time and hash.
+#[derive(Debug, Default)]
+pub(crate) struct Said(BTreeSet<(TableName, i64, String)>);
+
+impl Said {
+    fn has(&self, table: &TableName, since: Time, hash: &Hash) -> bool {
+        let since = i64::try_from(since.0).unwrap_or(i64::MAX);
+        self.0.contains(&(table.clone(), since, hash.to_string()))
+    }
+
+    /// Whether one of them says that a base is what it is.
+    pub(crate) fn contains(&self, base: &FoldedTable) -> bool {
+        self.has(&base.table, base.since, &base.hash)
     }
 }
 

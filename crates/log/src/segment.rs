@@ -212,6 +212,10 @@ impl Frames {
         self.number
     }
 
+    pub(crate) fn into_file(self) -> Arc<dyn DiskFile> {
+        self.file
+    }
+
     pub(crate) fn length(&self) -> Result<u64, LogError> {
         self.file.length().map_err(|error| self.failed(error))
     }

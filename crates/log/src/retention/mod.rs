@@ -31,8 +31,9 @@ mod reading;
 mod thin;
 
 pub use fold::{Fold, FoldOutcome, folds_table};
+pub(crate) use fold::record_of;
 pub use list::FoldedTable;
-pub(crate) use list::{Bases, clear, exercise, load};
+pub(crate) use list::{Base, Bases, LIST, clear, exercise, file_name, load, parse, path, read};
 pub(crate) use reading::Folded;
 
 /// Where the bases are, below the log's directory.
