@@ -35,7 +35,9 @@ mod upload;
 pub use error::BackupError;
 pub use fetch::Fetched;
 pub use lock::Lock;
-pub use manifest::{BackupId, FORMAT, Manifest, Piece, Signed, StoredFile, ViewDigest, ViewDigests};
+pub use manifest::{
+    BackupId, FORMAT, Manifest, Piece, Signed, StoredFile, ViewDigest, ViewDigests,
+};
 pub use place::Place;
 pub use prune::Pruned;
 pub use upload::{Item, Read, Uploaded};

@@ -212,8 +212,8 @@ impl StoredFile {
 
     fn is_sound(&self) -> bool {
         let path = self.path();
-        let below = !path.contains('\\')
-            && path.split('/').all(|part| !matches!(part, "" | "." | ".."));
+        let below =
+            !path.contains('\\') && path.split('/').all(|part| !matches!(part, "" | "." | ".."));
         let hash = |text: &str| {
             text.len() == 64
                 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))

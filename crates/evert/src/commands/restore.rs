@@ -565,7 +565,8 @@ impl Kept {
 
     /// Leaves no tree: it is made again from the segments.
     fn remove(self, dir: &Path) -> Result<(), Failure> {
-        let removed = remove_all(&self.tiles).and_then(|()| remove_all(&proof_dir(dir).join("tile")));
+        let removed =
+            remove_all(&self.tiles).and_then(|()| remove_all(&proof_dir(dir).join("tile")));
         removed.map_err(|error| Failure::io("cannot remove the log's tree".to_owned(), error))?;
         remove_from(dir, "settled")
     }
