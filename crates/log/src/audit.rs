@@ -9,7 +9,7 @@
 //! went when history was folded, the leaves are taken from the tiles, and the roots say whether those are right; which
 //! ranges these are is part of what was found. A base is right when it has the hash that a transaction of the log says.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -126,17 +126,25 @@ impl Log {
 
     /// What transactions of the log say of bases: table, Time and hash.
     pub(crate) fn said_of_bases(&self) -> Result<Said, LogError> {
-        let mut said = BTreeSet::new();
+        let mut said = Vec::new();
         let mut reader = self.reader(Time::ZERO).history().only_own();
         while let Some(chunk) = reader.next()? {
             for changes in chunk.tables.iter().filter(|of| of.table() == &folds_table()) {
                 let rows = changes.changes().rows();
                 let text = |column: usize| rows.column(column).as_string::<i32>();
                 let (sources, tables, hashes) = (text(0), text(1), text(5));
-                let since = rows.column(2).as_primitive::<Int64Type>();
-                said.extend((0..rows.num_rows()).map(|row| {
-                    let table = TableName::new(sources.value(row), tables.value(row));
-                    (table, since.value(row), hashes.value(row).to_owned())
+                let number = |column: usize, row: usize| {
+                    let numbers = rows.column(column).as_primitive::<Int64Type>();
+                    u64::try_from(numbers.value(row)).unwrap_or(0)
+                };
+                said.extend((0..rows.num_rows()).filter_map(|row| {
+                    Some(FoldedTable {
+                        table: TableName::new(sources.value(row), tables.value(row)),
+                        since: Time(number(2, row)),
+                        rows: number(3, row),
+                        bytes: number(4, row),
+                        hash: from_digits(hashes.value(row))?,
+                    })
                 }));
             }
         }
@@ -144,14 +152,22 @@ impl Log {
     }
 }
 
-/// What transactions say of bases: table, Time and hash.
+/// A hash from its digits.
+fn from_digits(text: &str) -> Option<Hash> {
+    let mut hash = Hash([0; 32]);
+    for (at, byte) in hash.0.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok()?;
+    }
+    (hash.to_string() == text).then_some(hash)
+}
+
+/// What transactions say of bases, in the order of the log.
 #[derive(Debug, Default)]
-pub(crate) struct Said(BTreeSet<(TableName, i64, String)>);
+pub(crate) struct Said(pub(crate) Vec<FoldedTable>);
 
 impl Said {
     fn has(&self, table: &TableName, since: Time, hash: &Hash) -> bool {
-        let since = i64::try_from(since.0).unwrap_or(i64::MAX);
-        self.0.contains(&(table.clone(), since, hash.to_string()))
+        self.0.iter().any(|it| (&it.table, it.since, &it.hash) == (table, since, hash))
     }
 
     /// Whether one of them says that a base is what it is.

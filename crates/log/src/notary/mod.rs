@@ -307,12 +307,7 @@ fn signed(shelf: &Shelf, signer: &Signer) -> Result<Option<Checkpoint>, LogError
 ///
 /// One of another name, as a restored log has it, is taken up only when it cannot be made anew because history was
 /// folded. Leaves do not depend on the name.
-fn settled(
-    shelf: &Shelf,
-    signer: &Signer,
-    held: u64,
-    is_folded: bool,
-) -> Result<Tree, LogError> {
+fn settled(shelf: &Shelf, signer: &Signer, held: u64, is_folded: bool) -> Result<Tree, LogError> {
     let Some(state) = shelf.settled()? else { return Ok(Tree::new()) };
     let is_ours = state.origin() == signer.verifier().name();
     if !(is_ours || is_folded) || state.size() > held {

@@ -172,6 +172,17 @@ impl Bases {
     }
 }
 
+impl Bases {
+    /// Puts the list in the place of the one that is there, durably, when nobody has the log open.
+    pub(crate) fn replace(&self, disk: &dyn Disk, dir: &Path) -> Result<(), LogError> {
+        self.write(disk, dir)?;
+        let (base_dir, path) = (dir.join(DIRECTORY), dir.join(LIST));
+        let renamed = disk.rename(&base_dir.join(UNFINISHED), &path);
+        renamed.map_err(|error| LogError::io("write", &path, error))?;
+        disk.sync_dir(&base_dir).map_err(|error| LogError::unconfirmed(&path, error))
+    }
+}
+
 fn take_text<'a>(cursor: &mut Cursor<'a>) -> Result<&'a str, FormatError> {
     let length = usize::try_from(cursor.u64()?).map_err(|_large| FormatError::Short)?;
     cursor.text(length)

@@ -23,6 +23,7 @@
 //!
 //! Evert's own tables are never folded: they are small, and say which life of a table its changes belong to.
 
+mod again;
 mod base;
 mod fold;
 mod list;
@@ -30,8 +31,9 @@ mod net;
 mod reading;
 mod thin;
 
-pub use fold::{Fold, FoldOutcome, folds_table};
+pub(crate) use again::listed_again;
 pub(crate) use fold::record_of;
+pub use fold::{Fold, FoldOutcome, folds_table};
 pub use list::FoldedTable;
 pub(crate) use list::{Base, Bases, LIST, clear, exercise, file_name, load, parse, path, read};
 pub(crate) use reading::Folded;

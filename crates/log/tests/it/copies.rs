@@ -255,8 +255,9 @@ fn a_folded_copy_can_end_at_every_time_that_is_kept_and_at_no_other() {
         assert!(matches!(refused, LogError::Pruned { upto, .. } if upto.0 == since), "{refused}");
         assert_eq!(read_only(copied.path()).upper(), Time(upper), "nothing is touched");
     }
-    let mut said_again = 0;
-    for last in since..upper {
+    let (mut tried, mut said_again) = (0, 0);
+    for last in (since..upper).filter(|it| it - since < 4 || it % 7 == 0 || upper - it < 4) {
+        tried += 1;
         let copied = written_to(&files);
         let done = cut(copied.path(), Time(last), [9; 16], &real_disk()).unwrap();
         let ended = last + 1 + u64::from(done.folds_said_again);
@@ -270,5 +271,5 @@ fn a_folded_copy_can_end_at_every_time_that_is_kept_and_at_no_other() {
         }
         check_copy(copied.path(), &kept, Time(ended));
     }
-    assert_eq!(said_again, upper - 1 - since, "the last transaction says it");
+    assert_eq!(said_again, tried - 1, "the last transaction says it");
 }

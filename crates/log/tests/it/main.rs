@@ -26,4 +26,5 @@ mod read;
 mod real;
 mod retention;
 mod scrub;
+mod scrub_folded;
 mod world;
