@@ -103,8 +103,14 @@ fn drawn(report: &Report) -> String {
         (Some(_) | None, _) => String::new(),
     };
     let key = if report.with_key { "; with its private key" } else { "" };
+    let folded = match report.since {
+        0 => String::new(),
+        since => {
+            format!("ok: its history up to Time {since} was folded; what it came to is there\n")
+        }
+    };
     format!(
-        "ok: the log {log} up to Time {last} is in {place} (signed up to {signed}{key})\n\
+        "ok: the log {log} up to Time {last} is in {place} (signed up to {signed}{key})\n{folded}\
          ok: {} at Time {views_at} noted, to be compared when it is restored\n\
          ok: {} written ({} bytes); the backup has {} bytes\n{pruned}backup {}\n",
         output::counted(report.views as u64, "view"),

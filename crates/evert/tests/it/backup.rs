@@ -406,6 +406,12 @@ fn s3_holds_backups_as_a_directory_does() {
     let time = "evert restore s3://vault/shop/backups --to then --time 1";
     ok(time);
     assert_eq!(stat(&user, "then")["upper"], 2);
+    let segment = user.dir().join(format!(".evert/log/{:020}.log", 1));
+    let good = fs::read(&segment).unwrap();
+    harm(&segment, 400);
+    ok(&format!("evert log repair --from {place}"));
+    let repaired = fs::read(&segment).unwrap();
+    assert!(good.starts_with(&repaired) && user.evert(&["log", "scrub"]).code == Some(0));
     let ended = user.shell(&format!("{set}evert backup s3://nobodys/bucket"));
     assert_eq!(ended.code, Some(3), "{}", ended.stderr);
     assert!(ended.stderr.contains("error[BKP002]"), "{}", ended.stderr);
@@ -451,8 +457,8 @@ fn what_postgres_does_not_send_again_is_not_passed_over() {
 /// A log in many segments, of a source that has ended.
 const FOLDED: &str = "create source shop from 'demo' with (limit = 4000, rate = 0);
     create view sold as select product_id, count(*) as n, sum(quantity) as q
-      from order_items group by product_id;
-    create view orders_now as select id, status from orders;";
+      from shop.order_items group by product_id;
+    create view orders_now as select id, status from shop.orders;";
 
 /// The rows of the views of [`FOLDED`], in an order of their own.
 fn sold(user: &User, data: &str) -> Vec<String> {
@@ -533,6 +539,60 @@ fn a_folded_log_is_backed_up_and_restored_with_its_proofs() {
         user.ok(&["run", "--once", "--data", to]);
         user.ok(&["verify", "--data", to]);
     }
+}
+
+/// Turns over the bits of a byte of a file.
+fn harm(path: &Path, at: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[at] = !bytes[at];
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn damage_of_a_folded_log_is_repaired_from_its_backup() {
+    let mut user = User::new();
+    user.set("EVERT_SEGMENT_BYTES", "16384");
+    user.write("shop.sql", FOLDED);
+    user.ok(&["run", "--once", "shop.sql"]);
+    let before = back_up(&user, &[]);
+    fold_past(&user, 1000, before["bytes"].as_u64().unwrap() / 2);
+    let segments = stat(&user, ".evert")["segments"].as_u64().unwrap();
+    let place = user.dir().join("vault");
+    user.ok(&["backup", "vault", "--prune", "1"]);
+    let log = user.dir().join(".evert/log");
+    let (base, list) = (files(&log.join("base")).remove(0), log.join("base/list"));
+    let segment = |number: u64| log.join(format!("{number:020}.log"));
+    let harmed = [
+        (segment(2), 300),
+        (segment(segments - 1), 200),
+        (base, 500),
+        (list, 20),
+        (log.join("proof/tile/0/000"), 70),
+    ];
+    let good: Vec<Vec<u8>> = harmed.iter().map(|(path, _)| fs::read(path).unwrap()).collect();
+    harmed.iter().for_each(|(path, at)| harm(path, *at));
+    let found = user.evert(&["log", "scrub"]);
+    assert_eq!(found.code, Some(5), "{}", found.stderr);
+    assert!(found.stdout.contains("DAMAGED: base/list"), "{}", found.stdout);
+    let told = user.ok(&["log", "repair", "--from", place.to_str().unwrap()]);
+    assert!(told.contains("restored: base/") && told.contains("nothing is damaged"), "{told}");
+    for ((path, _), good) in
+        harmed.iter().zip(good).filter(|((path, _), _)| !path.ends_with("list"))
+    {
+        assert!(fs::read(path).unwrap() == good, "{}", path.display());
+    }
+    let told = user.ok(&["log", "scrub"]);
+    assert!(told.contains("nothing is damaged"), "{told}");
+    user.ok(&["verify"]);
+    user.ok(&["run", "--once"]);
+    user.ok(&["verify"]);
+    let elsewhere = with_orders();
+    let refused = elsewhere.evert(&["log", "repair", "--from", place.to_str().unwrap()]);
+    assert_eq!(refused.code, Some(0), "nothing is wrong there: {}", refused.stderr);
+    harm(&elsewhere.dir().join(".evert/log").join(format!("{:020}.log", 1)), 400);
+    let refused = elsewhere.evert(&["log", "repair", "--from", place.to_str().unwrap()]);
+    assert_eq!(refused.code, Some(5), "{}", refused.stderr);
+    assert!(refused.stdout.contains("STILL DAMAGED"), "{}", refused.stdout);
 }
 
 #[test]

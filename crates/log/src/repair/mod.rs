@@ -81,13 +81,14 @@ pub fn repair(
     for _ in 0..2 {
         let is_listed = !found.damage.iter().any(|damage| damage.file == LIST);
         if !is_listed {
+            if let Some(copies) = copies.as_deref_mut() {
+                Mender::new((dir, disk), copies, &mut repaired).bases_unlisted()?;
+            }
             list_again(dir, disk, &found.damage, &mut repaired)?;
             found = scrub(dir, disk, now_us, go_on)?;
         }
         if let Some(copies) = copies.as_deref_mut() {
-            let overlay = Arc::new(Overlay { inner: Arc::clone(disk), instead: Mutex::default() });
-            let mut mender = Mender { dir, disk, overlay, copies, repaired: &mut repaired };
-            mender.mend(&found)?;
+            Mender::new((dir, disk), copies, &mut repaired).mend(&found)?;
         }
         if is_listed {
             break;
@@ -171,7 +172,16 @@ struct Mended {
     is_to_be_thinned: bool,
 }
 
-impl Mender<'_> {
+impl<'a> Mender<'a> {
+    fn new(
+        (dir, disk): (&'a Path, &'a Arc<dyn Disk>),
+        copies: &'a mut dyn Copies,
+        repaired: &'a mut Repaired,
+    ) -> Self {
+        let overlay = Arc::new(Overlay { inner: Arc::clone(disk), instead: Mutex::default() });
+        Self { dir, disk, overlay, copies, repaired }
+    }
+
     fn mend(&mut self, found: &Scrubbed) -> Result<(), LogError> {
         self.bases(&found.damage)?;
         let mut numbers: Vec<u64> = found

@@ -16,8 +16,8 @@ use crate::error::LogError;
 use crate::format::{FLAG_THIN, FrameKind, HEADER_BYTES, Header, Place};
 use crate::limits::{THIN_BUFFER_BYTES, on_disk};
 use crate::recovery::read_first;
-use crate::retention::{self, Bases, LIST};
-use crate::scrub::bases::hash_of;
+use crate::retention::{self, Base, Bases, LIST};
+use crate::scrub::bases::{first_wrong, hash_of};
 use crate::scrub::survey::{self, Ending};
 use crate::segment::{self, Frames};
 
@@ -31,30 +31,67 @@ impl Mender<'_> {
         for base in bases.tables.values() {
             let file = retention::file_name(base.number);
             let Some(damage) = damage.iter().find(|damage| damage.file == file) else { continue };
-            let (path, name) = (self.dir.join(&file), self.copies.name());
-            // Under a number that no list knows, it is removed at the next start if it stays.
-            let number = u64::MAX;
-            let new = retention::path(self.dir, number);
-            let why = match self.fetch(&file, &new, base.bytes) {
-                Ok(()) => {
-                    let go_on = &mut |_| ControlFlow::Continue(());
-                    let hash = hash_of(&**self.disk, self.dir, number, go_on);
-                    let hash = hash.map_err(|error| LogError::io("read", &new, error))?;
-                    (hash != Some(base.hash)).then(|| format!("{name} holds another {file}"))
-                }
-                Err(Refused::Copy(why)) => Some(why),
-                Err(Refused::Log(error)) => return Err(error),
-            };
-            if let Some(why) = why {
-                self.remove(&new)?;
-                self.repaired.refused.insert(file, why);
-                continue;
+            match self.base(base)? {
+                None => self.repaired.restored.push(damage.clone()),
+                Some(why) => drop(self.repaired.refused.insert(file, why)),
             }
-            let was_missing = self.disk.open(&path, crate::Access::Read).is_err();
-            self.put_file(&new, &path, was_missing)?;
-            self.repaired.restored.push(damage.clone());
         }
         Ok(())
+    }
+
+    /// Puts bases back that are not whole, when no list says which there are: those that the copy's list names. Whether
+    /// they belong here, the log says when the list is made again.
+    pub(super) fn bases_unlisted(&mut self) -> Result<(), LogError> {
+        let Ok(theirs) = self.their_list() else { return Ok(()) };
+        for base in theirs.tables.values() {
+            if first_wrong(&**self.disk, self.dir, base.number).is_some() {
+                let file = retention::file_name(base.number);
+                match self.base(base)? {
+                    None => drop(self.repaired.refused.remove(&file)),
+                    Some(why) => drop(self.repaired.refused.insert(file, why)),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a base in its place that the copy has; says why not when it has not.
+    fn base(&mut self, base: &Base) -> Result<Option<String>, LogError> {
+        let file = retention::file_name(base.number);
+        let (path, name) = (self.dir.join(&file), self.copies.name());
+        // Under a number that no list knows, it is removed at the next start if it stays.
+        let number = u64::MAX;
+        let new = retention::path(self.dir, number);
+        let why = match self.fetch(&file, &new, base.bytes) {
+            Ok(()) => {
+                let go_on = &mut |_| ControlFlow::Continue(());
+                let hash = hash_of(&**self.disk, self.dir, number, go_on);
+                let hash = hash.map_err(|error| LogError::io("read", &new, error))?;
+                (hash != Some(base.hash)).then(|| format!("{name} holds another {file}"))
+            }
+            Err(Refused::Copy(why)) => Some(why),
+            Err(Refused::Log(error)) => return Err(error),
+        };
+        if why.is_some() {
+            self.remove(&new)?;
+            return Ok(why);
+        }
+        let was_missing = self.disk.open(&path, crate::Access::Read).is_err();
+        self.put_file(&new, &path, was_missing)?;
+        Ok(None)
+    }
+
+    /// What the copy's list of bases says.
+    fn their_list(&mut self) -> Result<Bases, Refused> {
+        let length = self.copies.length(LIST)?.unwrap_or(0);
+        let list = self.copies.read(LIST, 0..length)?.filter(|list| !list.is_empty());
+        let unknown = || {
+            let name = self.copies.name();
+            Refused::Copy(format!(
+                "{name} does not say what was folded in it: its {LIST} is missing or damaged"
+            ))
+        };
+        list.and_then(|list| Bases::from_bytes(&list).ok()).ok_or_else(unknown)
     }
 
     /// Whether a segment was rewritten, here or in the copy.
@@ -99,14 +136,19 @@ impl Mender<'_> {
     ) -> Result<Mended, Refused> {
         let (name, file) = (self.copies.name(), file_name(number));
         let is_thin = self.theirs_is_thin(number)?;
-        let ours = retention::load(&**self.disk, self.dir).map_err(|error| match error {
-            LogError::Damaged { .. } => {
-                Refused::Copy(format!("{LIST} is damaged: it is not known what was folded"))
+        // Without the list it is not known what was folded; then it is listed again when the segments are whole.
+        let ours = match retention::load(&**self.disk, self.dir) {
+            Err(LogError::Damaged { .. }) => None,
+            loaded => Some(loaded?),
+        };
+        match &ours {
+            _ if !is_thin => {}
+            Some(ours) => self.must_not_lack(number, ours)?,
+            None if is_there && self.is_as_long(number)? => {}
+            None => {
+                let why = format!("{LIST} is damaged too: what was folded here is not known");
+                return Err(Refused::Copy(why));
             }
-            error => Refused::Log(error),
-        })?;
-        if is_thin {
-            self.must_not_lack(number, &ours)?;
         }
         let ending = self.ending(number);
         let known = if is_there { self.signs(number, ending, &damage)? } else { BTreeMap::new() };
@@ -131,22 +173,22 @@ impl Mender<'_> {
         if !self.is_ours(number, Some(log_id)) || known.iter().any(differs) {
             return Err(self.other_log());
         }
-        let is_folded = ours.tables.values().any(|base| base.segment > number);
+        let mut bases = ours.iter().flat_map(|ours| ours.tables.values());
+        let is_folded = bases.any(|base| base.segment > number);
         let is_to_be_thinned = !is_thin && is_folded;
         Ok(Mended { number, damage, was_missing: !is_there, is_to_be_thinned })
     }
 
+    /// Whether a rewritten segment is as long as its copy: then it was rewritten there as often as here.
+    fn is_as_long(&mut self, number: u64) -> Result<bool, Refused> {
+        let frames = Frames::open_damaged(&*self.overlay, self.dir, number)?;
+        let ours = if frames.is_thin() { Some(frames.length()?) } else { None };
+        Ok(ours.is_some() && ours == self.copies.length(&file_name(number))?)
+    }
+
     /// Fails when the copy's segment lacks what no base here has.
     fn must_not_lack(&mut self, number: u64, ours: &Bases) -> Result<(), Refused> {
-        let length = self.copies.length(LIST)?.unwrap_or(0);
-        let list = self.copies.read(LIST, 0..length)?.filter(|list| !list.is_empty());
-        let unknown = || {
-            let name = self.copies.name();
-            Refused::Copy(format!(
-                "{name} does not say what was folded in it: its {LIST} is missing or damaged"
-            ))
-        };
-        let theirs = list.and_then(|list| Bases::from_bytes(&list).ok()).ok_or_else(unknown)?;
+        let theirs = self.their_list()?;
         let further = theirs
             .tables
             .iter()

@@ -39,4 +39,4 @@ pub(crate) use list::{Base, Bases, LIST, clear, exercise, file_name, load, parse
 pub(crate) use reading::Folded;
 
 /// Where the bases are, below the log's directory.
-const DIRECTORY: &str = "base";
+pub(crate) const DIRECTORY: &str = "base";

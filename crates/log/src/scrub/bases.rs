@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::disk::{Access, Disk};
 use crate::error::LogError;
-use crate::format::Header;
+use crate::format::{FrameKind, Header};
 use crate::limits::{LISTED_TIMES_MAX, THIN_BUFFER_BYTES, on_disk};
 use crate::retention::{self, Base, Bases, LIST};
 use crate::scrub::survey::Pace;
@@ -76,7 +76,7 @@ impl Scrubber {
             Err(error) if error.kind() == ErrorKind::NotFound => "the base is missing".to_owned(),
             Err(error) => format!("the disk does not give it back: {error}"),
         };
-        let offset = self.first_wrong(base);
+        let offset = first_wrong(&*self.disk, &self.dir, base.number).unwrap_or(0);
         Ok(Some(Damage {
             kind: DamageKind::Segment,
             file: retention::file_name(base.number),
@@ -88,25 +88,28 @@ impl Scrubber {
             since_us: 0,
         }))
     }
+}
 
-    /// Where the first frame of a base is that cannot be read; its beginning when all can.
-    fn first_wrong(&self, base: &Base) -> u64 {
-        let path = retention::path(&self.dir, base.number);
-        let Ok(mut frames) = Frames::open_file(&*self.disk, path, base.number) else { return 0 };
-        let mut offset = 0;
-        while offset < base.bytes {
-            let mut frame = || -> Result<Header, ReadError> {
-                let header = frames.header(offset, base.bytes)?;
-                frames.stored(&header)?;
-                Ok(header)
-            };
-            match frame() {
-                Ok(header) => offset = header.end(),
-                Err(_) => return offset,
-            }
+/// Where the first frame of a base is that cannot be read; `None` when all can.
+pub(crate) fn first_wrong(disk: &dyn Disk, dir: &Path, number: u64) -> Option<u64> {
+    let frames = Frames::open_file(disk, retention::path(dir, number), number);
+    let Ok((mut frames, length)) = frames.and_then(|frames| frames.length().map(|it| (frames, it)))
+    else {
+        return Some(0);
+    };
+    let (mut offset, mut ended) = (0, false);
+    while offset < length {
+        let mut frame = || -> Result<Header, ReadError> {
+            let header = frames.header(offset, length)?;
+            frames.stored(&header)?;
+            Ok(header)
+        };
+        match frame() {
+            Ok(header) => (offset, ended) = (header.end(), header.kind == FrameKind::Close),
+            Err(_) => return Some(offset),
         }
-        0
     }
+    (!ended).then_some(offset)
 }
 
 fn of_list(reason: String, bytes: u64) -> Damage {

@@ -559,6 +559,8 @@ fn a_log_without_its_list_of_bases_guesses_nothing() {
         changed[at] ^= 0x10;
         fs::write(&list, changed).unwrap();
         let refused = Log::open_read_only(dir.path(), Arc::new(log::RealDisk)).map(drop);
-        assert_eq!(refused.unwrap_err().code(), "LOG004", "byte {at}");
+        let refused = refused.unwrap_err();
+        assert_eq!(refused.code(), "LOG004", "byte {at}");
+        assert!(refused.help().unwrap().starts_with("`evert log repair` makes it again"));
     }
 }

@@ -269,20 +269,24 @@ fn the_list_of_bases_is_made_again_from_what_the_log_says() {
     assert!(!fold(&log, &[("short", 10)]));
     assert!(fold(&log, &[("short", 170)]), "folding goes on");
     drop(log);
-    // With a base that is gone as well, nothing is guessed: a copy has to give that back first.
+    // With a base that is gone as well, nothing is guessed: a copy has to give that back.
     let folded = Folded::new();
     let (list, base) =
         (folded.path().join("base/list"), folded.path().join("base/00000000000000000001.base"));
     fs::write(&list, "nothing").unwrap();
     fs::remove_file(&base).unwrap();
-    let refused = repair(folded.path(), Some(folded.copy.path()));
-    let why = &refused.refused["base/list"];
-    assert!(why.contains("is missing or damaged, and segment"), "{why}");
-    assert!(!refused.left.is_empty() && fs::read(&list).unwrap() == b"nothing");
+    for copy in [None, Some(folded.before.path())] {
+        let refused = repair(folded.path(), copy);
+        let why = &refused.refused["base/list"];
+        assert!(why.contains("is missing or damaged, and segment"), "{why}");
+        assert!(!refused.left.is_empty() && fs::read(&list).unwrap() == b"nothing");
+    }
+    folded.repaired(Some(folded.copy.path()));
     // A list and a segment at once.
     let folded = Folded::new();
     fs::write(folded.path().join("base/list"), "nothing").unwrap();
     change(segments(folded.path()).last().unwrap(), |bytes| bytes[150] ^= 1);
+    change(&folded.segment(3), |bytes| bytes[200] ^= 1);
     folded.repaired(Some(folded.copy.path()));
 }
 
