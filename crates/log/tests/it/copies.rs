@@ -232,9 +232,9 @@ fn a_copy_made_at_any_step_of_a_fold_is_a_log() {
     let (mut folded, mut unfolded) = (0, 0);
     for (files, upper) in copies.iter().step_by(5).chain(copies.last()) {
         if files.since > Time::ZERO {
-            folded += 1
+            folded += 1;
         } else {
-            unfolded += 1
+            unfolded += 1;
         }
         check_copy(written_to(files).path(), &expected, *upper);
     }
