@@ -7,8 +7,8 @@
 //!   locks/…                      who is at work here
 //! ```
 //!
-//! What is copied are files that only grow. A backup names each as a list of pieces; the next one names the same pieces
-//! and adds those of the bytes that came since. A piece is named by what it holds, so writing one again does no harm,
+//! What is copied are files that only grow; one that is written anew has another name, whatever its path. A backup names
+//! each as a list of pieces; the next one names the same pieces and adds those of the bytes that came since. A piece is named by what it holds, so writing one again does no harm,
 //! and what an interrupted backup left behind is used by the next one or by nobody.
 //!
 //! What holds:
@@ -35,7 +35,9 @@ mod upload;
 pub use error::BackupError;
 pub use fetch::Fetched;
 pub use lock::Lock;
-pub use manifest::{BackupId, Manifest, Piece, Signed, StoredFile, ViewDigest, ViewDigests};
+pub use manifest::{
+    BackupId, FORMAT, Manifest, Piece, Signed, StoredFile, ViewDigest, ViewDigests,
+};
 pub use place::Place;
 pub use prune::Pruned;
 pub use upload::{Item, Read, Uploaded};

@@ -7,8 +7,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::limits::PIECE_BYTES_MAX;
 
-/// The format that this code writes, and the newest that it reads.
-pub(crate) const FORMAT: u32 = 1;
+/// The format that this code writes, and the newest that it reads. The first one knew no files with a path of their own.
+pub const FORMAT: u32 = 2;
 
 /// How many digits of a manifest's hash are in its name.
 const NAMED_DIGITS: usize = 16;
@@ -73,11 +73,14 @@ pub struct ViewDigest {
 
 /// A file, as pieces.
 ///
-/// Invariant, checked when it is read: the name stays below the directory, and the pieces have the file's bytes.
+/// Invariant, checked when it is read: the path stays below the directory, and the pieces have the file's bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredFile {
-    /// Its name, below the directory that was backed up.
+    /// What backups know it by: under one name a file only grows.
     pub name: String,
+    /// Where it belongs, below the directory that was backed up; `None` when its name says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
     /// How many bytes it has.
     pub bytes: u64,
     /// What they are, one behind the other.
@@ -161,7 +164,7 @@ impl Manifest {
         let unreadable =
             |error: serde_json::Error| Wrong::Damaged(format!("is unreadable: {error}"));
         let head: Head = serde_json::from_slice(text).map_err(unreadable)?;
-        if head.format != FORMAT {
+        if !(1..=FORMAT).contains(&head.format) {
             return Err(Wrong::Format(head.format));
         }
         let manifest: Self = serde_json::from_slice(text).map_err(unreadable)?;
@@ -201,10 +204,16 @@ pub(crate) enum Wrong {
 }
 
 impl StoredFile {
+    /// Where it belongs, below the directory that was backed up.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.path.as_deref().unwrap_or(&self.name)
+    }
+
     fn is_sound(&self) -> bool {
-        let below = !self.name.is_empty()
-            && !self.name.contains('\\')
-            && self.name.split('/').all(|part| !matches!(part, "" | "." | ".."));
+        let path = self.path();
+        let below =
+            !path.contains('\\') && path.split('/').all(|part| !matches!(part, "" | "." | ".."));
         let hash = |text: &str| {
             text.len() == 64
                 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
@@ -237,6 +246,7 @@ mod tests {
             views: ViewDigests::default(),
             files: vec![StoredFile {
                 name: "proof/leaves".into(),
+                path: None,
                 bytes: 3,
                 pieces: vec![piece(1), piece(2)],
             }],
@@ -260,11 +270,19 @@ mod tests {
 
     #[test]
     fn a_later_format_and_unsound_files_are_refused() {
-        let (id, text) = Manifest { format: 2, ..manifest() }.encode();
-        assert!(matches!(Manifest::decode(&id, &text), Err(Wrong::Format(2))));
+        for format in [0, FORMAT + 1] {
+            let (id, text) = Manifest { format, ..manifest() }.encode();
+            assert!(matches!(Manifest::decode(&id, &text), Err(Wrong::Format(_))));
+        }
+        let (id, text) = Manifest { format: 1, ..manifest() }.encode();
+        assert_eq!(Manifest::decode(&id, &text).unwrap().files, manifest().files);
         for name in ["", "/etc/passwd", "../key", "a/../b", "a//b", "a\\b", "."] {
             let mut wrong = manifest();
             wrong.files[0].name = name.to_owned();
+            let (id, text) = wrong.encode();
+            assert!(matches!(Manifest::decode(&id, &text), Err(Wrong::Damaged(_))), "{name}");
+            wrong = manifest();
+            wrong.files[0].path = Some(name.to_owned());
             let (id, text) = wrong.encode();
             assert!(matches!(Manifest::decode(&id, &text), Err(Wrong::Damaged(_))), "{name}");
         }

@@ -18,8 +18,10 @@ pub type Read = Arc<dyn Fn(u64, usize) -> io::Result<Vec<u8>> + Send + Sync>;
 /// A file that is backed up.
 #[derive(Clone)]
 pub struct Item {
-    /// Its name, below the directory.
+    /// Its name: the bytes that were backed up under it before are its first.
     pub name: String,
+    /// Where it belongs, below the directory; `None` when its name says so.
+    pub path: Option<String>,
     /// How many of its bytes belong to the backup. They never change.
     pub bytes: u64,
     /// What they are.
@@ -83,7 +85,8 @@ impl Place {
                 uploaded.bytes += piece.bytes;
             }
             let pieces = kept.into_iter().map(|(piece, _)| piece).collect();
-            uploaded.files.push(StoredFile { name: item.name.clone(), bytes: item.bytes, pieces });
+            let (name, path, bytes) = (item.name.clone(), item.path.clone(), item.bytes);
+            uploaded.files.push(StoredFile { name, path, bytes, pieces });
         }
         Ok(uploaded)
     }

@@ -499,9 +499,10 @@ pub(crate) struct LogRepairArgs {
     #[command(flatten)]
     pub(crate) dir: DataDir,
 
-    /// A copy of the log's directory, or of the data directory, to take good bytes from.
-    #[arg(long, value_name = "COPY")]
-    pub(crate) from: Option<PathBuf>,
+    /// Where to take good bytes from: a copy of the log's directory or of the data directory, or a place of backups (a
+    /// directory, or s3://BUCKET/PREFIX).
+    #[arg(long, value_name = "COPY|s3://…")]
+    pub(crate) from: Option<String>,
 
     /// The form of the result.
     #[arg(short, long, value_enum, default_value = "table")]

@@ -79,7 +79,7 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Log(LogCommand::Trace(arguments)) => commands::trace::trace(arguments).await,
         Command::Log(LogCommand::Stat(arguments)) => commands::log::stat(&arguments),
         Command::Log(LogCommand::Scrub(arguments)) => commands::scrub::scrub(&arguments),
-        Command::Log(LogCommand::Repair(arguments)) => commands::scrub::repair(&arguments),
+        Command::Log(LogCommand::Repair(arguments)) => commands::scrub::repair(arguments).await,
         Command::Prove(arguments) => commands::prove::prove(arguments).await,
         Command::Verify(arguments) => commands::verify::verify(&arguments),
         Command::Backup(arguments) => Box::pin(commands::backup::backup(arguments)).await,

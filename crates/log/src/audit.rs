@@ -9,7 +9,7 @@
 //! went when history was folded, the leaves are taken from the tiles, and the roots say whether those are right; which
 //! ranges these are is part of what was found. A base is right when it has the hash that a transaction of the log says.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ use crate::disk::{Access, DiskFile};
 use crate::error::LogError;
 use crate::format::{FLAG_LZ4, FrameKind, FramePart, Header};
 use crate::notary::{proof_dir, read_file};
-use crate::retention::folds_table;
+use crate::retention::{FoldedTable, folds_table};
 use crate::walk::Walk;
 
 /// The hashes of a full tile.
@@ -106,7 +106,7 @@ impl Log {
     /// Compares each base with what the log says of it.
     fn audit_bases(&self, audit: &mut Audit) -> Result<(), LogError> {
         let bases = Arc::clone(&self.shared.state().bases);
-        let said = if bases.tables.is_empty() { BTreeSet::new() } else { self.said_of_bases()? };
+        let said = if bases.tables.is_empty() { Said::default() } else { self.said_of_bases()? };
         for (table, base) in &bases.tables {
             let path = self.shared.dir.join("base").join(format!("{:020}.base", base.number));
             audit.bases += 1;
@@ -115,10 +115,7 @@ impl Log {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
                 Err(error) => return Err(LogError::io("open", &path, error)),
             };
-            let is_said = |hash: Hash| {
-                let number = i64::try_from(base.since.0).unwrap_or(i64::MAX);
-                said.contains(&(table.clone(), number, hash.to_string()))
-            };
+            let is_said = |hash: Hash| said.has(table, base.since, &hash);
             if !found.is_some_and(is_said) {
                 let (table, since) = (table.clone(), base.since);
                 audit.wrong_bases.push(WrongBase { path, table, since });
@@ -128,22 +125,54 @@ impl Log {
     }
 
     /// What transactions of the log say of bases: table, Time and hash.
-    fn said_of_bases(&self) -> Result<BTreeSet<(TableName, i64, String)>, LogError> {
-        let mut said = BTreeSet::new();
+    pub(crate) fn said_of_bases(&self) -> Result<Said, LogError> {
+        let mut said = Vec::new();
         let mut reader = self.reader(Time::ZERO).history().only_own();
         while let Some(chunk) = reader.next()? {
             for changes in chunk.tables.iter().filter(|of| of.table() == &folds_table()) {
                 let rows = changes.changes().rows();
                 let text = |column: usize| rows.column(column).as_string::<i32>();
                 let (sources, tables, hashes) = (text(0), text(1), text(5));
-                let since = rows.column(2).as_primitive::<Int64Type>();
-                said.extend((0..rows.num_rows()).map(|row| {
-                    let table = TableName::new(sources.value(row), tables.value(row));
-                    (table, since.value(row), hashes.value(row).to_owned())
+                let number = |column: usize, row: usize| {
+                    let numbers = rows.column(column).as_primitive::<Int64Type>();
+                    u64::try_from(numbers.value(row)).unwrap_or(0)
+                };
+                said.extend((0..rows.num_rows()).filter_map(|row| {
+                    Some(FoldedTable {
+                        table: TableName::new(sources.value(row), tables.value(row)),
+                        since: Time(number(2, row)),
+                        rows: number(3, row),
+                        bytes: number(4, row),
+                        hash: from_digits(hashes.value(row))?,
+                    })
                 }));
             }
         }
-        Ok(said)
+        Ok(Said(said))
+    }
+}
+
+/// A hash from its digits.
+fn from_digits(text: &str) -> Option<Hash> {
+    let mut hash = Hash([0; 32]);
+    for (at, byte) in hash.0.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok()?;
+    }
+    (hash.to_string() == text).then_some(hash)
+}
+
+/// What transactions say of bases, in the order of the log.
+#[derive(Debug, Default)]
+pub(crate) struct Said(pub(crate) Vec<FoldedTable>);
+
+impl Said {
+    fn has(&self, table: &TableName, since: Time, hash: &Hash) -> bool {
+        self.0.iter().any(|it| (&it.table, it.since, &it.hash) == (table, since, hash))
+    }
+
+    /// Whether one of them says that a base is what it is.
+    pub(crate) fn contains(&self, base: &FoldedTable) -> bool {
+        self.has(&base.table, base.since, &base.hash)
     }
 }
 

@@ -9,6 +9,7 @@ use change::{TableName, Time};
 use proof::Hash;
 
 use crate::format::FormatError;
+use crate::retention::{DIRECTORY, LIST};
 
 /// A failure of the log. It can be cloned, for everyone who waits is told.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -166,6 +167,13 @@ pub enum LogError {
     },
 }
 
+/// The directory of the log that a segment or a base is of.
+fn log_dir(file: &Path) -> &Path {
+    let dir = file.parent().unwrap_or(Path::new("."));
+    let above = if dir.ends_with(DIRECTORY) { dir.parent() } else { None };
+    above.unwrap_or(dir)
+}
+
 /// What damage took away.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lost {
@@ -261,12 +269,15 @@ impl LogError {
                  what is readable and the sources send the rest anew"
                     .to_owned()
             }
+            Self::Damaged { segment, .. } if segment.ends_with(LIST) => {
+                "`evert log repair` makes it again from what the log says of the bases that are there".to_owned()
+            }
             Self::Damaged { segment, .. } | Self::Missing { segment } => format!(
                 "`evert log scrub` says all that is damaged; `evert log repair --from COPY` takes {} from a copy of the \
                  directory or a backup; without one, if the sources still hold everything, move {} away and start again \
                  to copy them anew",
                 segment.file_name().unwrap_or(segment.as_os_str()).display(),
-                segment.parent().unwrap_or(Path::new(".")).display()
+                log_dir(segment).display()
             ),
             Self::Unsound { help, .. } => (*help).to_owned(),
             Self::Version { .. } => "use the version of Evert that wrote it, or a newer one".into(),

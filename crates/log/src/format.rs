@@ -369,6 +369,13 @@ impl Header {
         Ok(header)
     }
 
+    /// Reads the header of a frame of a segment, wherever in it that was when the segment was written.
+    pub(crate) fn in_segment(bytes: &[u8], segment: u64) -> Result<Self, FormatError> {
+        let first = bytes.first_chunk::<HEADER_BYTES>().ok_or(FormatError::Short)?;
+        let offset = take_u64(first, F_OFFSET);
+        Self::from_bytes(bytes, Place { segment, offset })
+    }
+
     fn check(&self, place: Place) -> Result<(), FormatError> {
         if self.place != place {
             let Place { segment, offset } = self.place;

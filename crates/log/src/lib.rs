@@ -243,6 +243,14 @@ impl Log {
         Ok((Self::new(shared, None), report))
     }
 
+    /// Opens a log for reading as if nothing was folded: only what is left in segments can be read.
+    pub(crate) fn open_unlisted(dir: &Path, disk: Arc<dyn Disk>) -> Result<Self, LogError> {
+        let none = || LogError::NoLog { dir: dir.to_owned() };
+        let recovered = recovery::recover_unlisted(&*disk, dir)?.ok_or_else(none)?;
+        let state = state(&recovered, Some(LogError::ReadOnly));
+        Ok(Self::new(Arc::new(Shared::new(dir.to_owned(), disk, state)), None))
+    }
+
     fn new(shared: Arc<Shared>, writing: Option<Writing>) -> Self {
         Self { shared, desk: Arc::default(), scrubbing: Arc::default(), writing }
     }

@@ -77,6 +77,12 @@ pub(crate) const BASE_BATCH_BYTES: usize = 1 << 20;
 /// How many bytes of a rewritten segment are written at once.
 pub(crate) const THIN_BUFFER_BYTES: usize = 256 << 10;
 
+/// The most bytes of a rewritten segment that is held in memory, not open, while a log is copied.
+pub(crate) const COPIED_STUB_BYTES_MAX: u64 = 16 << 10;
+
+/// How often the files of a log are listed, when its history is folded meanwhile.
+pub(crate) const LISTED_TIMES_MAX: usize = 16;
+
 /// Turns a length that a limit above bounds into one that addresses memory.
 pub(crate) fn in_memory(bytes: u64) -> usize {
     usize::try_from(bytes).expect("a machine that runs this addresses 64 bits")

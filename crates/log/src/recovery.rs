@@ -79,6 +79,16 @@ impl Recovered {
 
 /// Reads a log; `None` when there is none.
 pub(crate) fn recover(disk: &dyn Disk, dir: &Path) -> Result<Option<Recovered>, LogError> {
+    let recovered = recover_unlisted(disk, dir)?;
+    let listed = |recovered| -> Result<Recovered, LogError> {
+        let bases = retention::load(disk, dir)?;
+        Ok(Recovered { bases, ..recovered })
+    };
+    recovered.map(listed).transpose()
+}
+
+/// Reads a log as if nothing was folded; `None` when there is none.
+pub(crate) fn recover_unlisted(disk: &dyn Disk, dir: &Path) -> Result<Option<Recovered>, LogError> {
     let names = disk.list(dir).map_err(|error| LogError::io("list", dir, error))?;
     let numbers: Vec<u64> = names.iter().filter_map(|name| segment::number(name)).collect();
     let Some(&last) = numbers.last() else { return Ok(None) };
@@ -119,7 +129,7 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path) -> Result<Option<Recovered>, 
     if matches!(reason, FormatError::Version(_)) || remains.durable.is_some() {
         return Err(frames.damaged(scan.offset, reason, scan.preamble.next));
     }
-    let bases = retention::load(disk, dir)?;
+    let bases = Bases::default();
     let open = segments.last_mut().expect("there is a last segment");
     open.end = scan.offset;
     open.index = scan.index;

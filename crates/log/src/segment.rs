@@ -26,6 +26,9 @@ pub(crate) const REWRITTEN: &str = "segment.thin";
 /// How much is read to see what follows a large frame.
 const GLANCE_BYTES: usize = 4 << 10;
 
+/// How many bytes are searched at once for the next frame: what an unreadable sector hides with it.
+const SEARCH_BYTES: usize = 4 << 10;
+
 /// The file of a segment.
 pub(crate) fn path(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("{number:020}.log"))
@@ -184,13 +187,18 @@ impl Frames {
 
     /// Opens a file whose frames name a segment of this number.
     pub(crate) fn open_file(disk: &dyn Disk, path: PathBuf, number: u64) -> Result<Self, LogError> {
-        let file = disk.open(&path, Access::Read);
-        let file = file.map_err(|error| LogError::io("open", &path, error))?;
+        let mut frames = Self::new(disk, path, number)?;
         let mut first = [0; HEADER_BYTES];
-        let read =
-            file.read_at(&mut first, 0).map_err(|error| LogError::io("read", &path, error))?;
+        let read = frames.file.read_at(&mut first, 0).map_err(|error| frames.failed(error))?;
         let first = Header::from_bytes(&first[..read], Place { segment: number, offset: 0 });
         let is_thin = first.is_ok_and(|header| header.flags & FLAG_THIN != 0);
+        frames.thin = is_thin.then(Thin::default);
+        Ok(frames)
+    }
+
+    fn new(disk: &dyn Disk, path: PathBuf, number: u64) -> Result<Self, LogError> {
+        let file = disk.open(&path, Access::Read);
+        let file = file.map_err(|error| LogError::io("open", &path, error))?;
         Ok(Self {
             file,
             path,
@@ -199,8 +207,71 @@ impl Frames {
             window_offset: 0,
             window_bytes: WINDOW_BYTES,
             expected: 0,
-            thin: is_thin.then(Thin::default),
+            thin: None,
         })
+    }
+
+    /// Opens a segment of which the first frame may be damaged: then another one says whether it was rewritten.
+    pub(crate) fn open_damaged(disk: &dyn Disk, dir: &Path, number: u64) -> Result<Self, LogError> {
+        let mut frames = Self::new(disk, path(dir, number), number)?;
+        // What is only in memory says nothing of the disk.
+        frames.file.forget();
+        let mut first = [0; HEADER_BYTES];
+        let read = frames.file.read_at(&mut first, 0).unwrap_or(0);
+        let is_rewritten = |header: &Header| header.flags & FLAG_THIN != 0;
+        let is_thin = match Header::from_bytes(&first[..read], Place { segment: number, offset: 0 })
+        {
+            Ok(header) => is_rewritten(&header),
+            // Where none is marked, all are where they were.
+            Err(_) => {
+                let length = frames.length()?;
+                frames.search(0, length, |header, _| is_rewritten(header)).is_some()
+            }
+        };
+        frames.thin = is_thin.then(Thin::default);
+        Ok(frames)
+    }
+
+    /// Where the file holds the next frame that `fits`, from a place in the file on, whatever can be read in between.
+    pub(crate) fn search(
+        &self,
+        from: u64,
+        until: u64,
+        fits: impl Fn(&Header, u64) -> bool,
+    ) -> Option<(Header, u64)> {
+        let mut at = from;
+        while at < until {
+            // Headers may cross the borders of what is searched at once.
+            let mut bytes = vec![0; SEARCH_BYTES + HEADER_BYTES];
+            let read = self.file.read_at(&mut bytes, at).unwrap_or(0);
+            let bytes = &bytes[..read];
+            for start in (0..SEARCH_BYTES).step_by(FRAME_ALIGNMENT) {
+                let Some(rest) = bytes.get(start..).filter(|rest| rest.starts_with(&MAGIC)) else {
+                    continue;
+                };
+                let found = at + on_disk(start);
+                if let Ok(header) = Header::in_segment(rest, self.number)
+                    && fits(&header, found)
+                {
+                    return Some((header, found));
+                }
+            }
+            at += on_disk(SEARCH_BYTES);
+        }
+        None
+    }
+
+    /// Goes on at a frame that was found at a place in the file.
+    pub(crate) fn enter(&mut self, offset: u64, at: u64) {
+        self.forget();
+        if let Some(thin) = &mut self.thin {
+            thin.recent = [(offset, at); 2];
+        }
+    }
+
+    /// Lets the system drop from memory what it has of the file.
+    pub(crate) fn forget_file(&self) {
+        self.file.forget();
     }
 
     /// Whether the segment was rewritten when history was folded.
@@ -210,6 +281,10 @@ impl Frames {
 
     pub(crate) fn number(&self) -> u64 {
         self.number
+    }
+
+    pub(crate) fn into_file(self) -> Arc<dyn DiskFile> {
+        self.file
     }
 
     pub(crate) fn length(&self) -> Result<u64, LogError> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use backup::{BackupError, BackupId, Item, Manifest, Place, StoredFile, ViewDigests};
+use backup::{BackupError, BackupId, FORMAT, Item, Manifest, Place, StoredFile, ViewDigests};
 
 /// Bytes that look like nothing in particular, the same every time.
 pub(crate) fn bytes(seed: u64, count: usize) -> Vec<u8> {
@@ -22,12 +22,12 @@ pub(crate) fn item(name: &str, content: &[u8]) -> Item {
         let offset = offset as usize;
         Ok(content[offset..offset + length].to_vec())
     };
-    Item { name: name.to_owned(), bytes, read: Arc::new(read) }
+    Item { name: name.to_owned(), path: None, bytes, read: Arc::new(read) }
 }
 
 pub(crate) fn manifest(upper: u64, files: Vec<StoredFile>) -> Manifest {
     Manifest {
-        format: 1,
+        format: FORMAT,
         taken_at_us: i64::try_from(upper).unwrap() * 1_000_000,
         log_id: "a log".to_owned(),
         since: 0,

@@ -3,19 +3,24 @@
 //! The order makes the copy consistent. What is signed is read first, then it is asked up to where the log is durable:
 //! so no checkpoint signs more than is copied. The views are of a Time that the copy holds. Nothing is written in the
 //! data directory.
+//!
+//! The running process may fold history meanwhile. What is copied is open all the time, as it was at one moment
+//! (`Log::files`). What was folded then is what was folded before the process was asked; so the transaction that says
+//! it is copied as well. If that is not so, or what was folded is not signed yet, all begins again.
 
 use std::fs;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use backup::{BackupError, BackupId, Item, Manifest, Place, Pruned, Signed, ViewDigests};
 use change::Time;
 use log::notary::proof_dir;
-use log::{Log, LogError, LogOptions, RealDisk};
+use log::{FoldedTable, Log, LogError, LogFile, LogFiles, LogOptions, RealDisk};
 use proof::{Checkpoint, HASH_BYTES, Hash, Note, TileError, Tree, TreeError};
+use rustix::process::{Resource, Rlimit};
 use serde::Serialize;
 use serve::client::{Client, ClientError};
 
@@ -35,8 +40,10 @@ const STANDSTILL_MAX: Duration = Duration::from_secs(300);
 /// How often it is asked how far they are.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 
-/// How often files that go meanwhile are listed.
-const ATTEMPTS: usize = 4;
+/// How often a backup begins again because history is folded meanwhile, and how long it waits for the next try.
+const ATTEMPTS: usize = 30;
+/// See [`ATTEMPTS`].
+const AGAIN_WAIT: Duration = Duration::from_secs(1);
 
 /// What was backed up.
 #[derive(Serialize)]
@@ -96,8 +103,14 @@ fn drawn(report: &Report) -> String {
         (Some(_) | None, _) => String::new(),
     };
     let key = if report.with_key { "; with its private key" } else { "" };
+    let folded = match report.since {
+        0 => String::new(),
+        since => {
+            format!("ok: its history up to Time {since} was folded; what it came to is there\n")
+        }
+    };
     format!(
-        "ok: the log {log} up to Time {last} is in {place} (signed up to {signed}{key})\n\
+        "ok: the log {log} up to Time {last} is in {place} (signed up to {signed}{key})\n{folded}\
          ok: {} at Time {views_at} noted, to be compared when it is restored\n\
          ok: {} written ({} bytes); the backup has {} bytes\n{pruned}backup {}\n",
         output::counted(report.views as u64, "view"),
@@ -113,59 +126,72 @@ struct Source {
     log: Log,
     log_id: String,
     upper: Time,
+    /// What was folded before it was asked how far the log is durable.
+    folded: Vec<FoldedTable>,
     views: ViewDigests,
     /// Held as long as nobody else may write.
     _directory: Option<Directory>,
 }
 
-/// Backs the log up; begins again when a file went meanwhile, as the history of tables does that is over.
+/// Backs the log up; begins again when history was folded meanwhile.
 async fn whole(place: &Place, root: &Path, with_key: bool) -> Result<Report, Failure> {
-    for _ in 1..ATTEMPTS {
-        match back_up(place, root, with_key).await {
-            Err(Failure::Backup(BackupError::Io { source, .. }))
-                if source.kind() == io::ErrorKind::NotFound =>
-            {
-                tracing::info!(
-                    "a file of the log went while it was copied; it is listed once more"
-                );
-            }
-            made => return made,
-        }
+    let files_max = rustix::process::getrlimit(Resource::Nofile);
+    let more = Rlimit { current: files_max.maximum, ..files_max };
+    if let Err(error) = rustix::process::setrlimit(Resource::Nofile, more) {
+        tracing::debug!(%error, "a log of very many segments cannot be backed up");
     }
-    back_up(place, root, with_key).await
+    for _ in 0..ATTEMPTS {
+        if let Some(report) = back_up(place, root, with_key).await? {
+            return Ok(report);
+        }
+        tracing::debug!("history was folded meanwhile, or is not signed yet; it begins again");
+        tokio::time::sleep(AGAIN_WAIT).await;
+    }
+    Err(Failure::Usage {
+        what: "the log's folded history is not signed, or more of it is folded all the time".into(),
+        help: "`evert run` signs it, also with --once; then try again".to_owned(),
+    })
 }
 
-async fn back_up(place: &Place, root: &Path, with_key: bool) -> Result<Report, Failure> {
+/// Backs the log up once; `None` when what was found does not belong together.
+async fn back_up(place: &Place, root: &Path, with_key: bool) -> Result<Option<Report>, Failure> {
     let dir = directory::log_dir(root);
     // First, so that it signs no more than what is copied.
     let signed = signed(&dir)?;
-    let source = source(root).await?;
+    let Some(source) = unless_folded(source(root).await)? else { return Ok(None) };
     let held = source.upper.0 - 1;
     let checkpoint = proof_dir(&dir).join("checkpoint");
     if let Some(signed) = signed.as_ref().map(|signed| signed.size).filter(|size| *size > held) {
         return Err(LogError::Behind { checkpoint, signed, held }.into());
     }
+    let files = source.log.files(source.upper).map_err(Failure::from);
+    let Some(files) = unless_folded(files)? else { return Ok(None) };
+    let since = files.since.0;
+    let is_signed = signed.as_ref().is_none_or(|signed| since <= signed.size);
+    if files.folded != source.folded || since > source.views.time || !is_signed {
+        return Ok(None);
+    }
     let before = newest(place).await?;
     if let Some(before) = &before {
         continues(place, &dir, &source, before, signed.as_ref())?;
     }
-    let mut items = items(&dir, &source, signed.as_ref())?;
+    let mut items = items(&dir, files, signed.as_ref());
     if with_key {
         items.push(key(root)?);
     }
     let uploaded = place.upload(&items, before.as_ref()).await?;
     let manifest = Manifest {
-        format: 1,
+        format: backup::FORMAT,
         taken_at_us: wall_clock_us(),
         log_id: source.log_id,
-        since: source.log.files(source.upper)?.since.0,
+        since,
         upper: source.upper.0,
         signed,
         views: source.views,
         files: uploaded.files,
     };
     let backup = place.publish(&manifest).await?;
-    Ok(Report {
+    Ok(Some(Report {
         backup,
         place: place.to_string(),
         bytes: manifest.bytes(),
@@ -180,7 +206,15 @@ async fn back_up(place: &Place, root: &Path, with_key: bool) -> Result<Report, F
         with_key,
         pruned_backups: None,
         pruned_bytes: None,
-    })
+    }))
+}
+
+/// `None` when it could not be done because what it is about was folded meanwhile.
+fn unless_folded<T>(done: Result<T, Failure>) -> Result<Option<T>, Failure> {
+    match done {
+        Err(Failure::Log(LogError::Pruned { .. })) => Ok(None),
+        done => done.map(Some),
+    }
 }
 
 /// What the log has signed.
@@ -219,8 +253,8 @@ async fn source(root: &Path) -> Result<Source, Failure> {
     let dir = directory::log_dir(root);
     let open = || Log::open_read_only(&dir, Arc::new(RealDisk));
     let client = Client::new(&directory::socket(root));
-    let told = match caught_up(&client).await {
-        Ok(()) => client.digests().await?,
+    match caught_up(&client).await {
+        Ok(()) => {}
         Err(Failure::Client(ClientError::NotRunning { .. })) => {
             let directory = Directory::acquire(root)?;
             // What a crash left unfinished is cut, and what is left made durable, before it is copied.
@@ -228,15 +262,19 @@ async fn source(root: &Path) -> Result<Source, Failure> {
             let (log, recovery) = open()?;
             let (upper, log_id) = (log.upper(), uuid::Uuid::from_bytes(recovery.log_id));
             let views = digests::computed(&log, Time(upper.0 - 1))?;
-            let (log_id, _directory) = (log_id.to_string(), Some(directory));
-            return Ok(Source { log, log_id, upper, views, _directory });
+            let (log_id, folded) = (log_id.to_string(), log.folded());
+            let _directory = Some(directory);
+            return Ok(Source { log, log_id, upper, folded, views, _directory });
         }
         Err(failure) => return Err(failure),
-    };
+    }
     let (log, _) = open()?;
+    let folded = log.folded();
+    let told = client.digests().await?;
+    log.refresh()?;
     let (log_id, upper) = (told.log.id.clone(), told.log.upper);
     let views = digests::told(told, &log)?;
-    Ok(Source { log, log_id, upper, views, _directory: None })
+    Ok(Source { log, log_id, upper, folded, views, _directory: None })
 }
 
 /// Waits until the views of the running process hold what its log holds now.
@@ -321,26 +359,20 @@ fn continues(
 }
 
 /// What is copied: the files that the log lists, and the leaves of its tree.
-fn items(dir: &Path, source: &Source, signed: Option<&Signed>) -> Result<Vec<Item>, Failure> {
-    let files = source.log.files(source.upper)?.files.into_iter();
-    let mut items: Vec<Item> =
-        files.map(|file| item(file.name.clone(), file.bytes, dir.join(file.name))).collect();
+fn items(dir: &Path, files: LogFiles, signed: Option<&Signed>) -> Vec<Item> {
+    let item = |file: LogFile| {
+        let (name, path, bytes) = (file.name.clone(), file.path.clone(), file.bytes);
+        let path = Some(path).filter(|path| *path != name);
+        Item { name, path, bytes, read: Arc::new(move |at, length| file.read(at, length)) }
+    };
+    let mut items: Vec<Item> = files.files.into_iter().map(item).collect();
     if let Some(signed) = signed {
         let (tiles, size) = (Tiles::new(&proof_dir(dir)), signed.size);
         let read = move |offset: u64, length: usize| leaves(&tiles, size, offset, length);
-        let bytes = size * HASH_BYTES as u64;
-        items.push(Item { name: LEAVES.to_owned(), bytes, read: Arc::new(read) });
+        let (name, bytes) = (LEAVES.to_owned(), size * HASH_BYTES as u64);
+        items.push(Item { name, path: None, bytes, read: Arc::new(read) });
     }
-    Ok(items)
-}
-
-fn item(name: String, bytes: u64, path: PathBuf) -> Item {
-    let read = move |offset: u64, length: usize| {
-        let mut content = vec![0; length];
-        fs::File::open(&path)?.read_exact_at(&mut content, offset)?;
-        Ok(content)
-    };
-    Item { name, bytes, read: Arc::new(read) }
+    items
 }
 
 /// Some bytes of the hashes of all leaves, one behind the other. Pieces begin and end between two of them.
@@ -365,7 +397,13 @@ fn key(root: &Path) -> Result<Item, Failure> {
     let path = signing::key_path(root);
     let length = fs::metadata(&path).map(|metadata| metadata.len());
     let failed = |error| Failure::io(format!("cannot read the key {}", path.display()), error);
-    Ok(item(KEY.to_owned(), length.map_err(failed)?, path.clone()))
+    let bytes = length.map_err(failed)?;
+    let read = move |offset: u64, length: usize| {
+        let mut content = vec![0; length];
+        fs::File::open(&path)?.read_exact_at(&mut content, offset)?;
+        Ok(content)
+    };
+    Ok(Item { name: KEY.to_owned(), path: None, bytes, read: Arc::new(read) })
 }
 
 /// A backup, as it is listed.
@@ -417,7 +455,7 @@ async fn list(place: &Place, format: SummaryFormat) -> Result<(), Failure> {
     }
     let mut table = output::table(&["backup", "taken", "Times", "signed", "bytes", "views", ""]);
     for listed in all {
-        let times = format!("{} to {}", listed.since + 1, listed.upper.saturating_sub(1));
+        let times = format!("{} to {}", listed.since.max(1), listed.upper.saturating_sub(1));
         let key = if listed.with_key { "with key".to_owned() } else { String::new() };
         table.add_row([
             listed.backup.to_string(),

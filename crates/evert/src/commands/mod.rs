@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+pub(crate) mod backed_up;
 pub(crate) mod backup;
 pub(crate) mod demo;
 pub(crate) mod drop;

@@ -7,6 +7,9 @@
 //! 3. The views are computed from it up to the Time of the backup, and compared with what they held.
 //! 4. When an earlier Time is wanted, the log is ended there. It is another log then: what it is going to say is not what
 //!    the original said behind that Time.
+//!
+//! Of a log whose history was folded, the tree cannot be made again from the segments. So its tiles, which come from the
+//! leaves in the backup and were compared with what was signed, stay: a log with another key goes on with the same tree.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -14,11 +17,11 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use backup::{BackupId, Manifest, Place, StoredFile, ViewDigests};
+use backup::{BackupId, Manifest, Place, Signed, StoredFile, ViewDigests};
 use change::Time;
 use log::notary::proof_dir;
 use log::{Log, RealDisk};
-use proof::{Hash, Signer};
+use proof::{Checkpoint, Hash, Signer};
 use serde::Serialize;
 
 use crate::catalogue::Catalogue;
@@ -184,8 +187,14 @@ fn named_by(place: &Place, ids: &[BackupId], named: &str) -> Result<BackupId, Fa
 async fn reaching(place: &Place, ids: &[BackupId], time: u64) -> Result<Chosen, Failure> {
     let known = ids.last().map_or(0, last_of);
     let mut chosen: Option<Chosen> = None;
+    let mut folded = None;
     for id in ids.iter().filter(|id| id.upper() > time) {
         let manifest = place.manifest(id).await?;
+        if manifest.since > time {
+            // Later backups hold no more of the history.
+            folded = Some(manifest.since);
+            break;
+        }
         let is_signed = manifest.signed.as_ref().is_some_and(|signed| signed.size >= time);
         if chosen.is_none() || is_signed {
             chosen = Some(Chosen { id: id.clone(), manifest, last: Time(time), known });
@@ -195,16 +204,21 @@ async fn reaching(place: &Place, ids: &[BackupId], time: u64) -> Result<Chosen, 
             break;
         }
     }
-    let wanted = || format!("backup of Time {time}: the last one ends at Time {known}");
-    let chosen = chosen.ok_or_else(|| none(place, wanted()))?;
-    let since = chosen.manifest.since;
-    if time > since {
-        return Ok(chosen);
+    match (chosen, folded) {
+        (Some(chosen), _) => Ok(chosen),
+        (None, Some(since)) => Err(Failure::Usage {
+            what: format!(
+                "the log cannot be restored as it was at Time {time}: in each backup that holds it, its history up \
+                 to Time {since} or later was folded"
+            ),
+            help: format!(
+                "name a Time from {since} on; `evert backup --list {place}` shows what each backup holds"
+            ),
+        }),
+        (None, None) => {
+            Err(none(place, format!("backup of Time {time}: the last one ends at Time {known}")))
+        }
     }
-    Err(Failure::Usage {
-        what: format!("there is no log up to Time {time}: its history begins behind Time {since}"),
-        help: format!("name a Time from {} on", since + 1),
-    })
 }
 
 /// The last Time that a backup holds.
@@ -296,7 +310,7 @@ async fn fetch(
 }
 
 fn new_file(dir: &Path, file: &StoredFile) -> io::Result<fs::File> {
-    let path = dir.join(&file.name);
+    let path = dir.join(file.path());
     fs::create_dir_all(path.parent().unwrap_or(dir))?;
     let mode = if file.name == KEY { 0o600 } else { 0o644 };
     fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path)
@@ -334,6 +348,12 @@ fn verify(
             manifest.log_id
         )));
     }
+    if log.stat().since.0 != manifest.since {
+        let (is, wanted) = (log.stat().since, manifest.since);
+        return Err(not_proven(format!(
+            "the history in the backup was folded up to Time {wanted}; that in its files, up to Time {is}"
+        )));
+    }
     audit(dir, &log, manifest, key, report)?;
     let is = digests::computed(&log, Time(manifest.views.time))?;
     compared(&manifest.views, &is)?;
@@ -351,6 +371,12 @@ fn audit(
 ) -> Result<(), Failure> {
     if manifest.signed.is_none() {
         let audit = log.audit(&[], 0)?;
+        if let Some(wrong) = audit.wrong_bases.first() {
+            return Err(not_proven(format!(
+                "the folded history of table {} is not what a transaction says",
+                wrong.table
+            )));
+        }
         report.transactions = audit.transactions;
         let transactions = output::counted(audit.transactions, "transaction");
         report.facts.push(format!("all {transactions} are whole"));
@@ -377,7 +403,7 @@ fn audit(
             help: "this backup is not what was signed; name another with --backup ID".to_owned(),
         });
     }
-    report.transactions = log.upper().0 - 1 - manifest.since;
+    report.transactions = log.upper().0 - 1;
     let shown = |text: &String| text.replace(&*dir.to_string_lossy(), "log");
     report.facts.extend(verified.facts.iter().map(shown));
     report.notes.extend(verified.notes);
@@ -414,6 +440,10 @@ fn same_log(dir: &Path, manifest: &Manifest, report: &mut Report) -> Result<(), 
         return Ok(());
     }
     set_aside(dir)?;
+    if manifest.since == 0 {
+        // The tree is made again, from the segments: whoever signs it has computed it.
+        remove_from(dir, "settled")?;
+    }
     report.notes.push(
         "the log's private key is not here, so the log gets another key and another name when it \
          runs; to go on under the old one, restore with EVERT_LOG_KEY naming that key"
@@ -451,26 +481,31 @@ fn another_log(
     let cut = log::cut(dir, last, log_id.into_bytes(), &disk)?;
     let signed = manifest.signed.as_ref().map_or(0, |signed| signed.size);
     let size = cut.kept.0.min(signed);
-    let root = root_before(dir, size, signed)?;
+    let tree = Kept::first(dir, size, signed)?;
     let (log, _) = Log::open_read_only(dir, disk)?;
-    let audit = log.audit(&[size], 0)?;
-    if audit.roots.get(&size) != Some(&root) {
+    let audit = log.audit(&[size], signed)?;
+    if audit.roots.get(&size) != Some(&tree.root) || !audit.wrong_bases.is_empty() {
         return Err(not_proven(format!(
             "the first {size} transactions are not those that were signed"
         )));
     }
     compared(&was, &digests::computed(&log, last)?)?;
-    let (kept, all) = (output::counted(size, "transaction"), audit.transactions);
+    let (kept, all) = (output::counted(size, "transaction"), last.0);
     report.facts.push(format!(
         "it ends with Time {last}: {kept} of {all} have the leaves that were signed, the views hold \
          what they held at that Time"
     ));
     report.transactions = all;
     set_aside(dir)?;
-    for derived in [proof_dir(dir).join("tile"), dir.join(KEY)] {
-        let removed =
-            if derived.is_dir() { fs::remove_dir_all(&derived) } else { remove(&derived) };
-        removed.map_err(|e| Failure::io(format!("cannot remove {}", derived.display()), e))?;
+    remove_from(dir, KEY)?;
+    match &manifest.signed {
+        Some(signed) if manifest.since > 0 => tree.keep(dir, signed)?,
+        Some(_) | None => tree.remove(dir)?,
+    }
+    if cut.folds_said_again {
+        report.notes.push(format!(
+            "one more transaction, of Evert's own, follows Time {last}: it says what was folded, as one did that came later"
+        ));
     }
     let (old, new) = (manifest.log_id.clone(), log_id.to_string());
     report.notes.push(format!(
@@ -482,24 +517,72 @@ fn another_log(
     Ok(())
 }
 
-/// The root over the first leaves of what was signed.
-fn root_before(dir: &Path, size: u64, signed: u64) -> Result<Hash, Failure> {
-    let tiles = Tiles::new(&proof_dir(dir));
-    let mut leaves: Vec<Hash> = Vec::new();
-    let mut tree = proof::Tree::new();
-    let mut filled = Vec::new();
-    while tree.size() < size {
-        if leaves.is_empty() {
-            leaves =
-                tiles.leaves(tree.size(), signed).map_err(|error| not_proven(error.to_string()))?;
-            leaves.reverse();
+/// The tree over the first leaves of what was signed, in tiles beside those that are there.
+struct Kept {
+    size: u64,
+    root: Hash,
+    tiles: PathBuf,
+}
+
+impl Kept {
+    fn first(dir: &Path, size: u64, signed: u64) -> Result<Self, Failure> {
+        let (proofs, kept) = (proof_dir(dir), dir.join("kept"));
+        let (tiles, mut writer) = (Tiles::new(&proofs), TileWriter::new(&kept));
+        let failed = |error| Failure::io(format!("cannot write to {}", kept.display()), error);
+        let mut at = 0;
+        while at < size {
+            let mut leaves =
+                tiles.leaves(at, signed).map_err(|error| not_proven(error.to_string()))?;
+            leaves.truncate(usize::try_from(size - at).unwrap_or(usize::MAX));
+            at += leaves.len() as u64;
+            let bytes: Vec<u8> = leaves.iter().flat_map(|leaf| leaf.0).collect();
+            writer.take(&bytes).map_err(failed)?;
         }
-        if let Some(leaf) = leaves.pop() {
-            tree.append(leaf, &mut filled);
-            filled.clear();
+        let root = writer.finish().map_err(failed)?.root();
+        Ok(Self { size, root, tiles: kept })
+    }
+
+    /// Takes the place of the tree that is there: the log goes on from it, under whatever name.
+    fn keep(self, dir: &Path, signed: &Signed) -> Result<(), Failure> {
+        self.put(dir, parse(&signed.checkpoint).as_ref())
+            .map_err(|error| Failure::io("cannot keep the log's tree".to_owned(), error))
+    }
+
+    fn put(self, dir: &Path, signed: Option<&Checkpoint>) -> io::Result<()> {
+        let proofs = proof_dir(dir);
+        remove_all(&proofs.join("tile"))?;
+        if self.tiles.exists() {
+            fs::rename(self.tiles.join("tile"), proofs.join("tile"))?;
+            fs::remove_dir(&self.tiles)?;
+        }
+        let named = |state: &Checkpoint| Checkpoint::new(state.origin(), self.size, self.root).ok();
+        let state = signed.and_then(named);
+        match state {
+            Some(state) => fs::write(proofs.join("settled"), state.text()),
+            None => remove(&proofs.join("settled")),
         }
     }
-    Ok(tree.root())
+
+    /// Leaves no tree: it is made again from the segments.
+    fn remove(self, dir: &Path) -> Result<(), Failure> {
+        let removed =
+            remove_all(&self.tiles).and_then(|()| remove_all(&proof_dir(dir).join("tile")));
+        removed.map_err(|error| Failure::io("cannot remove the log's tree".to_owned(), error))?;
+        remove_from(dir, "settled")
+    }
+}
+
+fn remove_all(dir: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Removes the key, or a file of the proofs.
+fn remove_from(dir: &Path, name: &str) -> Result<(), Failure> {
+    let path = if name == KEY { dir.join(name) } else { proof_dir(dir).join(name) };
+    remove(&path).map_err(|e| Failure::io(format!("cannot remove {}", path.display()), e))
 }
 
 fn remove(path: &Path) -> io::Result<()> {
@@ -520,7 +603,7 @@ fn set_aside(dir: &Path) -> Result<(), Failure> {
                 Ok(()) | Err(_) => {}
             }
         }
-        remove(&proofs.join("settled"))
+        Ok(())
     };
     moved().map_err(|error| Failure::io(format!("cannot write to {}", before.display()), error))
 }

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::catalogue::Catalogue;
 use crate::cli::{LogRepairArgs, LogScrubArgs, SummaryFormat};
+use crate::commands::backed_up::BackedUp;
 use crate::directory::Directory;
 use crate::failure::Failure;
 use crate::intent::wall_clock_us;
@@ -39,6 +40,7 @@ struct Finding {
 struct Report {
     segments: u64,
     bytes: u64,
+    bases: u64,
     compared_transactions: u64,
     tiles: u64,
     damage: Vec<Finding>,
@@ -62,6 +64,7 @@ pub(crate) fn scrub(arguments: &LogScrubArgs) -> Result<(), Failure> {
     let report = Report {
         segments: found.segments,
         bytes: found.bytes,
+        bases: found.bases,
         compared_transactions: found.compared,
         tiles: found.tiles,
         damage: found.damage.iter().map(|damage| finding(damage, None)).collect(),
@@ -85,19 +88,29 @@ struct RepairReport {
 }
 
 /// Repairs a log that no process has open, and prints what was done and what is left.
-pub(crate) fn repair(arguments: &LogRepairArgs) -> Result<(), Failure> {
+pub(crate) async fn repair(arguments: LogRepairArgs) -> Result<(), Failure> {
+    let mut copies: Option<Box<dyn Copies + Send>> = match &arguments.from {
+        None => None,
+        Some(from) if BackedUp::is_place(from) => Some(Box::new(BackedUp::newest(from).await?)),
+        Some(from) => Some(Box::new(CopiedDirectory::open(Arc::new(RealDisk), Path::new(from))?)),
+    };
+    // It reads all of the log: not among those who wait for the network.
+    let done = tokio::task::spawn_blocking(move || {
+        repair_from(copies.as_mut().map(|copies| &mut **copies as &mut dyn Copies), &arguments)
+    });
+    done.await.unwrap_or(Err(Failure::Ended("the repair")))
+}
+
+fn repair_from(copies: Option<&mut dyn Copies>, arguments: &LogRepairArgs) -> Result<(), Failure> {
     let root = arguments.dir.path();
     let dir = log_dir(None, &root)?;
     // Nobody else may write meanwhile.
     let _held = Directory::acquire(&root)?;
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-    let mut copies = match &arguments.from {
-        Some(from) => Some(copies(&disk, from)?),
-        None => None,
-    };
-    let copies = copies.as_mut().map(|copies| &mut **copies as &mut dyn Copies);
     let repaired = log::repair::repair(&dir, &disk, copies, wall_clock_us())?;
-    let is_lost = |damage: &&Damage| damage.kind != DamageKind::Derived;
+    // Without its tree a log can be read, and be proven no more.
+    let is_lost =
+        |damage: &&Damage| damage.kind != DamageKind::Derived && !damage.file.starts_with("proof/");
     let lost: Vec<&Damage> = repaired.left.iter().filter(is_lost).collect();
     let mut notes = repaired.warnings.clone();
     notes.extend(repaired.refused.values().cloned());
@@ -117,11 +130,6 @@ pub(crate) fn repair(arguments: &LogRepairArgs) -> Result<(), Failure> {
         SummaryFormat::Table => output::print(drawn_repair(&report, &repaired).as_bytes())?,
     }
     fail_with(&dir, &repaired.left)
-}
-
-/// Where good bytes are: a copied directory.
-fn copies(disk: &Arc<dyn Disk>, from: &Path) -> Result<Box<dyn Copies>, Failure> {
-    Ok(Box::new(CopiedDirectory::open(Arc::clone(disk), from)?))
 }
 
 /// The log that is meant: a copy's, or that of the data directory.
@@ -213,9 +221,10 @@ fn without_copy(dir: &Path, disk: &Arc<dyn Disk>, lost: &[&Damage]) -> Vec<Strin
 
 fn drawn(report: &Report) -> String {
     let mut text = format!(
-        "read {} in {}; {} and {} compared with what was signed\n",
+        "read {} in {} and {}; {} and {} compared with what was signed\n",
         indicatif::HumanBytes(report.bytes),
         output::counted(report.segments, "segment"),
+        output::counted(report.bases, "base"),
         output::counted(report.compared_transactions, "transaction"),
         output::counted(report.tiles, "tile"),
     );

@@ -406,6 +406,12 @@ fn s3_holds_backups_as_a_directory_does() {
     let time = "evert restore s3://vault/shop/backups --to then --time 1";
     ok(time);
     assert_eq!(stat(&user, "then")["upper"], 2);
+    let segment = user.dir().join(format!(".evert/log/{:020}.log", 1));
+    let good = fs::read(&segment).unwrap();
+    harm(&segment, 400);
+    ok(&format!("evert log repair --from {place}"));
+    let repaired = fs::read(&segment).unwrap();
+    assert!(good.starts_with(&repaired) && user.evert(&["log", "scrub"]).code == Some(0));
     let ended = user.shell(&format!("{set}evert backup s3://nobodys/bucket"));
     assert_eq!(ended.code, Some(3), "{}", ended.stderr);
     assert!(ended.stderr.contains("error[BKP002]"), "{}", ended.stderr);
@@ -446,4 +452,240 @@ fn what_postgres_does_not_send_again_is_not_passed_over() {
     user.ok(&["run", "--once", "--data", "back"]);
     assert_eq!(rows("back").lines().count(), 3);
     assert!(!user.dir().join("back/restored").exists());
+}
+
+/// A log in many segments, of a source that has ended.
+const FOLDED: &str = "create source shop from 'demo' with (limit = 4000, rate = 0);
+    create view sold as select product_id, count(*) as n, sum(quantity) as q
+      from shop.order_items group by product_id;
+    create view orders_now as select id, status from shop.orders;";
+
+/// The rows of the views of [`FOLDED`], in an order of their own.
+fn sold(user: &User, data: &str) -> Vec<String> {
+    let rows = |of: &str| {
+        user.ok(&["query", "--data", data, "-o", "ndjson", &format!("select * from {of}")])
+    };
+    let all = rows("sold") + &rows("orders_now");
+    let mut lines: Vec<String> = all.lines().map(str::to_owned).collect();
+    lines.sort();
+    lines
+}
+
+/// Runs until history is folded behind a Time and segments have so few bytes, and ends.
+fn fold_past(user: &User, past: u64, bytes_max: u64) -> u64 {
+    let mut running = user.start(&["run", "--history", "0 seconds"]);
+    running.until("history is folded", |_| {
+        let stat = stat(user, ".evert");
+        stat["since"].as_u64() > Some(past) && stat["bytes"].as_u64() < Some(bytes_max)
+    });
+    assert_eq!(running.end_by(Signal::Terminate).code, Some(0));
+    stat(user, ".evert")["since"].as_u64().unwrap()
+}
+
+#[test]
+fn a_folded_log_is_backed_up_and_restored_with_its_proofs() {
+    let mut user = User::new();
+    user.set("EVERT_SEGMENT_BYTES", "16384");
+    user.write("shop.sql", FOLDED);
+    user.ok(&["run", "--once", "shop.sql"]);
+    let whole = back_up(&user, &[]);
+    let bytes = whole["bytes"].as_u64().unwrap();
+    let first_since = fold_past(&user, 1000, bytes / 2);
+    let folded = back_up(&user, &[]);
+    assert_eq!((whole["since"].as_u64(), folded["since"].as_u64()), (Some(0), Some(first_since)));
+    assert!(folded["bytes"].as_u64() < Some(bytes));
+    // More history comes, and is folded too. What was rewritten is no damage to those who copy it.
+    user.write(
+        "more.sql",
+        "create source more from 'demo' with (limit = 1500, rate = 0, seed = '3');",
+    );
+    user.ok(&["run", "--once", "more.sql"]);
+    let since = fold_past(&user, first_since + 200, u64::MAX);
+    let again = back_up(&user, &[]);
+    assert_eq!(again["since"].as_u64(), Some(since));
+    let now = sold(&user, ".evert");
+    let told = user.ok(&["restore", "vault", "--to", "back"]);
+    for fact in [
+        "2 views computed from the log hold at Time",
+        "is what a transaction says of it",
+        "are pruned: their history was folded",
+        "done: back holds the log up to Time",
+    ] {
+        assert!(told.contains(fact), "{fact}: {told}");
+    }
+    assert_eq!(sold(&user, "back"), now);
+    assert_eq!(stat(&user, "back")["bases"], stat(&user, ".evert")["bases"]);
+    // Under another key it goes on with the same tree, which nobody could make again.
+    user.ok(&[
+        "sql",
+        "--data",
+        "back",
+        "create table t (id int primary key); insert into t values (1)",
+    ]);
+    user.ok(&["run", "--once", "--data", "back"]);
+    let after = stat(&user, "back");
+    assert_eq!(after["signed"].as_u64(), after["upper"].as_u64().map(|upper| upper - 1), "{after}");
+    assert_ne!(after["origin"], stat(&user, ".evert")["origin"]);
+    let told = user.ok(&["verify", "--data", "back"]);
+    assert!(told.contains("are those that back/log/proof/checkpoint signs"), "{told}");
+    user.ok(&["prove", "--data", "back", "--time", &(since + 1).to_string()]);
+    // Each backup is whatever it was when it was made.
+    let listed = json_of(&user.ok(&["backup", "--list", "vault", "-o", "json"]));
+    for (backup, to) in listed.as_array().unwrap().iter().zip(["one", "two", "three"]) {
+        let restored = restore(&user, to, &["--backup", backup["backup"].as_str().unwrap()]);
+        assert_eq!(restored["views"], 2);
+        assert_eq!(stat(&user, to)["since"], backup["since"]);
+        assert_eq!(sold(&user, to), now, "{to}");
+        user.ok(&["run", "--once", "--data", to]);
+        user.ok(&["verify", "--data", to]);
+    }
+}
+
+/// Turns over the bits of a byte of a file.
+fn harm(path: &Path, at: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[at] = !bytes[at];
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn damage_of_a_folded_log_is_repaired_from_its_backup() {
+    let mut user = User::new();
+    user.set("EVERT_SEGMENT_BYTES", "16384");
+    user.write("shop.sql", FOLDED);
+    user.ok(&["run", "--once", "shop.sql"]);
+    let before = back_up(&user, &[]);
+    fold_past(&user, 1000, before["bytes"].as_u64().unwrap() / 2);
+    let segments = stat(&user, ".evert")["segments"].as_u64().unwrap();
+    let place = user.dir().join("vault");
+    user.ok(&["backup", "vault", "--prune", "1"]);
+    let log = user.dir().join(".evert/log");
+    let (base, list) = (files(&log.join("base")).remove(0), log.join("base/list"));
+    let segment = |number: u64| log.join(format!("{number:020}.log"));
+    let harmed = [
+        (segment(2), 300),
+        (segment(segments - 1), 200),
+        (base, 500),
+        (list, 20),
+        (log.join("proof/tile/0/000"), 70),
+    ];
+    let good: Vec<Vec<u8>> = harmed.iter().map(|(path, _)| fs::read(path).unwrap()).collect();
+    harmed.iter().for_each(|(path, at)| harm(path, *at));
+    let found = user.evert(&["log", "scrub"]);
+    assert_eq!(found.code, Some(5), "{}", found.stderr);
+    assert!(found.stdout.contains("DAMAGED: base/list"), "{}", found.stdout);
+    let told = user.ok(&["log", "repair", "--from", place.to_str().unwrap()]);
+    assert!(told.contains("restored: base/") && told.contains("nothing is damaged"), "{told}");
+    for ((path, _), good) in
+        harmed.iter().zip(good).filter(|((path, _), _)| !path.ends_with("list"))
+    {
+        assert!(fs::read(path).unwrap() == good, "{}", path.display());
+    }
+    let told = user.ok(&["log", "scrub"]);
+    assert!(told.contains("nothing is damaged"), "{told}");
+    user.ok(&["verify"]);
+    user.ok(&["run", "--once"]);
+    user.ok(&["verify"]);
+    let elsewhere = with_orders();
+    let refused = elsewhere.evert(&["log", "repair", "--from", place.to_str().unwrap()]);
+    assert_eq!(refused.code, Some(0), "nothing is wrong there: {}", refused.stderr);
+    harm(&elsewhere.dir().join(".evert/log").join(format!("{:020}.log", 1)), 400);
+    let refused = elsewhere.evert(&["log", "repair", "--from", place.to_str().unwrap()]);
+    assert_eq!(refused.code, Some(5), "{}", refused.stderr);
+    assert!(refused.stdout.contains("STILL DAMAGED"), "{}", refused.stdout);
+}
+
+#[test]
+fn a_folded_log_is_restored_as_it_was_at_the_times_that_are_kept() {
+    let mut user = User::new();
+    user.set("EVERT_SEGMENT_BYTES", "16384");
+    user.write("shop.sql", FOLDED);
+    user.ok(&["run", "--once", "shop.sql"]);
+    let upper = back_up(&user, &[])["upper"].as_u64().unwrap();
+    let since = fold_past(&user, 1000, u64::MAX);
+    user.ok(&["sql", "create table t (id int primary key); insert into t values (1)"]);
+    back_up(&user, &[]);
+    // The first backup has what was folded later.
+    let restored = restore(&user, "early", &["--time", "20"]);
+    assert_eq!(
+        (restored["last"].as_u64(), restored["transactions"].as_u64()),
+        (Some(20), Some(20))
+    );
+    assert_eq!(stat(&user, "early")["since"], 0);
+    let back = |to: &str, time: u64| {
+        let restored = restore(&user, to, &["--time", &time.to_string()]);
+        assert_eq!(restored["last"].as_u64(), Some(time));
+        // Whoever goes on with it signs all of it, and can prove it.
+        user.ok(&["run", "--once", "--data", to]);
+        let told = user.ok(&["verify", "--data", to]);
+        assert!(told.contains("ok: the first"), "{told}");
+        restored
+    };
+    back("between", upper - 3);
+    user.ok(&["backup", "vault", "--prune", "1"]);
+    for time in [1, 20, since - 1] {
+        let ended = user.evert(&["restore", "vault", "--to", "never", "--time", &time.to_string()]);
+        assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+        let help = format!("name a Time from {since} on");
+        assert!(
+            ended.stderr.contains("was folded") && ended.stderr.contains(&help),
+            "{}",
+            ended.stderr
+        );
+        assert!(!user.dir().join("never").exists());
+    }
+    let last = stat(&user, ".evert")["upper"].as_u64().unwrap() - 1;
+    for (to, time) in
+        [("at", since), ("behind", since + 1), ("later", (since + last) / 2), ("end", last - 1)]
+    {
+        let restored = back(to, time);
+        assert_eq!(stat(&user, to)["since"].as_u64(), Some(since));
+        let said = restored["notes"].to_string().contains("it says what was folded");
+        assert!(said || time > since + 1, "{restored}");
+        let views = |data: &str| {
+            let time = time.to_string();
+            user.ok(&[
+                "log",
+                "cat",
+                "--data",
+                data,
+                "--after",
+                &since.to_string(),
+                "--until",
+                &time,
+            ])
+        };
+        assert_eq!(views(to), views(".evert"), "at Time {time}");
+    }
+}
+
+#[test]
+fn backups_are_made_while_history_is_folded() {
+    let mut user = User::new();
+    user.set("EVERT_SEGMENT_BYTES", "16384");
+    let script = FOLDED.replace("limit = 4000, rate = 0", "rate = 2000");
+    user.write("shop.sql", &script);
+    let mut running = user.start(&["run", "--history", "0 seconds", "shop.sql"]);
+    running.until("history is folded", |_| {
+        let told = user.evert(&["log", "stat", "-o", "json"]);
+        told.code == Some(0) && json_of(&told.stdout)["since"].as_u64() > Some(0)
+    });
+    // How often it folds meanwhile is not up to those who copy.
+    let mut since: Vec<u64> = Vec::new();
+    while since.len() < 60 && (since.len() < 6 || since.last() == since.first()) {
+        since.push(back_up(&user, &[])["since"].as_u64().unwrap());
+    }
+    assert!(since.is_sorted() && since[0] > 0 && since.last() > since.first(), "{since:?}");
+    assert_eq!(running.end_by(Signal::Terminate).code, Some(0));
+    let listed = json_of(&user.ok(&["backup", "--list", "vault", "-o", "json"]));
+    let some = since.len().div_ceil(8);
+    for (at, backup) in listed.as_array().unwrap().iter().rev().enumerate().step_by(some) {
+        // It computes the views, and compares them with what the process said that they held.
+        let restored = restore(
+            &user,
+            &format!("back-{at}"),
+            &["--backup", backup["backup"].as_str().unwrap()],
+        );
+        assert_eq!(restored["views"], 2);
+    }
 }

@@ -98,7 +98,8 @@ impl Notary {
             let (checkpoint, signed) = (shelf.checkpoint_path(), state.size());
             return Err(LogError::Behind { checkpoint, signed, held });
         }
-        let tree = settled(&shelf, &signer, held)?;
+        let is_folded = shared.state().bases.since() > Time::ZERO;
+        let tree = settled(&shelf, &signer, held, is_folded)?;
         let after = Time(tree.size());
         let walk = Walk::new(Arc::clone(&shared), shared.start(after));
         let leaves = Leaves::new(shared);
@@ -303,9 +304,13 @@ fn signed(shelf: &Shelf, signer: &Signer) -> Result<Option<Checkpoint>, LogError
 }
 
 /// The tree as far as its tiles are durable. When they are not what they should be, it is made anew.
-fn settled(shelf: &Shelf, signer: &Signer, held: u64) -> Result<Tree, LogError> {
+///
+/// One of another name, as a restored log has it, is taken up only when it cannot be made anew because history was
+/// folded. Leaves do not depend on the name.
+fn settled(shelf: &Shelf, signer: &Signer, held: u64, is_folded: bool) -> Result<Tree, LogError> {
     let Some(state) = shelf.settled()? else { return Ok(Tree::new()) };
-    if state.origin() != signer.verifier().name() || state.size() > held {
+    let is_ours = state.origin() == signer.verifier().name();
+    if !(is_ours || is_folded) || state.size() > held {
         return Ok(Tree::new());
     }
     match Tree::open(shelf, state.size(), &state.root()) {

@@ -49,6 +49,30 @@ pub fn folds_table() -> Arc<TableSchema> {
     Arc::clone(&TABLE)
 }
 
+/// The transaction that says the hashes of bases.
+pub(crate) fn record_of(bases: &[FoldedTable]) -> TransactionGroup {
+    let text = |of: &dyn Fn(&FoldedTable) -> String| -> ArrayRef {
+        Arc::new(bases.iter().map(|base| Some(of(base))).collect::<StringArray>())
+    };
+    let number = |of: &dyn Fn(&FoldedTable) -> u64| -> ArrayRef {
+        let number = |base| Some(i64::try_from(of(base)).unwrap_or(i64::MAX));
+        Arc::new(bases.iter().map(number).collect::<Int64Array>())
+    };
+    let columns = vec![
+        text(&|base| base.table.source.to_string()),
+        text(&|base| base.table.table.to_string()),
+        number(&|base| base.since.0),
+        number(&|base| base.rows),
+        number(&|base| base.bytes),
+        text(&|base| base.hash.to_string()),
+    ];
+    let table = folds_table();
+    let rows = RecordBatch::try_new(Arc::clone(table.columns()), columns);
+    let rows = ChangeBatch::inserts(rows.expect("columns of the table's types"));
+    let heads = vec![TransactionHead::own()];
+    TransactionGroup::new(OWN_SOURCE.into(), Part::Whole, heads, vec![whole(&table, rows)])
+}
+
 /// What became of a fold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FoldOutcome {
@@ -345,28 +369,8 @@ impl Fold {
 
     /// The transaction that is to be in the log, durably, before the fold happens: it says the hash of each base.
     #[must_use]
-    #[expect(clippy::missing_panics_doc, reason = "six columns of one length")]
     pub fn record(&self) -> TransactionGroup {
-        let text = |of: &dyn Fn(&FoldedTable) -> String| -> ArrayRef {
-            Arc::new(self.moved.iter().map(|base| Some(of(base))).collect::<StringArray>())
-        };
-        let number = |of: &dyn Fn(&FoldedTable) -> u64| -> ArrayRef {
-            let number = |base| Some(i64::try_from(of(base)).unwrap_or(i64::MAX));
-            Arc::new(self.moved.iter().map(number).collect::<Int64Array>())
-        };
-        let columns = vec![
-            text(&|base| base.table.source.to_string()),
-            text(&|base| base.table.table.to_string()),
-            number(&|base| base.since.0),
-            number(&|base| base.rows),
-            number(&|base| base.bytes),
-            text(&|base| base.hash.to_string()),
-        ];
-        let table = folds_table();
-        let rows = RecordBatch::try_new(Arc::clone(table.columns()), columns);
-        let rows = ChangeBatch::inserts(rows.expect("columns of the table's types"));
-        let heads = vec![TransactionHead::own()];
-        TransactionGroup::new(OWN_SOURCE.into(), Part::Whole, heads, vec![whole(&table, rows)])
+        record_of(&self.moved)
     }
 
     /// Lets it happen: the bases come into use, and segments are rewritten without what they hold. When it is ended

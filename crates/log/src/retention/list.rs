@@ -18,6 +18,8 @@ use crate::shared::State;
 
 /// What the file begins with; the last two bytes are its version.
 const MAGIC: &[u8; 8] = b"EVRTBS\x01\x00";
+/// Its name below the log's directory.
+pub(crate) const LIST: &str = "base/list";
 /// Its name, and that of the next one before it is complete.
 const NAME: &str = "list";
 const UNFINISHED: &str = "unfinished";
@@ -170,6 +172,17 @@ impl Bases {
     }
 }
 
+impl Bases {
+    /// Puts the list in the place of the one that is there, durably, when nobody has the log open.
+    pub(crate) fn replace(&self, disk: &dyn Disk, dir: &Path) -> Result<(), LogError> {
+        self.write(disk, dir)?;
+        let (base_dir, path) = (dir.join(DIRECTORY), dir.join(LIST));
+        let renamed = disk.rename(&base_dir.join(UNFINISHED), &path);
+        renamed.map_err(|error| LogError::io("write", &path, error))?;
+        disk.sync_dir(&base_dir).map_err(|error| LogError::unconfirmed(&path, error))
+    }
+}
+
 fn take_text<'a>(cursor: &mut Cursor<'a>) -> Result<&'a str, FormatError> {
     let length = usize::try_from(cursor.u64()?).map_err(|_large| FormatError::Short)?;
     cursor.text(length)
@@ -177,24 +190,42 @@ fn take_text<'a>(cursor: &mut Cursor<'a>) -> Result<&'a str, FormatError> {
 
 /// The file of a base.
 pub(crate) fn path(dir: &Path, number: u64) -> PathBuf {
-    dir.join(DIRECTORY).join(format!("{number:020}.base"))
+    dir.join(file_name(number))
+}
+
+/// The file of a base, below the log's directory.
+pub(crate) fn file_name(number: u64) -> String {
+    format!("{DIRECTORY}/{number:020}.base")
 }
 
 /// Reads the list of bases; empty when nothing was folded yet.
 pub(crate) fn load(disk: &dyn Disk, dir: &Path) -> Result<Bases, LogError> {
-    let path = dir.join(DIRECTORY).join(NAME);
+    parse(dir, read(disk, dir)?.as_deref())
+}
+
+/// Reads the bytes of the list of bases; `None` when nothing was folded yet.
+pub(crate) fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<Vec<u8>>, LogError> {
+    let path = dir.join(LIST);
     let failed = |error| LogError::io("read", &path, error);
     let file = match disk.open(&path, Access::Read) {
         Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Bases::default()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed(error)),
     };
+    // What is only in memory says nothing of the disk.
+    file.forget();
     let length = file.length().map_err(failed)?.min(on_disk(FRAME_BYTES_MAX));
     let mut bytes = vec![0; in_memory(length)];
     let read = file.read_at(&mut bytes, 0).map_err(failed)?;
     bytes.truncate(read);
-    Bases::from_bytes(&bytes).map_err(|reason| LogError::Damaged {
-        segment: path.clone(),
+    Ok(Some(bytes))
+}
+
+/// Understands the bytes of the list of bases.
+pub(crate) fn parse(dir: &Path, bytes: Option<&[u8]>) -> Result<Bases, LogError> {
+    let Some(bytes) = bytes else { return Ok(Bases::default()) };
+    Bases::from_bytes(bytes).map_err(|reason| LogError::Damaged {
+        segment: dir.join(LIST),
         offset: 0,
         reason,
         lost: Lost { from: Time(1), until: None },

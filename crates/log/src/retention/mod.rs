@@ -23,6 +23,7 @@
 //!
 //! Evert's own tables are never folded: they are small, and say which life of a table its changes belong to.
 
+mod again;
 mod base;
 mod fold;
 mod list;
@@ -30,10 +31,12 @@ mod net;
 mod reading;
 mod thin;
 
+pub(crate) use again::listed_again;
+pub(crate) use fold::record_of;
 pub use fold::{Fold, FoldOutcome, folds_table};
 pub use list::FoldedTable;
-pub(crate) use list::{Bases, clear, exercise, load};
+pub(crate) use list::{Base, Bases, LIST, clear, exercise, file_name, load, parse, path, read};
 pub(crate) use reading::Folded;
 
 /// Where the bases are, below the log's directory.
-const DIRECTORY: &str = "base";
+pub(crate) const DIRECTORY: &str = "base";

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! segments ──► frames' checksums ──► leaves ──► tiles ──► the signed root
+//! bases ─────► the hashes in the list of bases
 //! ```
 //!
 //! Disks forget. What is read every day is noticed; what is cold is not, and meanwhile the copies that could repair it
@@ -10,8 +11,13 @@
 //! signed root, and the indexes against their own checksums. What is found is told ([`Damage`]) with its place and what to
 //! do; what can be made again from the segments is made again. Segments are repaired from a copy ([`crate::repair`]).
 //!
+//! Of transactions whose history was folded there is no more to compare than the tree: a frame that keeps the hash of what
+//! went still has its leaf, and of what is in a gap the tiles are right or not. A tile that holds such leaves cannot be made
+//! again.
+//!
 //! A last write that did not finish is no damage, and a scrub changes nothing in a segment.
 
+pub(crate) mod bases;
 pub(crate) mod record;
 pub(crate) mod survey;
 pub(crate) mod thread;
@@ -32,15 +38,17 @@ use crate::error::LogError;
 use crate::format::{FrameKind, Header};
 use crate::index;
 use crate::notary::leaves::Leaves;
+use crate::retention::LIST;
 use crate::segment;
 use crate::shared::Shared;
 use survey::{Ending, Pace, Survey, Wound};
-use tiles::Tiles;
+use tiles::{BadTile, Tiles};
 
 /// What kind of damage it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DamageKind {
-    /// Bytes of a segment that are not what was written.
+    /// Bytes that are not what was written, and that nothing here follows from: of a segment, of a base, of the list of
+    /// bases, or of a tile with leaves of transactions whose history was folded.
     Segment,
     /// A transaction that can be read, and is not the one that was signed.
     Altered,
@@ -75,6 +83,9 @@ impl Damage {
     #[must_use]
     pub fn help(&self) -> &'static str {
         match self.kind {
+            DamageKind::Segment if self.file == LIST => {
+                "stop Evert, then `evert log repair`: it is made again from what the log says of the bases that are there"
+            }
             DamageKind::Segment | DamageKind::Altered => {
                 "stop Evert, then `evert log repair --from COPY`: a copy of the log's directory, or a backup"
             }
@@ -97,6 +108,8 @@ pub struct Scrubbed {
     pub segments: u64,
     /// How many bytes of them.
     pub bytes: u64,
+    /// How many bases were read.
+    pub bases: u64,
     /// How many transactions were compared with the tree.
     pub compared: u64,
     /// How many tiles were compared with the signed root.
@@ -153,15 +166,12 @@ impl Scrubber {
     ) -> Result<(Scrubbed, Tiles), LogError> {
         let mut scrubbed = Scrubbed::default();
         let mut tiles = Tiles::open(Arc::clone(&self.disk), &self.dir);
-        let since = self.shared.as_ref().map_or(Time::ZERO, |shared| {
-            let first = shared.state().segments.first().map_or(0, |first| first.first.0);
-            Time(first.saturating_sub(1))
-        });
-        tiles.verify(since, pace);
+        tiles.verify(pace);
         let numbers = survey::numbers(&*self.disk, &self.dir)?;
-        let (first, last) = (self.first_number(), numbers.last().copied().unwrap_or(0));
-        let mut leaves = None;
-        for number in first..=last {
+        let last = numbers.last().copied().unwrap_or(0);
+        let (mut leaves, mut gone, mut any_thin) = (None, Vec::new(), false);
+        // Also what was folded has its segments: none goes as a whole.
+        for number in 1..=last {
             if number == last && sealed_only {
                 break;
             }
@@ -174,12 +184,14 @@ impl Scrubber {
                 leaves: leaves.take(),
                 compared: 0,
                 altered: Vec::new(),
+                gone: &mut gone,
             };
             let survey = self.segment(number, last, &mut reading, pace)?;
             leaves = reading.leaves.take();
             let (compared, altered) = (reading.compared, reading.altered);
             scrubbed.segments += 1;
-            scrubbed.bytes += survey.end;
+            scrubbed.bytes += survey.bytes;
+            any_thin |= survey.is_thin;
             scrubbed.compared += compared;
             scrubbed.damage.extend(survey.wounds.iter().map(|w| self.wound(number, &survey, w)));
             scrubbed.damage.extend(altered.into_iter().map(|found| self.altered(number, &found)));
@@ -187,18 +199,10 @@ impl Scrubber {
                 break;
             }
         }
+        self.bases(any_thin, &mut scrubbed, pace)?;
         scrubbed.damage.extend(self.indexes(last));
         scrubbed.tiles = tiles.read;
-        scrubbed.damage.extend(tiles.bad.iter().map(|bad| Damage {
-            kind: DamageKind::Derived,
-            file: Tiles::file(bad.id),
-            offset: 0,
-            bytes: u64::from(bad.id.width()) * 32,
-            times: Some(Tiles::covers(bad.id)),
-            tables: Vec::new(),
-            reason: bad.reason.clone(),
-            since_us: 0,
-        }));
+        scrubbed.damage.extend(tiles.bad.iter().map(|bad| of_tile(bad, &gone)));
         scrubbed.damage.iter_mut().for_each(|damage| damage.since_us = now_us);
         Ok((scrubbed, tiles))
     }
@@ -219,27 +223,18 @@ impl Scrubber {
             None if number < last => Ending::Sealed,
             None => self.open_end(number),
         };
-        survey::survey(&*self.disk, (&self.dir, number), ending, pace, &mut |header, stored| {
-            reading.frame(header, stored);
+        survey::survey(&*self.disk, (&self.dir, number), ending, pace, &mut |header, at, stored| {
+            reading.frame(header, at, stored);
         })
-    }
-
-    /// The number of the first segment that must be there.
-    fn first_number(&self) -> u64 {
-        let known = self.shared.as_ref().and_then(|shared| {
-            let state = shared.state();
-            state.segments.first().map(|segment| segment.number)
-        });
-        known.unwrap_or(1)
     }
 
     /// Whether nothing in a segment is other than what was signed.
     pub(crate) fn is_signed(&self, number: u64) -> bool {
         let go_on = &mut |_| ControlFlow::Continue(());
         let mut tiles = Tiles::open(Arc::clone(&self.disk), &self.dir);
-        tiles.verify(Time::ZERO, go_on);
-        let mut reading =
-            Reading { tiles: &mut tiles, leaves: None, compared: 0, altered: Vec::new() };
+        tiles.verify(go_on);
+        let (tiles, gone) = (&mut tiles, &mut Vec::new());
+        let mut reading = Reading { tiles, leaves: None, compared: 0, altered: Vec::new(), gone };
         let read = self.segment(number, number, &mut reading, go_on);
         read.is_ok() && reading.altered.is_empty()
     }
@@ -278,7 +273,7 @@ impl Scrubber {
     }
 
     fn wound(&self, number: u64, survey: &Survey, wound: &Wound) -> Damage {
-        let Wound { from, until, reason, before, behind, previous: _ } = wound;
+        let Wound { from, until, held, reason, before, behind, previous: _ } = wound;
         let times = match behind {
             Some(behind) if *before > Time::ZERO && before < behind => {
                 Some((*before, Time(behind.0 - 1)))
@@ -290,8 +285,8 @@ impl Scrubber {
         Damage {
             kind: DamageKind::Segment,
             file: Self::file(number),
-            offset: *from,
-            bytes: until - from,
+            offset: held.start,
+            bytes: held.end - held.start,
             times,
             tables: tables.iter().map(ToString::to_string).collect(),
             reason: reason.clone(),
@@ -300,12 +295,12 @@ impl Scrubber {
     }
 
     fn altered(&self, number: u64, altered: &Altered) -> Damage {
-        let end = altered.offset + altered.bytes;
+        let end = altered.end;
         let tables = index::tables_in(&*self.disk, &self.dir, number, altered.offset..end);
         Damage {
             kind: DamageKind::Altered,
             file: Self::file(number),
-            offset: altered.offset,
+            offset: altered.at,
             bytes: altered.bytes,
             times: Some((altered.first, altered.last)),
             tables: tables.unwrap_or_default().iter().map(ToString::to_string).collect(),
@@ -346,6 +341,9 @@ impl Scrubber {
         let shared = self.shared.as_ref();
         let mut failed = None;
         scrubbed.damage.retain(|damage| {
+            if damage.file.starts_with("proof/") {
+                return bad.contains(&damage.file);
+            }
             if damage.kind != DamageKind::Derived {
                 return true;
             }
@@ -372,9 +370,30 @@ impl Scrubber {
     }
 }
 
+/// A tile that is not right. Leaves of transactions that are gone can be had from nowhere else.
+fn of_tile(bad: &BadTile, gone: &[(Time, Time)]) -> Damage {
+    let (first, last) = Tiles::covers(bad.id);
+    let is_gone = gone.iter().any(|(from, until)| *from <= last && first <= *until);
+    let is_only = is_gone && bad.is_of_leaves();
+    let more = ", and the history of transactions in it was folded";
+    Damage {
+        kind: if is_only { DamageKind::Segment } else { DamageKind::Derived },
+        file: Tiles::file(bad.id),
+        offset: 0,
+        bytes: u64::from(bad.id.width()) * 32,
+        times: Some((first, last)),
+        tables: Vec::new(),
+        reason: format!("{}{}", bad.reason, if is_only { more } else { "" }),
+        since_us: 0,
+    }
+}
+
 /// Transactions of a frame that are not what was signed.
 struct Altered {
     offset: u64,
+    end: u64,
+    /// Where the file has the frame.
+    at: u64,
     bytes: u64,
     first: Time,
     last: Time,
@@ -387,10 +406,15 @@ struct Reading<'a> {
     leaves: Option<Leaves>,
     compared: u64,
     altered: Vec<Altered>,
+    /// Transactions of which nothing is there any more: the first and the last of each gap.
+    gone: &'a mut Vec<(Time, Time)>,
 }
 
 impl Reading<'_> {
-    fn frame(&mut self, header: &Header, stored: Buffer) {
+    fn frame(&mut self, header: &Header, at: u64, stored: Buffer) {
+        if header.kind == FrameKind::Gap && header.transactions > 0 {
+            self.gone.push((header.first_time, Time(header.next_time().0 - 1)));
+        }
         let Some(leaves) = &mut self.leaves else { return };
         let read = match header.kind {
             FrameKind::Preamble | FrameKind::Close | FrameKind::Gap | FrameKind::Base => Ok(()),
@@ -402,7 +426,7 @@ impl Reading<'_> {
                     *compared += 1;
                     let time = Time(record.time);
                     if tiles.differs(time, leaf_hash(&record.encode())) {
-                        Altered::add(altered, header, time);
+                        Altered::add(altered, header, at, time);
                     }
                 })
             }
@@ -415,12 +439,14 @@ impl Reading<'_> {
 }
 
 impl Altered {
-    fn add(all: &mut Vec<Self>, header: &Header, time: Time) {
+    fn add(all: &mut Vec<Self>, header: &Header, at: u64, time: Time) {
         match all.last_mut().filter(|last| last.offset == header.place.offset) {
             Some(known) => known.last = time,
             None => all.push(Self {
                 offset: header.place.offset,
-                bytes: header.end() - header.place.offset,
+                end: header.end(),
+                at,
+                bytes: header.room(),
                 first: time,
                 last: time,
             }),

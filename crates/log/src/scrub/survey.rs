@@ -3,27 +3,30 @@
 //! Readers of the log stop at the first frame that they cannot read, and say so. A survey goes on behind it, so that all
 //! of the damage is known at once. It needs nothing but the segment's file, so it also reads a log that cannot be
 //! opened, and a file of which the disk does not give back every sector.
+//!
+//! A segment that was rewritten has its frames at other places in the file than when it was written. Both are known of a
+//! wound: what lies beside it is known by its offset in the segment, its bytes are where the file has them.
 
 use std::collections::BTreeSet;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::path::Path;
 
 use arrow::buffer::Buffer;
 use change::{TableName, Time};
 
-use crate::disk::{Access, Disk, DiskFile};
+use crate::disk::Disk;
 use crate::error::LogError;
-use crate::format::{FRAME_ALIGNMENT, FormatError, FrameKind, HEADER_BYTES, Header, MAGIC, Place};
+use crate::format::{FRAME_ALIGNMENT, FormatError, FrameKind, Header};
 use crate::limits::on_disk;
 use crate::recovery::read_first;
 use crate::schema::FoundSchema;
 use crate::segment::{self, Frames, ReadError};
 
-/// How many bytes are searched at once for the next frame: what an unreadable sector hides with it.
-const SEARCH_BYTES: usize = 4 << 10;
-
 /// Called with the bytes that were read; says whether to go on. It may take its time.
 pub(crate) type Pace<'a> = dyn FnMut(u64) -> ControlFlow<()> + 'a;
+
+/// Called for a frame that is whole, with the place where the file has it.
+pub(crate) type Each<'a> = dyn FnMut(&Header, u64, Buffer) + 'a;
 
 /// Bytes that were whole frames once.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +34,8 @@ pub(crate) struct Wound {
     pub(crate) from: u64,
     /// Where the next frame begins that can be read, or the segment ends.
     pub(crate) until: u64,
+    /// The bytes of the file.
+    pub(crate) held: Range<u64>,
     pub(crate) reason: String,
     /// The next Time before it; [`Time::ZERO`] when that is not known.
     pub(crate) before: Time,
@@ -43,8 +48,10 @@ pub(crate) struct Wound {
 /// What a segment's file holds.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Survey {
-    /// Where its frames end.
-    pub(crate) end: u64,
+    /// How many bytes of frames the file has.
+    pub(crate) bytes: u64,
+    /// Whether it was rewritten when history was folded.
+    pub(crate) is_thin: bool,
     /// Ascending; no two touch.
     pub(crate) wounds: Vec<Wound>,
     /// The tables of the schemas that could be read.
@@ -79,7 +86,7 @@ pub(crate) fn first_of(disk: &dyn Disk, dir: &Path, number: u64) -> Option<Time>
 /// The next Time at a segment's end, when all of it can be read.
 pub(crate) fn end_time(disk: &dyn Disk, dir: &Path, number: u64) -> Option<Time> {
     let mut next = None;
-    let mut each = |header: &Header, _: Buffer| next = Some(header.next_time());
+    let mut each = |header: &Header, _: u64, _: Buffer| next = Some(header.next_time());
     let mut pace = |_| ControlFlow::Continue(());
     let survey = survey(disk, (dir, number), Ending::Sealed, &mut pace, &mut each).ok()?;
     next.filter(|_| survey.wounds.is_empty())
@@ -101,51 +108,44 @@ pub(crate) fn survey(
     (dir, number): (&Path, u64),
     ending: Ending,
     pace: &mut Pace<'_>,
-    each: &mut dyn FnMut(&Header, Buffer),
+    each: &mut Each<'_>,
 ) -> Result<Survey, LogError> {
-    let path = segment::path(dir, number);
-    let file =
-        disk.open(&path, Access::Read).map_err(|error| LogError::io("open", &path, error))?;
-    // What is only in memory says nothing of the disk.
-    file.forget();
-    let length = file.length().map_err(|error| LogError::io("read", &path, error))?;
-    let mut surveyor = Surveyor {
-        file: &*file,
-        frames: Frames::open(disk, dir, number)?,
-        number,
-        limit: if let Ending::At(end, _) = ending { end } else { length },
-        ending,
-        offset: 0,
-        next: Time::ZERO,
-        previous: None,
-        survey: Survey::default(),
+    let frames = Frames::open_damaged(disk, dir, number)?;
+    let length = frames.length()?;
+    let limit = match ending {
+        Ending::At(end, _) => end,
+        // Only its frames say how far it reached.
+        Ending::Sealed | Ending::Open if frames.is_thin() => u64::MAX,
+        Ending::Sealed | Ending::Open => length,
     };
+    let survey = Survey { is_thin: frames.is_thin(), ..Survey::default() };
+    let (offset, at, next, previous) = (0, 0, Time::ZERO, None);
+    let mut surveyor =
+        Surveyor { frames, length, limit, ending, offset, at, next, previous, survey };
     surveyor.run(pace, each)?;
-    let survey = surveyor.survey;
-    file.forget();
-    Ok(survey)
+    surveyor.frames.forget_file();
+    Ok(surveyor.survey)
 }
 
-struct Surveyor<'a> {
-    file: &'a dyn DiskFile,
+struct Surveyor {
     frames: Frames,
-    number: u64,
+    /// How long the file is.
+    length: u64,
+    /// Where the frames end, as offsets in the segment.
     limit: u64,
     ending: Ending,
     offset: u64,
+    /// Where the file has that.
+    at: u64,
     next: Time,
     previous: Option<u64>,
     survey: Survey,
 }
 
-impl Surveyor<'_> {
-    fn run(
-        &mut self,
-        pace: &mut Pace<'_>,
-        each: &mut dyn FnMut(&Header, Buffer),
-    ) -> Result<(), LogError> {
+impl Surveyor {
+    fn run(&mut self, pace: &mut Pace<'_>, each: &mut Each<'_>) -> Result<(), LogError> {
         while self.offset < self.limit {
-            let begun = self.offset;
+            let begun = self.at;
             match self.frame() {
                 Ok((header, stored)) => self.take(&header, stored, each),
                 Err(ReadError::Format(reason)) => {
@@ -159,11 +159,11 @@ impl Surveyor<'_> {
                 }
                 Err(ReadError::Log(error)) => return Err(error),
             }
-            if pace(self.offset - begun).is_break() {
+            if pace(self.at.saturating_sub(begun)).is_break() {
                 return Ok(());
             }
         }
-        (self.survey.end, self.survey.finished) = (self.offset, true);
+        (self.survey.bytes, self.survey.finished) = (self.at, true);
         Ok(())
     }
 
@@ -172,6 +172,10 @@ impl Surveyor<'_> {
         // A segment gets its name when its preamble is durable, so none is torn there.
         if self.offset == 0 || matches!(self.ending, Ending::At(..)) {
             return Ok(false);
+        }
+        if self.survey.is_thin {
+            // It was complete before it got its name.
+            return Ok(self.at >= self.length);
         }
         let remains = match self.frames.remains(self.offset) {
             Ok(remains) => remains,
@@ -200,7 +204,7 @@ impl Surveyor<'_> {
         Ok((header, stored))
     }
 
-    fn take(&mut self, header: &Header, stored: Buffer, each: &mut dyn FnMut(&Header, Buffer)) {
+    fn take(&mut self, header: &Header, stored: Buffer, each: &mut Each<'_>) {
         if let Some(wound) = self.survey.wounds.last_mut()
             && wound.until == header.place.offset
         {
@@ -211,56 +215,52 @@ impl Surveyor<'_> {
         {
             self.survey.tables.insert(found.table.name().clone());
         }
-        each(header, stored);
+        each(header, self.at, stored);
         self.previous = Some(header.place.offset);
         (self.offset, self.next) = (header.end(), header.next_time());
+        self.at += header.room();
     }
 
     /// Notes damage, and goes on behind it.
     fn wound(&mut self, reason: &str) {
-        let until = self.next_frame().unwrap_or(self.limit);
+        let (until, at) = self.next_frame();
         match self.survey.wounds.last_mut() {
-            Some(wound) if wound.until == self.offset => wound.until = until,
+            Some(wound) if wound.until == self.offset => {
+                (wound.until, wound.held.end) = (until, at);
+            }
             _ => self.survey.wounds.push(Wound {
                 from: self.offset,
                 until,
+                held: self.at..at,
                 reason: reason.to_owned(),
                 before: self.next,
                 behind: None,
                 previous: self.previous,
             }),
         }
-        if let Some(wound) = self.survey.wounds.last_mut().filter(|_| until == self.limit) {
+        if let Some(wound) = self.survey.wounds.last_mut().filter(|_| until >= self.limit) {
             wound.behind = match self.ending {
                 Ending::At(_, next) => Some(next),
                 Ending::Sealed | Ending::Open => None,
             };
         }
-        (self.offset, self.next) = (until, Time::ZERO);
-        self.frames.forget();
+        (self.offset, self.at, self.next) = (until, at, Time::ZERO);
+        self.frames.enter(until, at);
     }
 
-    /// Where the next frame's header is, whatever can be read in between.
-    fn next_frame(&self) -> Option<u64> {
-        let step = on_disk(FRAME_ALIGNMENT);
-        let mut at = self.offset + step;
-        while at < self.limit {
-            // Headers may cross the borders of what is searched at once.
-            let mut bytes = vec![0; SEARCH_BYTES + HEADER_BYTES];
-            let read = self.file.read_at(&mut bytes, at).unwrap_or(0);
-            let bytes = &bytes[..read];
-            for start in (0..SEARCH_BYTES).step_by(FRAME_ALIGNMENT) {
-                let Some(rest) = bytes.get(start..).filter(|rest| rest.starts_with(&MAGIC)) else {
-                    continue;
-                };
-                let place = Place { segment: self.number, offset: at + on_disk(start) };
-                let found = Header::from_bytes(rest, place);
-                if found.is_ok_and(|header| header.end() <= self.limit) {
-                    return Some(place.offset);
-                }
-            }
-            at += on_disk(SEARCH_BYTES);
+    /// Where the next frame is, in the segment and in the file; the end when there is none.
+    fn next_frame(&self) -> (u64, u64) {
+        let from = self.at + on_disk(FRAME_ALIGNMENT);
+        let (is_thin, offset, limit) = (self.survey.is_thin, self.offset, self.limit);
+        let until = if is_thin { self.length } else { limit };
+        let found = self.frames.search(from, until, |header, at| {
+            let belongs = header.place.offset == at || is_thin && header.place.offset > offset;
+            belongs && header.end() <= limit
+        });
+        match found {
+            Some((header, at)) => (header.place.offset, at),
+            None if is_thin => (limit, self.length.max(self.at)),
+            None => (limit, limit),
         }
-        None
     }
 }

@@ -34,6 +34,13 @@ pub(crate) struct BadTile {
     root: Option<Hash>,
 }
 
+impl BadTile {
+    /// Whether it has the hashes of leaves.
+    pub(crate) fn is_of_leaves(&self) -> bool {
+        self.id.level() == LEAVES
+    }
+}
+
 /// The tiles of the state that was signed last.
 pub(crate) struct Tiles {
     disk: Arc<dyn Disk>,
@@ -78,31 +85,26 @@ impl Tiles {
     }
 
     /// Compares all full tiles of the signed tree with those above them, from the root down.
-    ///
-    /// `since` is the Time before the first transaction that is kept: tiles before it may be gone.
-    pub(crate) fn verify(&mut self, since: Time, pace: &mut Pace<'_>) {
+    pub(crate) fn verify(&mut self, pace: &mut Pace<'_>) {
         let Some(signed) = self.signed() else { return };
         self.size = signed.size();
         if let Err(error) = Tree::open(self, signed.size(), &signed.root()) {
             // The notary may have signed more meanwhile, and have removed what was narrower.
             match self.signed() {
-                Some(newer) if newer.size() > signed.size() => return self.verify(since, pace),
+                Some(newer) if newer.size() > signed.size() => return self.verify(pace),
                 _ => self.edge_is_bad(&error.to_string()),
             }
         }
         for level in (0..8).rev() {
-            self.verify_level(level, since, pace);
+            self.verify_level(level, pace);
         }
     }
 
-    fn verify_level(&mut self, level: u8, since: Time, pace: &mut Pace<'_>) {
+    fn verify_level(&mut self, level: u8, pace: &mut Pace<'_>) {
         let full = self.size >> (8 * (u32::from(level) + 1)).min(63);
         let mut above: Option<(u64, Option<Vec<Hash>>)> = None;
         for index in 0..full {
             let Some(id) = TileId::new(TileLevel::Hashes(level), index, WIDTH) else { return };
-            if Self::covers(id).1 <= since {
-                continue;
-            }
             let parent = index / u64::from(WIDTH);
             if above.as_ref().is_none_or(|(number, _)| *number != parent) {
                 above = Some((parent, self.above(level, parent)));
@@ -168,6 +170,25 @@ impl Tiles {
         }
         let known = self.current.as_ref().and_then(|(_, hashes)| hashes.get(at));
         known.is_some_and(|known| *known != leaf)
+    }
+
+    /// Takes leaves, for bad tiles of which not all can be computed, from elsewhere; what is made of them is compared.
+    pub(crate) fn fill(&mut self, mut from: impl FnMut(u64, u16) -> Option<Vec<u8>>) {
+        for bad in self.bad.iter().filter(|bad| bad.is_of_leaves()) {
+            let (index, width) = (bad.id.index(), bad.id.width());
+            let known = self.leaves.get(&index).map_or(0, Vec::len);
+            let is_here = || self.hashes(bad.id).is_ok() && bad.id.is_partial();
+            if known >= usize::from(width) {
+                continue;
+            }
+            if let Some(bytes) = from(index, width) {
+                let hashes = bytes.as_chunks().0.iter().map(|hash| Hash(*hash)).collect();
+                self.leaves.insert(index, hashes);
+            } else if is_here() {
+                // At the tree's edge it may be another one that is not right.
+                self.leaves.insert(index, self.hashes(bad.id).unwrap_or_default());
+            }
+        }
     }
 
     /// Makes bad tiles again, of which all that is below is right; returns how many. Those are not bad any more.

@@ -1,13 +1,15 @@
 //! Copies of a log: what belongs to one, also while it is written, and ending one at any Time.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
 use change::{Part, SourcePosition, Time};
-use log::{Chunk, Disk, Log, LogOptions, RealDisk, cut};
+use log::{Chunk, Disk, FoldOutcome, Log, LogError, LogFiles, LogOptions, RealDisk, cut};
 use tempfile::TempDir;
 
+use crate::retention::{State, busy, fold, read_only, states, wanted};
 use crate::world::{append, dir, group, ids, open_with, part, read, segments, small_segments};
 
 /// A log of 29 transactions in several segments: frames of many, and one transaction in parts that others come between.
@@ -29,11 +31,22 @@ fn written() -> (TempDir, Log) {
 
 /// Copies what the log says belongs to it.
 fn copy(log: &Log, from: &Path, upper: u64) -> TempDir {
-    let to = dir();
-    for file in log.files(Time(upper)).unwrap().files {
+    let files = log.files(Time(upper)).unwrap();
+    for file in files.files.iter().filter(|file| file.name == file.path) {
         let bytes = fs::read(from.join(&file.name)).unwrap();
-        let durable = &bytes[..usize::try_from(file.bytes).unwrap()];
-        fs::write(to.path().join(&file.name), durable).unwrap();
+        let listed = file.read(0, usize::try_from(file.bytes).unwrap()).unwrap();
+        assert!(bytes[..listed.len()] == listed);
+    }
+    written_to(&files)
+}
+
+/// Writes down what was listed.
+fn written_to(files: &LogFiles) -> TempDir {
+    let to = dir();
+    for file in &files.files {
+        let path = to.path().join(&file.path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, file.read(0, usize::try_from(file.bytes).unwrap()).unwrap()).unwrap();
     }
     to
 }
@@ -143,4 +156,120 @@ fn a_log_that_was_cut_has_its_new_name_in_every_segment() {
     let options = LogOptions { log_id: None, ..small_segments() };
     let (opened, recovery) = open_with(copied.path(), options);
     assert_eq!((opened.upper(), recovery.log_id), (last.next(), [9; 16]));
+}
+
+/// Whether a copy says what the log said, is whole, and goes on.
+fn check_copy(copied: &Path, expected: &BTreeMap<u64, State>, upper: Time) {
+    let log = read_only(copied);
+    let found = states(log.reader(Time::ZERO));
+    let first = found.first_key_value().map_or(0, |(time, _)| *time);
+    assert_eq!(first, log.stat().since.0.max(1));
+    let expected: BTreeMap<u64, State> =
+        expected.range(first..upper.0).map(|(time, state)| (*time, state.clone())).collect();
+    assert_eq!(found, expected);
+    let audit = log.audit(&[], 0).unwrap();
+    assert_eq!(audit.wrong_bases, []);
+    let (log, recovery) = open_with(copied, small_segments());
+    assert_eq!((recovery.cut_bytes, recovery.upper), (0, upper));
+    append(&log, &group("s", 9_000, &[1])).unwrap();
+}
+
+#[test]
+fn a_folded_log_is_copied_and_what_was_written_anew_has_another_name() {
+    let from = dir();
+    let log = busy(from.path());
+    let expected = states(log.reader(Time::ZERO));
+    let names = |files: &LogFiles| -> BTreeSet<String> {
+        files.files.iter().map(|file| file.name.clone()).collect()
+    };
+    let (before, upper) = (log.files(log.upper()).unwrap(), log.upper());
+    assert!(fold(&log, &[("short", 90)]));
+    let once = log.files(log.upper()).unwrap();
+    assert_eq!((once.folded, once.since), (log.folded(), log.stat().since));
+    assert!(fold(&log, &[("short", 180), ("kept", 100)]));
+    let twice = log.files(log.upper()).unwrap();
+    // What was listed stays readable, and under another name than what is there now.
+    check_copy(written_to(&before).path(), &expected, upper);
+    check_copy(written_to(&twice).path(), &states(log.reader(Time::ZERO)), log.upper());
+    let gone: Vec<String> = names(&before).difference(&names(&twice)).cloned().collect();
+    assert!(gone.len() > 10, "{gone:?}");
+    for file in &twice.files {
+        let held = fs::metadata(from.path().join(&file.path)).unwrap().len();
+        assert!(file.bytes <= held, "{file:?}");
+        let rewritten = file.name.strip_prefix(&format!("{}.", file.path));
+        if file.path.ends_with(".log") && rewritten.is_some() {
+            assert_eq!(rewritten, Some(&*held.to_string()));
+        }
+    }
+    // A log that ends right behind what was folded has a segment there to go on in.
+    let since = log.stat().since;
+    let ended = written_to(&log.files(since.next()).unwrap());
+    assert_eq!(read_only(ended.path()).upper(), since.next());
+    append(&open_with(ended.path(), small_segments()).0, &group("s", 9_000, &[1])).unwrap();
+}
+
+#[test]
+fn a_copy_made_at_any_step_of_a_fold_is_a_log() {
+    let from = dir();
+    let log = busy(from.path());
+    let mut expected = states(log.reader(Time::ZERO));
+    let mut copies = vec![(log.files(log.upper()).unwrap(), log.upper())];
+    // The process that writes, and one that copies beside it.
+    let beside = read_only(from.path());
+    let of = wanted(&[("short", 150)]);
+    let begun = log.prepare_fold(&of, &mut |_| true).unwrap().unwrap();
+    append(&log, &begun.record()).unwrap();
+    expected.extend(states(log.reader(Time::ZERO)));
+    let upper = log.upper();
+    copies.push((log.files(upper).unwrap(), upper));
+    let mut step = |_: u64| {
+        beside.refresh().unwrap();
+        copies.push((beside.files(upper).unwrap(), upper));
+        true
+    };
+    assert_eq!(begun.commit(&mut step).unwrap(), FoldOutcome::Done);
+    copies.push((log.files(upper).unwrap(), upper));
+    let (mut folded, mut unfolded) = (0, 0);
+    for (files, upper) in copies.iter().step_by(5).chain(copies.last()) {
+        if files.since > Time::ZERO {
+            folded += 1;
+        } else {
+            unfolded += 1;
+        }
+        check_copy(written_to(files).path(), &expected, *upper);
+    }
+    assert!(folded > 5 && unfolded >= 1, "{folded} of {}", folded + unfolded);
+}
+
+#[test]
+fn a_folded_copy_can_end_at_every_time_that_is_kept_and_at_no_other() {
+    let from = dir();
+    let log = busy(from.path());
+    assert!(fold(&log, &[("short", 150), ("kept", 60)]));
+    let (upper, since) = (log.upper().0, log.stat().since.0);
+    let expected = states(log.reader(Time::ZERO));
+    let files = log.files(log.upper()).unwrap();
+    for last in [1, since - 1] {
+        let copied = written_to(&files);
+        let refused = cut(copied.path(), Time(last), [9; 16], &real_disk()).unwrap_err();
+        assert!(matches!(refused, LogError::Pruned { upto, .. } if upto.0 == since), "{refused}");
+        assert_eq!(read_only(copied.path()).upper(), Time(upper), "nothing is touched");
+    }
+    let (mut tried, mut said_again) = (0, 0);
+    for last in (since..upper).filter(|it| it - since < 4 || it % 7 == 0 || upper - it < 4) {
+        tried += 1;
+        let copied = written_to(&files);
+        let done = cut(copied.path(), Time(last), [9; 16], &real_disk()).unwrap();
+        let ended = last + 1 + u64::from(done.folds_said_again);
+        said_again += u64::from(done.folds_said_again);
+        let cut = read_only(copied.path());
+        assert_eq!((cut.upper().0, cut.stat().since.0), (ended, since), "up to {last}");
+        let mut kept: BTreeMap<u64, State> =
+            expected.range(..=last).map(|(time, state)| (*time, state.clone())).collect();
+        if done.folds_said_again {
+            kept.insert(last + 1, expected[&last].clone());
+        }
+        check_copy(copied.path(), &kept, Time(ended));
+    }
+    assert_eq!(said_again, tried - 1, "the last transaction says it");
 }

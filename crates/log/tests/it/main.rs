@@ -28,4 +28,5 @@ mod read;
 mod real;
 mod retention;
 mod scrub;
+mod scrub_folded;
 mod world;

@@ -21,15 +21,15 @@ use crate::notary::notarize;
 use crate::world::{append, dir, head, open_with, segments, small_segments};
 
 /// A row: `id`, `note`.
-type Row = (Option<i64>, Option<String>);
+pub(crate) type Row = (Option<i64>, Option<String>);
 /// What a table holds: each row with how often it is there.
-type Rows = BTreeMap<Row, i64>;
-type State = BTreeMap<String, Rows>;
+pub(crate) type Rows = BTreeMap<Row, i64>;
+pub(crate) type State = BTreeMap<String, Rows>;
 
 /// The tables of the tests: two with a key, one without.
 const TABLES: [&str; 3] = ["kept", "short", "plain"];
 
-fn table(name: &str) -> Arc<TableSchema> {
+pub(crate) fn table(name: &str) -> Arc<TableSchema> {
     let columns =
         vec![Field::new("id", DataType::Int64, true), Field::new("note", DataType::Utf8, true)];
     let (key, form) =
@@ -39,9 +39,9 @@ fn table(name: &str) -> Arc<TableSchema> {
 }
 
 /// A change: id, note (`None` is left out as unchanged in a table with a key), diff.
-type Change = (i64, Option<String>, i64);
+pub(crate) type Change = (i64, Option<String>, i64);
 
-fn changes(name: &str, of: &[Vec<Change>]) -> TableChanges {
+pub(crate) fn changes(name: &str, of: &[Vec<Change>]) -> TableChanges {
     let schema = table(name);
     let all: Vec<&Change> = of.iter().flatten().collect();
     let id = |(id, _, diff): &&Change| (*diff != TRUNCATE).then_some(*id);
@@ -99,7 +99,7 @@ fn apply(state: &mut State, changes: &TableChanges, from: usize, until: usize) {
 }
 
 /// Reads all, and returns the state at each Time at which there is one.
-fn states(mut reader: LogReader) -> BTreeMap<u64, State> {
+pub(crate) fn states(mut reader: LogReader) -> BTreeMap<u64, State> {
     let (mut state, mut states) = (State::new(), BTreeMap::new());
     while let Some(chunk) = reader.next().unwrap() {
         take(&mut state, &chunk, &mut states);
@@ -204,19 +204,19 @@ fn fill(
     }
 }
 
-fn wanted(of: &[(&str, u64)]) -> BTreeMap<TableName, Time> {
+pub(crate) fn wanted(of: &[(&str, u64)]) -> BTreeMap<TableName, Time> {
     of.iter().map(|(name, time)| (TableName::new("s", name), Time(*time))).collect()
 }
 
 /// Folds tables up to a Time each, as far as that is possible; returns whether anything was.
-fn fold(log: &Log, of: &[(&str, u64)]) -> bool {
+pub(crate) fn fold(log: &Log, of: &[(&str, u64)]) -> bool {
     let Some(fold) = log.prepare_fold(&wanted(of), &mut |_| true).unwrap() else { return false };
     append(log, &fold.record()).unwrap();
     assert_eq!(fold.commit(&mut |_| true).unwrap(), FoldOutcome::Done);
     true
 }
 
-fn read_only(dir: &Path) -> Log {
+pub(crate) fn read_only(dir: &Path) -> Log {
     Log::open_read_only(dir, Arc::new(log::RealDisk)).unwrap().0
 }
 
@@ -265,7 +265,7 @@ fn base_and_tail_give_every_state_whatever_was_folded() {
 }
 
 /// A log with a few dozen segments, whose tables are set again and again.
-fn busy(dir: &Path) -> Log {
+pub(crate) fn busy(dir: &Path) -> Log {
     let (log, _) = open_with(dir, small_segments());
     let note = |step: u64| Some(format!("{step}{}", "x".repeat(150)));
     for step in 0..200 {
@@ -559,6 +559,8 @@ fn a_log_without_its_list_of_bases_guesses_nothing() {
         changed[at] ^= 0x10;
         fs::write(&list, changed).unwrap();
         let refused = Log::open_read_only(dir.path(), Arc::new(log::RealDisk)).map(drop);
-        assert_eq!(refused.unwrap_err().code(), "LOG004", "byte {at}");
+        let refused = refused.unwrap_err();
+        assert_eq!(refused.code(), "LOG004", "byte {at}");
+        assert!(refused.help().unwrap().starts_with("`evert log repair` makes it again"));
     }
 }

@@ -40,7 +40,7 @@ fn log_of_segments() -> (TempDir, TempDir) {
     (place, copy)
 }
 
-fn copy_all(from: &Path, to: &Path) {
+pub(crate) fn copy_all(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
@@ -53,22 +53,22 @@ fn copy_all(from: &Path, to: &Path) {
     }
 }
 
-fn disk() -> Arc<dyn Disk> {
+pub(crate) fn disk() -> Arc<dyn Disk> {
     Arc::new(RealDisk)
 }
 
-fn scrub(dir: &Path) -> Scrubbed {
+pub(crate) fn scrub(dir: &Path) -> Scrubbed {
     log::scrub(dir, &disk(), 7, |_| ControlFlow::Continue(())).unwrap()
 }
 
-fn repair(dir: &Path, copy: Option<&Path>) -> Repaired {
+pub(crate) fn repair(dir: &Path, copy: Option<&Path>) -> Repaired {
     let mut copies = copy.map(|copy| CopiedDirectory::open(disk(), copy).unwrap());
     let copies = copies.as_mut().map(|copies| copies as &mut dyn log::Copies);
     log::repair::repair(dir, &disk(), copies, 7).unwrap()
 }
 
 /// Changes a file.
-fn change(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+pub(crate) fn change(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
     let mut bytes = fs::read(path).unwrap();
     change(&mut bytes);
     fs::write(path, bytes).unwrap();

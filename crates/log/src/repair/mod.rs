@@ -4,19 +4,26 @@
 //! survey ──► bytes of the copy ──► checked ──► a new file, synced ──► compared with the tree ──► in its place
 //! ```
 //!
-//! A copy is whatever gives bytes of a segment: a copied directory ([`CopiedDirectory`]), a backup. It is not believed:
+//! A copy is whatever gives bytes of the log's files: a copied directory ([`CopiedDirectory`]), a backup. It is not believed:
 //!
 //! - its bytes must be whole frames that belong exactly there, with the Times that belong there;
 //! - the frames beside them must be, in the copy, those that are here: it is a copy of this log, not of one that went on
 //!   by itself;
 //! - where the tree covers them, they must be what was signed.
 //!
-//! Nothing of the log is touched before all of that holds for a segment. Then the new file takes the place of the damaged
+//! Where history was folded, here or in the copy, a segment's bytes need not be where the copy has them. Then the segment is
+//! taken from the copy as a whole ([`whole`]). A base is what the list of bases says; the list itself follows from what
+//! the log says of the bases that are there; leaves of transactions that are gone are compared with the tree's root.
+//!
+//! Nothing of the log is touched before all of that holds for a file. Then the new file takes the place of the damaged
 //! one in one step, and the damaged one stays aside, in `damaged/`. Nobody else may have the log open for writing.
+
+mod copies;
+mod whole;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::ops::{ControlFlow, Range};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -29,74 +36,13 @@ use crate::format::{HEADER_BYTES, Header, Place};
 use crate::limits::{in_memory, on_disk};
 use crate::preamble::Preamble;
 use crate::recovery::read_first;
+use crate::retention::{self, LIST};
 use crate::scrub::record::{self, Record};
 use crate::scrub::survey::{self, Ending, Wound};
 use crate::scrub::{Damage, DamageKind, Scrubbed, Scrubber, scrub};
 use crate::segment::{self, Frames};
 
-/// Where good bytes of segments come from.
-pub trait Copies {
-    /// What people know it by.
-    fn name(&self) -> String;
-
-    /// How long the copy of a segment is; `None` when there is none.
-    ///
-    /// # Errors
-    /// What the system says.
-    fn length(&mut self, segment: u64) -> io::Result<Option<u64>>;
-
-    /// Bytes of a segment; `None` when the copy does not have all of them.
-    ///
-    /// # Errors
-    /// What the system says.
-    fn read(&mut self, segment: u64, bytes: Range<u64>) -> io::Result<Option<Vec<u8>>>;
-}
-
-/// A copied directory: of a log, or a data directory with a log in it.
-pub struct CopiedDirectory {
-    disk: Arc<dyn Disk>,
-    dir: PathBuf,
-}
-
-impl CopiedDirectory {
-    /// Looks into a directory.
-    ///
-    /// # Errors
-    /// When there is no log in it.
-    pub fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<Self, LogError> {
-        for dir in [dir.join("log"), dir.to_owned()] {
-            if survey::numbers(&*disk, &dir).is_ok_and(|numbers| !numbers.is_empty()) {
-                return Ok(Self { disk, dir });
-            }
-        }
-        Err(LogError::NoLog { dir: dir.to_owned() })
-    }
-}
-
-impl Copies for CopiedDirectory {
-    fn name(&self) -> String {
-        self.dir.display().to_string()
-    }
-
-    fn length(&mut self, segment: u64) -> io::Result<Option<u64>> {
-        match self.disk.open(&segment::path(&self.dir, segment), Access::Read) {
-            Ok(file) => file.length().map(Some),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn read(&mut self, segment: u64, bytes: Range<u64>) -> io::Result<Option<Vec<u8>>> {
-        let file = match self.disk.open(&segment::path(&self.dir, segment), Access::Read) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let mut found = vec![0; in_memory(bytes.end.saturating_sub(bytes.start))];
-        let read = file.read_at(&mut found, bytes.start)?;
-        Ok((read == found.len()).then_some(found))
-    }
-}
+pub use copies::{CopiedDirectory, Copies};
 
 /// What a repair did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -117,23 +63,37 @@ pub struct Repaired {
     pub compared: u64,
 }
 
-/// Repairs a log that nobody has open: damaged segments from a copy, when there is one; tiles and indexes from the segments.
+/// Repairs a log that nobody has open: damaged segments and bases from a copy, when there is one; tiles, indexes and the
+/// list of bases from what is there.
 ///
 /// # Errors
 /// When there is no log, or a file cannot be read or written. Nothing is half done then: a segment is as it was, or repaired.
 pub fn repair(
     dir: &Path,
     disk: &Arc<dyn Disk>,
-    copies: Option<&mut dyn Copies>,
+    mut copies: Option<&mut dyn Copies>,
     now_us: i64,
 ) -> Result<Repaired, LogError> {
     let go_on = |_| ControlFlow::Continue(());
-    let found = scrub(dir, disk, now_us, go_on)?;
+    let mut found = scrub(dir, disk, now_us, go_on)?;
     let mut repaired = Repaired::default();
-    if let Some(copies) = copies {
-        let overlay = Arc::new(Overlay { inner: Arc::clone(disk), instead: Mutex::default() });
-        let mut mender = Mender { dir, disk, overlay, copies, repaired: &mut repaired };
-        mender.mend(&found)?;
+    // Without the list of bases not all damage is found, and with damage perhaps not the list.
+    for _ in 0..2 {
+        let is_listed = !found.damage.iter().any(|damage| damage.file == LIST);
+        if !is_listed {
+            if let Some(copies) = copies.as_deref_mut() {
+                Mender::new((dir, disk), copies, &mut repaired).bases_unlisted()?;
+            }
+            list_again(dir, disk, &found.damage, &mut repaired)?;
+            found = scrub(dir, disk, now_us, go_on)?;
+        }
+        if let Some(copies) = copies.as_deref_mut() {
+            Mender::new((dir, disk), copies, &mut repaired).mend(&found)?;
+        }
+        if is_listed {
+            break;
+        }
+        found = scrub(dir, disk, now_us, go_on)?;
     }
     // Once more from the beginning, as anybody would read it.
     let after = match Log::open_read_only(dir, Arc::clone(disk)) {
@@ -141,16 +101,49 @@ pub fn repair(
             let shared = Some(Arc::clone(&log.shared));
             let scrubber = Scrubber { disk: Arc::clone(disk), dir: dir.to_owned(), shared };
             let (mut after, mut tiles) = scrubber.pass(false, now_us, &mut |_| go_on(0))?;
+            if let Some(copies) = copies {
+                tiles.fill(|tile, count| copies.leaves(tile, count).ok().flatten());
+            }
             scrubber.make_again(&mut after, &mut tiles)?;
             after
         }
         Err(_damaged) => scrub(dir, disk, now_us, go_on)?,
     };
-    (repaired.compared, repaired.made_again) = (after.compared, after.made_again);
+    repaired.compared = after.compared;
+    repaired.made_again += after.made_again;
     repaired.left = after.damage;
     let record = Record { passed_us: now_us, damage: repaired.left.clone() };
     record::save(&**disk, dir, &record)?;
     Ok(repaired)
+}
+
+/// Makes the list of bases again, and keeps the damaged one aside.
+fn list_again(
+    dir: &Path,
+    disk: &Arc<dyn Disk>,
+    damage: &[Damage],
+    repaired: &mut Repaired,
+) -> Result<(), LogError> {
+    let bases = match retention::listed_again(dir, disk) {
+        Ok(Ok(bases)) => bases,
+        Ok(Err(why)) => {
+            repaired.refused.insert(LIST.to_owned(), why);
+            return Ok(());
+        }
+        // What is wrong besides is told.
+        Err(LogError::Damaged { .. } | LogError::Missing { .. }) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let (path, aside) = (dir.join(LIST), aside(&**disk, dir, "list")?);
+    match disk.keep(&path, &aside) {
+        Ok(()) => repaired.kept.push(aside),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(LogError::io("repair", &path, error)),
+    }
+    bases.replace(&**disk, dir)?;
+    repaired.refused.remove(LIST);
+    repaired.restored.extend(damage.iter().filter(|damage| damage.file == LIST).cloned());
+    Ok(())
 }
 
 struct Mender<'a> {
@@ -175,10 +168,22 @@ struct Mended {
     number: u64,
     damage: Vec<Damage>,
     was_missing: bool,
+    /// Whether it holds history that was folded.
+    is_to_be_thinned: bool,
 }
 
-impl Mender<'_> {
+impl<'a> Mender<'a> {
+    fn new(
+        (dir, disk): (&'a Path, &'a Arc<dyn Disk>),
+        copies: &'a mut dyn Copies,
+        repaired: &'a mut Repaired,
+    ) -> Self {
+        let overlay = Arc::new(Overlay { inner: Arc::clone(disk), instead: Mutex::default() });
+        Self { dir, disk, overlay, copies, repaired }
+    }
+
     fn mend(&mut self, found: &Scrubbed) -> Result<(), LogError> {
+        self.bases(&found.damage)?;
         let mut numbers: Vec<u64> = found
             .damage
             .iter()
@@ -221,6 +226,12 @@ impl Mender<'_> {
     ) -> Result<Result<Mended, String>, LogError> {
         let path = segment::path(self.dir, number);
         let is_there = survey::numbers(&**self.disk, self.dir)?.contains(&number);
+        match self.is_thin(number, is_there) {
+            Ok(true) => return self.prepare_whole(number, is_there, damage),
+            Ok(false) => {}
+            Err(Refused::Copy(why)) => return Ok(Err(why)),
+            Err(Refused::Log(error)) => return Err(error),
+        }
         let pieces = match self.pieces(number, is_there, &damage) {
             Ok(pieces) => pieces,
             Err(Refused::Copy(why)) => return Ok(Err(why)),
@@ -246,7 +257,7 @@ impl Mender<'_> {
         file.sync().map_err(|error| LogError::unconfirmed(&new, error))?;
         self.overlay.put(path, new);
         Ok(match self.is_whole(number)? {
-            true => Ok(Mended { number, damage, was_missing: !is_there }),
+            true => Ok(Mended { number, damage, was_missing: !is_there, is_to_be_thinned: false }),
             false => {
                 self.discard(number)?;
                 Err(format!("with what {} has, it is not whole", self.copies.name()))
@@ -266,20 +277,22 @@ impl Mender<'_> {
         if is_there {
             let (disk, dir) = (Arc::clone(&self.overlay), self.dir);
             let mut go_on = |_| ControlFlow::Continue(());
-            let found = survey::survey(&*disk, (dir, number), ending, &mut go_on, &mut |_, _| {})?;
+            let found =
+                survey::survey(&*disk, (dir, number), ending, &mut go_on, &mut |_, _, _| {})?;
             wounds = found.wounds;
             // Frames that are whole and not what was signed.
             wounds.extend(damage.iter().filter(|d| d.kind == DamageKind::Altered).map(altered));
         } else {
             let length = match ending {
                 Ending::At(end, _) => Some(end),
-                Ending::Sealed | Ending::Open => self.copies.length(number)?,
+                Ending::Sealed | Ending::Open => self.copies.length(&file_name(number))?,
             };
             let Some(until) = length else { return Err(self.lacks(number)) };
             let reason = String::new();
             let behind = survey::first_of(&*self.overlay, self.dir, number + 1);
             let before = Time::ZERO;
-            wounds.push(Wound { from: 0, until, reason, before, behind, previous: None });
+            let (from, held, previous) = (0, 0..until, None);
+            wounds.push(Wound { from, until, held, reason, before, behind, previous });
         }
         wounds.iter().map(|wound| self.piece(number, ending, wound)).collect()
     }
@@ -289,9 +302,9 @@ impl Mender<'_> {
         let is_end = wound.behind.is_none() && !matches!(ending, Ending::At(..));
         let mut until = wound.until;
         if is_end {
-            until = self.copies.length(number)?.unwrap_or(0).max(wound.from);
+            until = self.copies.length(&file_name(number))?.unwrap_or(0).max(wound.from);
         }
-        let bytes = self.copies.read(number, wound.from..until)?;
+        let bytes = self.copies.read(&file_name(number), wound.from..until)?;
         let Some(mut bytes) = bytes.filter(|bytes| !bytes.is_empty()) else {
             return Err(self.lacks(number));
         };
@@ -328,22 +341,24 @@ impl Mender<'_> {
         let beside = [wound.previous, Some(wound.until)];
         for offset in beside.into_iter().flatten() {
             let Some(ours) = self.header_at(number, offset) else { continue };
-            let theirs = self.copies.read(number, offset..offset + on_disk(HEADER_BYTES))?;
+            let header = offset..offset + on_disk(HEADER_BYTES);
+            let theirs = self.copies.read(&file_name(number), header)?;
             // A copy may end right behind.
             if theirs.is_some_and(|theirs| theirs != ours) {
                 return Err(self.other_log());
             }
         }
-        if wound.from == 0 {
-            let preamble = preamble_in(bytes);
-            let ours = [number.checked_sub(1), number.checked_add(1)].into_iter().flatten();
-            let mut ours = ours.filter_map(|beside| self.log_id(beside));
-            if let Some(id) = ours.next().filter(|id| preamble.map(|p| p.log_id) != Some(*id)) {
-                tracing::debug!(?id, "the copy is of another log");
-                return Err(self.other_log());
-            }
+        if wound.from == 0 && !self.is_ours(number, preamble_in(bytes).map(|it| it.log_id)) {
+            return Err(self.other_log());
         }
         Ok(())
+    }
+
+    /// Whether a segment's log id is that of the segments beside it.
+    fn is_ours(&self, number: u64, theirs: Option<[u8; 16]>) -> bool {
+        let beside = [number.checked_sub(1), number.checked_add(1)].into_iter().flatten();
+        let ours = beside.filter_map(|beside| self.log_id(beside)).next();
+        ours.is_none_or(|ours| theirs == Some(ours))
     }
 
     /// The bytes of a whole header in the log as it is.
@@ -374,8 +389,13 @@ impl Mender<'_> {
     fn is_whole(&self, number: u64) -> Result<bool, LogError> {
         let mut go_on = |_| ControlFlow::Continue(());
         let place = (self.dir, number);
-        let found =
-            survey::survey(&*self.overlay, place, self.ending(number), &mut go_on, &mut |_, _| {})?;
+        let found = survey::survey(
+            &*self.overlay,
+            place,
+            self.ending(number),
+            &mut go_on,
+            &mut |_, _, _| {},
+        )?;
         Ok(found.wounds.is_empty())
     }
 
@@ -393,34 +413,30 @@ impl Mender<'_> {
 
     /// Puts a repaired segment in its place.
     fn put(&mut self, ready: Mended) -> Result<(), LogError> {
-        let Mended { number, damage, was_missing } = ready;
+        let Mended { number, damage, was_missing, is_to_be_thinned } = ready;
         let (path, new) = (segment::path(self.dir, number), new_path(self.dir, number));
-        let failed = |error| LogError::io("repair", &path, error);
-        if !was_missing {
-            let aside = self.aside(number)?;
-            self.disk.keep(&path, &aside).map_err(failed)?;
-            self.disk.sync_dir(&self.dir.join(ASIDE)).map_err(failed)?;
-            self.repaired.kept.push(aside);
+        if is_to_be_thinned {
+            self.list_unthinned(number)?;
         }
-        self.disk.rename(&new, &path).map_err(failed)?;
-        self.disk.sync_dir(self.dir).map_err(|error| LogError::unconfirmed(&path, error))?;
+        self.put_file(&new, &path, was_missing)?;
         self.overlay.remove(&path);
         self.repaired.restored.extend(damage);
         Ok(())
     }
 
-    /// A name for a damaged file that is not taken.
-    fn aside(&self, number: u64) -> Result<PathBuf, LogError> {
-        let dir = self.dir.join(ASIDE);
-        let failed = |error| LogError::io("create", &dir, error);
-        self.disk.create_dir(&dir).map_err(failed)?;
-        let taken = self.disk.list(&dir).map_err(failed)?;
-        let names = (0_u64..).map(|count| match count {
-            0 => file_name(number),
-            count => format!("{}.{count}", file_name(number)),
-        });
-        let free = names.into_iter().find(|name| !taken.contains(name));
-        Ok(dir.join(free.expect("numbers do not end")))
+    /// Puts a new file in the place of a damaged one, which is kept aside.
+    fn put_file(&mut self, new: &Path, path: &Path, was_missing: bool) -> Result<(), LogError> {
+        let failed = |error| LogError::io("repair", path, error);
+        if !was_missing {
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+            let aside = aside(&**self.disk, self.dir, &name.unwrap_or_default())?;
+            self.disk.keep(path, &aside).map_err(failed)?;
+            self.disk.sync_dir(&self.dir.join(ASIDE)).map_err(failed)?;
+            self.repaired.kept.push(aside);
+        }
+        self.disk.rename(new, path).map_err(failed)?;
+        let above = path.parent().unwrap_or(self.dir);
+        self.disk.sync_dir(above).map_err(|error| LogError::unconfirmed(path, error))
     }
 
     fn discard(&mut self, number: u64) -> Result<(), LogError> {
@@ -430,11 +446,7 @@ impl Mender<'_> {
     }
 
     fn lacks(&self, number: u64) -> Refused {
-        Refused::Copy(format!(
-            "{} does not hold these bytes of {}",
-            self.copies.name(),
-            file_name(number)
-        ))
+        Refused::Copy(lacks(&self.copies.name(), &file_name(number)))
     }
 
     fn other_log(&self) -> Refused {
@@ -443,6 +455,24 @@ impl Mender<'_> {
             self.copies.name()
         ))
     }
+}
+
+fn lacks(copies: &str, file: &str) -> String {
+    format!("{copies} does not hold these bytes of {file}")
+}
+
+/// A name for a damaged file that is not taken.
+fn aside(disk: &dyn Disk, dir: &Path, file: &str) -> Result<PathBuf, LogError> {
+    let dir = dir.join(ASIDE);
+    let failed = |error| LogError::io("create", &dir, error);
+    disk.create_dir(&dir).map_err(failed)?;
+    let taken = disk.list(&dir).map_err(failed)?;
+    let names = (0_u64..).map(|count| match count {
+        0 => file.to_owned(),
+        count => format!("{file}.{count}"),
+    });
+    let free = names.into_iter().find(|name| !taken.contains(name));
+    Ok(dir.join(free.expect("numbers do not end")))
 }
 
 /// Where damaged files are kept.
@@ -483,6 +513,7 @@ fn altered(damage: &Damage) -> Wound {
     Wound {
         from: damage.offset,
         until: damage.offset + damage.bytes,
+        held: damage.offset..damage.offset + damage.bytes,
         reason: damage.reason.clone(),
         before: Time::ZERO,
         behind: (last > first).then(|| last.next()),
