@@ -13,6 +13,6 @@ mod process;
 mod s3;
 
 pub use error::ServerError;
-pub use postgres::{Auth, PASSWORD, Postgres, PostgresOptions, Stop};
-pub use process::{Process, Signal, free_port, wait_until};
+pub use postgres::{Auth, PASSWORD, Postgres, PostgresOptions};
+pub use process::{Process, Signal, Stop, free_port, wait_until};
 pub use s3::S3;
