@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -145,6 +145,54 @@ impl Drop for Process {
     fn drop(&mut self) {
         // Fails only for a process that has ended already.
         self.kill().map(drop).unwrap_or_default();
+    }
+}
+
+/// A server's process that can be stopped and started again.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    command: Command,
+    log: PathBuf,
+    process: Option<Process>,
+}
+
+impl Daemon {
+    /// A server that is not started yet, and the file that it is to log to.
+    pub(crate) fn new(command: Command, log: PathBuf) -> Self {
+        Self { command, log, process: None }
+    }
+
+    /// Starts the server and waits until it is ready.
+    pub(crate) fn start(
+        &mut self,
+        ready_max: Duration,
+        is_ready: impl FnMut() -> bool,
+    ) -> Result<(), ServerError> {
+        assert!(self.process.is_none(), "the server was stopped before");
+        let process = Process::start_server(&mut self.command, &self.log, ready_max, is_ready)?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Sends a signal; a server that does not run is left alone.
+    pub(crate) fn signal(&mut self, signal: Signal) -> Result<(), ServerError> {
+        self.process.as_mut().map_or(Ok(()), |process| process.signal(signal))
+    }
+
+    /// Stops the server and waits until it is gone; one that takes longer is killed.
+    pub(crate) fn stop(&mut self, stop: Stop, deadline: Duration) -> Result<(), ServerError> {
+        let Some(mut process) = self.process.take() else { return Ok(()) };
+        let signal = match stop {
+            Stop::Fast => Signal::Terminate,
+            Stop::Immediate => Signal::Kill,
+        };
+        process.signal(signal)?;
+        if process.wait(deadline)?.is_none() {
+            let program = self.command.get_program().to_string_lossy().into_owned();
+            let output = format!("it did not end within {deadline:?}");
+            return Err(ServerError::Failed { program, output });
+        }
+        Ok(())
     }
 }
 
