@@ -35,7 +35,7 @@ const FETCHER: Fetcher = Fetcher {
 
 const JAVA: Fetcher = Fetcher {
     program: "java, which runs Kafka,",
-    package: "openjdk-17-jre-headless",
+    package: "default-jre-headless",
     variable: "JAVA_HOME",
 };
 
