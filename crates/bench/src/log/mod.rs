@@ -1,0 +1,63 @@
+//! The log by itself, beside the physical limit and what others make of it.
+//!
+//! Both sides of a comparison run in turn in one run, and the raw side reads or writes the log's own bytes.
+
+mod append;
+mod files;
+mod input;
+mod provable;
+mod read;
+
+use std::path::Path;
+use std::sync::{Arc, mpsc};
+
+use ::log::{Log, LogOptions, RealDisk};
+use change::TransactionGroup;
+
+use crate::{Benchmark, Maybe, Size};
+
+/// The benchmarks of the log.
+pub(crate) const BENCHMARKS: [Benchmark; 4] = [
+    benchmark(
+        "log-append",
+        "append + sync of groups of 1 KB to 1 MB, against pwrite + fdatasync of the same bytes",
+        append::run,
+    ),
+    benchmark("log-proof", "append + sync with proofs, against the same without", provable::append),
+    benchmark(
+        "log-leaves",
+        "transactions/s into the tree, tiles written, against Tessera's published figure",
+        provable::leaves,
+    ),
+    benchmark(
+        "log-read",
+        "replay into batches of columns, warm and cold, against read(2) of the same files",
+        read::run,
+    ),
+];
+
+const fn benchmark(
+    name: &'static str,
+    measures: &'static str,
+    run: fn(Size) -> crate::Outcome,
+) -> Benchmark {
+    Benchmark { group: "log", name, measures, run }
+}
+
+/// Opens a log, as the product does.
+fn open(dir: &Path) -> Maybe<Log> {
+    Ok(Log::open(dir, LogOptions::default(), Arc::new(RealDisk), || 0)?.0)
+}
+
+/// Appends a group and waits until it is durable.
+fn append_durably(log: &Log, group: &TransactionGroup) -> Maybe<()> {
+    let (sender, receiver) = mpsc::sync_channel(1);
+    log.append(group, Box::new(move |outcome| sender.send(outcome).unwrap_or_default()))?;
+    receiver.recv()??;
+    Ok(())
+}
+
+/// Bytes as 10^6 of them.
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}
