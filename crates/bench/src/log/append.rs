@@ -59,6 +59,11 @@ impl Appended {
         megabytes(self.bytes) / self.time.as_secs_f64()
     }
 
+    /// The time that a group took.
+    pub(super) fn time_per_group(self) -> Duration {
+        self.time / self.groups
+    }
+
     /// The bytes of a group in the log.
     pub(super) fn frame_bytes(self) -> Maybe<usize> {
         Ok(usize::try_from(self.bytes / u64::from(self.groups))?)

@@ -5,6 +5,7 @@
 mod append;
 mod files;
 mod input;
+mod latency;
 mod provable;
 mod read;
 
@@ -17,11 +18,16 @@ use change::TransactionGroup;
 use crate::{Benchmark, Maybe, Size};
 
 /// The benchmarks of the log.
-pub(crate) const BENCHMARKS: [Benchmark; 4] = [
+pub(crate) const BENCHMARKS: [Benchmark; 5] = [
     benchmark(
         "log-append",
         "append + sync of groups of 1 KB to 1 MB, against pwrite + fdatasync of the same bytes",
         append::run,
+    ),
+    benchmark(
+        "log-latency",
+        "append at half load, p50 and p99, against pwrite + fdatasync of the same bytes at that rate",
+        latency::run,
     ),
     benchmark("log-proof", "append + sync with proofs, against the same without", provable::append),
     benchmark(
