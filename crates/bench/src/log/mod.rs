@@ -8,6 +8,7 @@ mod input;
 mod latency;
 mod provable;
 mod read;
+mod recovery;
 
 use std::path::Path;
 use std::sync::{Arc, mpsc};
@@ -18,7 +19,7 @@ use change::TransactionGroup;
 use crate::{Benchmark, Maybe, Size};
 
 /// The benchmarks of the log.
-pub(crate) const BENCHMARKS: [Benchmark; 5] = [
+pub(crate) const BENCHMARKS: [Benchmark; 6] = [
     benchmark(
         "log-append",
         "append + sync of groups of 1 KB to 1 MB, against pwrite + fdatasync of the same bytes",
@@ -39,6 +40,11 @@ pub(crate) const BENCHMARKS: [Benchmark; 5] = [
         "log-read",
         "replay into batches of columns, warm and cold, against read(2) of the same files",
         read::run,
+    ),
+    benchmark(
+        "log-recovery",
+        "opening 10 GB after a crash and after a clean end, against read(2) of the last segment",
+        recovery::run,
     ),
 ];
 
