@@ -9,6 +9,7 @@ mod latency;
 mod provable;
 mod read;
 mod recovery;
+mod scrub;
 
 use std::path::Path;
 use std::sync::{Arc, mpsc};
@@ -19,7 +20,7 @@ use change::TransactionGroup;
 use crate::{Benchmark, Maybe, Size};
 
 /// The benchmarks of the log.
-pub(crate) const BENCHMARKS: [Benchmark; 6] = [
+pub(crate) const BENCHMARKS: [Benchmark; 7] = [
     benchmark(
         "log-append",
         "append + sync of groups of 1 KB to 1 MB, against pwrite + fdatasync of the same bytes",
@@ -45,6 +46,11 @@ pub(crate) const BENCHMARKS: [Benchmark; 6] = [
         "log-recovery",
         "opening 10 GB after a crash and after a clean end, against read(2) of the last segment",
         recovery::run,
+    ),
+    benchmark(
+        "log-scrub",
+        "a scrub without a limit, checksums and proofs, against read(2) of the same files",
+        scrub::run,
     ),
 ];
 
