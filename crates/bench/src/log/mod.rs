@@ -10,6 +10,7 @@ mod provable;
 mod read;
 mod recovery;
 mod scrub;
+mod size;
 
 use std::path::Path;
 use std::sync::{Arc, mpsc};
@@ -20,7 +21,7 @@ use change::TransactionGroup;
 use crate::{Benchmark, Maybe, Size};
 
 /// The benchmarks of the log.
-pub(crate) const BENCHMARKS: [Benchmark; 7] = [
+pub(crate) const BENCHMARKS: [Benchmark; 8] = [
     benchmark(
         "log-append",
         "append + sync of groups of 1 KB to 1 MB, against pwrite + fdatasync of the same bytes",
@@ -51,6 +52,11 @@ pub(crate) const BENCHMARKS: [Benchmark; 7] = [
         "log-scrub",
         "a scrub without a limit, checksums and proofs, against read(2) of the same files",
         scrub::run,
+    ),
+    benchmark(
+        "log-size",
+        "bytes on disk a row, against CSV and Parquet of the same rows",
+        size::run,
     ),
 ];
 
