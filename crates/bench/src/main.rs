@@ -10,6 +10,7 @@ mod engine;
 mod figure;
 mod latency;
 mod log;
+mod peer;
 mod product;
 mod program;
 

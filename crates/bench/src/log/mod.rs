@@ -11,6 +11,7 @@ mod read;
 mod recovery;
 mod scrub;
 mod size;
+mod writers;
 
 use std::path::Path;
 use std::sync::{Arc, mpsc};
@@ -21,7 +22,7 @@ use change::TransactionGroup;
 use crate::{Benchmark, Maybe, Size};
 
 /// The benchmarks of the log.
-pub(crate) const BENCHMARKS: [Benchmark; 8] = [
+pub(crate) const BENCHMARKS: [Benchmark; 9] = [
     benchmark(
         "log-append",
         "append + sync of groups of 1 KB to 1 MB, against pwrite + fdatasync of the same bytes",
@@ -31,6 +32,11 @@ pub(crate) const BENCHMARKS: [Benchmark; 8] = [
         "log-latency",
         "append at half load, p50 and p99, against pwrite + fdatasync of the same bytes at that rate",
         latency::run,
+    ),
+    benchmark(
+        "log-writers",
+        "rows of 1,000 writers, a transaction each, against NATS JetStream and Kafka, synced each",
+        writers::run,
     ),
     benchmark("log-proof", "append + sync with proofs, against the same without", provable::append),
     benchmark(
