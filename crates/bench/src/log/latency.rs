@@ -136,3 +136,35 @@ fn percentiles(mut times: Vec<Duration>) -> [f64; 2] {
     times.sort();
     [50, 99].map(|percent| times[(times.len() - 1) * percent / 100].as_secs_f64() * 1e6)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operation_that_waits_for_the_one_before_counts_from_when_it_was_due() {
+        let interval = Duration::from_millis(20);
+        let (mut begun, mut waited) = (Vec::new(), Duration::ZERO);
+        let schedule = Schedule { interval, operations: 3 };
+        let keep = schedule.keep(|number, since| {
+            begun.push(since);
+            match number {
+                0 => std::thread::sleep(interval * 3),
+                _ => waited = waited.max(since.elapsed()),
+            }
+            Ok(())
+        });
+        keep.unwrap();
+        // The second was due when the first had taken one of its three intervals.
+        assert!(begun[1] - begun[0] <= interval, "{begun:?}");
+        assert_eq!(begun[2] - begun[1], interval);
+        assert!(waited >= interval, "{waited:?}");
+    }
+
+    #[test]
+    fn percentiles_are_of_the_sorted_times() {
+        let times = (1..=100).rev().map(Duration::from_micros).collect();
+        let rounded = percentiles(times).map(|microseconds| format!("{microseconds:.0}"));
+        assert_eq!(rounded, ["50", "99"]);
+    }
+}
