@@ -5,14 +5,14 @@
 #![allow(clippy::disallowed_methods, reason = "it measures time and starts programs")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool")]
 
-mod append;
 mod cdc;
 mod engine;
 mod figure;
 mod latency;
+mod log;
+mod peer;
 mod product;
 mod program;
-mod provable;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -66,31 +66,7 @@ impl Size {
     }
 }
 
-const BENCHMARKS: [Benchmark; 9] = [
-    Benchmark {
-        group: "",
-        name: "log-append",
-        measures: "append + sync of groups of 1 KB to 1 MB, against pwrite + fdatasync of the same bytes",
-        run: append::run,
-    },
-    Benchmark {
-        group: "",
-        name: "log-proof",
-        measures: "append + sync with proofs, against the same without",
-        run: provable::append,
-    },
-    Benchmark {
-        group: "",
-        name: "log-leaves",
-        measures: "transactions/s into the tree, tiles written, against Tessera's published figure",
-        run: provable::leaves,
-    },
-    Benchmark {
-        group: "",
-        name: "log-read",
-        measures: "replay into batches of columns, warm and cold, against read(2) of the same files",
-        run: provable::read,
-    },
+const BENCHMARKS: [Benchmark; 5] = [
     Benchmark {
         group: "",
         name: "cdc-stream",
@@ -148,7 +124,7 @@ enum Form {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let benchmarks = || BENCHMARKS.iter().chain(&engine::BENCHMARKS);
+    let benchmarks = || log::BENCHMARKS.iter().chain(&BENCHMARKS).chain(&engine::BENCHMARKS);
     if cli.names == ["list"] {
         for benchmark in benchmarks() {
             println!("{:<10} {:<20} {}", benchmark.group, benchmark.name, benchmark.measures);

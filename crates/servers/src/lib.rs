@@ -8,11 +8,16 @@
 )]
 
 mod error;
+mod install;
+mod kafka;
+mod nats;
 mod postgres;
 mod process;
 mod s3;
 
 pub use error::ServerError;
-pub use postgres::{Auth, PASSWORD, Postgres, PostgresOptions, Stop};
-pub use process::{Process, Signal, free_port, wait_until};
+pub use kafka::{Kafka, KafkaOptions};
+pub use nats::{Nats, NatsOptions};
+pub use postgres::{Auth, PASSWORD, Postgres, PostgresOptions};
+pub use process::{Process, Signal, Stop, free_port, wait_until};
 pub use s3::S3;

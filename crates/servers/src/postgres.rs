@@ -9,12 +9,13 @@ use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::{Process, ServerError, Signal, free_port, wait_until};
+use crate::process::{output, run, text_of};
+use crate::{Process, ServerError, Signal, Stop, free_port};
 
 /// The password of the superuser `postgres`.
 pub const PASSWORD: &str = "evert-test";
@@ -54,15 +55,6 @@ impl PostgresOptions {
     pub fn quick() -> Self {
         Self { fsync: false, ..Self::durable() }
     }
-}
-
-/// How a server is stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stop {
-    /// Clients are cut off and everything is written out.
-    Fast,
-    /// As if it crashed: it recovers at the next start.
-    Immediate,
 }
 
 /// A PostgreSQL server of its own; stopped and removed when dropped.
@@ -186,21 +178,9 @@ impl Postgres {
     pub fn start_again(&mut self) -> Result<(), ServerError> {
         assert!(self.process.is_none(), "the server was stopped before");
         let log = self.directory.path().join("log");
-        let open = || File::options().create(true).append(true).open(&log);
-        let output = open().map_err(ServerError::io("open the server's log"))?;
-        let errors = open().map_err(ServerError::io("open the server's log"))?;
         let mut command = self.programs.command("postgres");
-        command.arg("-D").arg(self.data()).stdin(Stdio::null()).stdout(output).stderr(errors);
-        let mut process = Process::start(&mut command)?;
-        let ready = wait_until(READY_MAX, || {
-            matches!(process.ended(), Ok(Some(_)) | Err(_)) || self.answers()
-        });
-        if !ready || process.ended()?.is_some() {
-            let text = fs::read_to_string(&log).unwrap_or_default();
-            let tail: Vec<&str> = text.lines().rev().take(5).collect();
-            let tail = tail.into_iter().rev().collect::<Vec<_>>().join("\n");
-            return Err(ServerError::NotReady { program: "postgres".into(), log, tail });
-        }
+        command.arg("-D").arg(self.data());
+        let process = Process::start_server(&mut command, &log, READY_MAX, || self.answers())?;
         self.process = Some(process);
         Ok(())
     }
@@ -375,23 +355,6 @@ fn template(programs: &Programs) -> Result<PathBuf, ServerError> {
         fs::remove_dir_all(&aside).map_err(ServerError::io("remove a spare template"))?;
     }
     Ok(ready)
-}
-
-fn run(command: &mut Command) -> Result<(), ServerError> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    text_of(&program, &output(command)?).map(drop)
-}
-
-fn output(command: &mut Command) -> Result<Output, ServerError> {
-    command.stdin(Stdio::null()).output().map_err(ServerError::io(format!("start {command:?}")))
-}
-
-fn text_of(program: &str, output: &Output) -> Result<String, ServerError> {
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
-    let output = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    Err(ServerError::Failed { program: program.to_owned(), output })
 }
 
 #[cfg(test)]

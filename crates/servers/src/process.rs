@@ -1,12 +1,17 @@
 //! Child processes that end with their owner.
 
+use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
-use std::process::{Child, Command, ExitStatus};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, kill_process};
 
 use crate::ServerError;
+
+/// How many lines of its log are shown when a server does not become ready.
+const TAIL_LINES: usize = 5;
 
 /// A signal to a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +28,15 @@ pub enum Signal {
     Continue,
 }
 
+/// How a server is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Clients are cut off and everything is written out.
+    Fast,
+    /// As if it crashed: it recovers at the next start.
+    Immediate,
+}
+
 /// A running command; killed when dropped.
 #[derive(Debug)]
 pub struct Process {
@@ -37,6 +51,32 @@ impl Process {
     pub fn start(command: &mut Command) -> Result<Self, ServerError> {
         let child = command.spawn().map_err(ServerError::io(format!("start {command:?}")))?;
         Ok(Self { child })
+    }
+
+    /// Starts a server and waits until it is ready; what it writes is added to a log file.
+    ///
+    /// # Errors
+    /// When it cannot be started, ends, or is not ready in time, with the end of its log.
+    pub(crate) fn start_server(
+        command: &mut Command,
+        log: &Path,
+        ready_max: Duration,
+        mut is_ready: impl FnMut() -> bool,
+    ) -> Result<Self, ServerError> {
+        let open = || File::options().create(true).append(true).open(log);
+        let output = open().map_err(ServerError::io("open the server's log"))?;
+        let errors = open().map_err(ServerError::io("open the server's log"))?;
+        let mut process = Self::start(command.stdin(Stdio::null()).stdout(output).stderr(errors))?;
+        let ready =
+            wait_until(ready_max, || matches!(process.ended(), Ok(Some(_)) | Err(_)) || is_ready());
+        if ready && process.ended()?.is_none() {
+            return Ok(process);
+        }
+        let text = fs::read_to_string(log).unwrap_or_default();
+        let tail: Vec<&str> = text.lines().rev().take(TAIL_LINES).collect();
+        let tail = tail.into_iter().rev().collect::<Vec<_>>().join("\n");
+        let program = command.get_program().to_string_lossy().into_owned();
+        Err(ServerError::NotReady { program, log: log.to_owned(), tail })
     }
 
     /// The child, for its pipes.
@@ -108,6 +148,54 @@ impl Drop for Process {
     }
 }
 
+/// A server's process that can be stopped and started again.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    command: Command,
+    log: PathBuf,
+    process: Option<Process>,
+}
+
+impl Daemon {
+    /// A server that is not started yet, and the file that it is to log to.
+    pub(crate) fn new(command: Command, log: PathBuf) -> Self {
+        Self { command, log, process: None }
+    }
+
+    /// Starts the server and waits until it is ready.
+    pub(crate) fn start(
+        &mut self,
+        ready_max: Duration,
+        is_ready: impl FnMut() -> bool,
+    ) -> Result<(), ServerError> {
+        assert!(self.process.is_none(), "the server was stopped before");
+        let process = Process::start_server(&mut self.command, &self.log, ready_max, is_ready)?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Sends a signal; a server that does not run is left alone.
+    pub(crate) fn signal(&mut self, signal: Signal) -> Result<(), ServerError> {
+        self.process.as_mut().map_or(Ok(()), |process| process.signal(signal))
+    }
+
+    /// Stops the server and waits until it is gone; one that takes longer is killed.
+    pub(crate) fn stop(&mut self, stop: Stop, deadline: Duration) -> Result<(), ServerError> {
+        let Some(mut process) = self.process.take() else { return Ok(()) };
+        let signal = match stop {
+            Stop::Fast => Signal::Terminate,
+            Stop::Immediate => Signal::Kill,
+        };
+        process.signal(signal)?;
+        if process.wait(deadline)?.is_none() {
+            let program = self.command.get_program().to_string_lossy().into_owned();
+            let output = format!("it did not end within {deadline:?}");
+            return Err(ServerError::Failed { program, output });
+        }
+        Ok(())
+    }
+}
+
 /// Asks `done` until it says yes, at most for `deadline`; returns whether it did.
 pub fn wait_until(deadline: Duration, mut done: impl FnMut() -> bool) -> bool {
     let end = Instant::now() + deadline;
@@ -120,6 +208,33 @@ pub fn wait_until(deadline: Duration, mut done: impl FnMut() -> bool) -> bool {
         }
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// Runs a command to its end.
+///
+/// # Errors
+/// When it cannot be started, or fails, with what it wrote.
+pub(crate) fn run(command: &mut Command) -> Result<(), ServerError> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    text_of(&program, &output(command)?).map(drop)
+}
+
+/// Runs a command to its end and returns what it wrote.
+pub(crate) fn output(command: &mut Command) -> Result<Output, ServerError> {
+    command.stdin(Stdio::null()).output().map_err(ServerError::io(format!("start {command:?}")))
+}
+
+/// What a program wrote, if it did not fail.
+pub(crate) fn text_of(program: &str, output: &Output) -> Result<String, ServerError> {
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let said = [&output.stderr, &output.stdout].map(|bytes| String::from_utf8_lossy(bytes));
+    let said = said.iter().map(|text| text.trim()).find(|text| !text.is_empty());
+    Err(ServerError::Failed {
+        program: program.to_owned(),
+        output: said.unwrap_or("it said nothing").to_owned(),
+    })
 }
 
 /// Returns a TCP port of 127.0.0.1 that nobody listens on.

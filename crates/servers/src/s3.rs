@@ -2,16 +2,15 @@
 //!
 //! When Python does not have it, it is installed once into an environment of its own below the temporary directory.
 
-use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::{Process, ServerError, free_port, wait_until};
+use crate::{Process, ServerError, free_port};
 
 /// How long the server may take to answer.
 const READY_MAX: Duration = Duration::from_secs(60);
@@ -42,21 +41,10 @@ impl S3 {
             .tempdir()
             .map_err(ServerError::io("make a temporary directory"))?;
         let log = directory.path().join("log");
-        let open = || File::options().create(true).append(true).open(&log);
-        let output = open().map_err(ServerError::io("open the server's log"))?;
-        let errors = open().map_err(ServerError::io("open the server's log"))?;
         let mut command = Command::new(python);
         command.args(["-m", "moto.server", "-H", "127.0.0.1", "-p", &port.to_string()]);
-        command.stdin(Stdio::null()).stdout(output).stderr(errors);
-        let mut process = Process::start(&mut command)?;
-        let ready = wait_until(READY_MAX, || {
-            matches!(process.ended(), Ok(Some(_)) | Err(_)) || make_bucket(port, bucket)
-        });
-        if !ready || process.ended()?.is_some() {
-            let text = std::fs::read_to_string(&log).unwrap_or_default();
-            let tail = text.lines().last().unwrap_or_default().to_owned();
-            return Err(ServerError::NotReady { program: "moto".into(), log, tail });
-        }
+        let ready = || make_bucket(port, bucket);
+        let process = Process::start_server(&mut command, &log, READY_MAX, ready)?;
         Ok(Self { port, _process: process, _directory: directory })
     }
 

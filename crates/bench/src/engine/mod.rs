@@ -8,14 +8,13 @@ mod batch;
 mod bytes;
 mod flow;
 mod nexmark;
-mod peer;
 mod pgoutput;
 mod rows;
 mod seen;
 mod size;
 mod spec;
 mod steps;
-mod tpch;
+pub(crate) mod tpch;
 
 use inputs::{FULL, QUICK, Scale};
 

@@ -7,7 +7,6 @@ use change::ChangeBatch;
 use inputs::{Cdc, Q1, Q3, Q4, QC, STEP, Scale};
 
 use super::flow::{Flow, rate};
-use super::peer::Peer;
 use super::rows::Facts;
 use super::seen::{Means, Prices, Regions, Rows};
 use super::steps::{
@@ -15,6 +14,7 @@ use super::steps::{
 };
 use super::{WORKERS, scale, with_workers};
 use crate::figure::{Figure, median};
+use crate::peer::Peer;
 use crate::{Maybe, Outcome, Size};
 
 /// How many rounds a figure is the median of.
@@ -114,7 +114,7 @@ fn events(size: Size, events: &Events) -> Outcome {
 /// Asks the peer for a query's figures.
 fn ask(peer: Option<&Peer>, query: &str, values: &mut Values) -> Maybe<()> {
     if let Some(peer) = peer {
-        peer.figures(query)?.into_iter().for_each(|(name, value)| values.add(name, value));
+        peer.figures(&[query])?.into_iter().for_each(|(name, value)| values.add(name, value));
     }
     Ok(())
 }

@@ -32,19 +32,35 @@ fn measure(tables: &[Table]) -> Maybe<BTreeMap<usize, f64>> {
     let python = python()?;
     let directory = tempfile::tempdir()?;
     write(directory.path(), tables)?;
+    let mut times = BTreeMap::new();
+    for line in run(&python, directory.path())?.lines() {
+        let (number, time) = line.split_once(' ').ok_or("a line without a time")?;
+        times.insert(number.parse::<usize>()? - 1, time.parse()?);
+    }
+    Ok(times)
+}
+
+/// Runs the statements and queries in a directory; returns what was printed.
+fn run(python: &Path, directory: &Path) -> Maybe<String> {
     let mut command = Command::new(python);
-    command.args(["-c", include_str!("duckdb.py")]).arg(directory.path()).arg(RUNS);
+    command.args(["-c", include_str!("duckdb.py")]).arg(directory).arg(RUNS);
     let output = command.output()?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         return Err(format!("its program ended with {}: {said}", output.status).into());
     }
-    let mut times = BTreeMap::new();
-    for line in String::from_utf8(output.stdout)?.lines() {
-        let (number, time) = line.split_once(' ').ok_or("a line without a time")?;
-        times.insert(number.parse::<usize>()? - 1, time.parse()?);
-    }
-    Ok(times)
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// Writes a table that is in a CSV file to a Parquet file beside it; returns its bytes.
+pub(crate) fn parquet(directory: &Path, table: &Table, codec: &str) -> Maybe<u64> {
+    let mut setup = read_in(table, directory)?;
+    let name = &table.schema.name().table;
+    let file = directory.join(format!("{name}.{codec}.parquet"));
+    writeln!(setup, "copy {name} to '{}' (format parquet, codec '{codec}');", file.display())?;
+    fs::write(directory.join("setup.sql"), setup)?;
+    run(&python()?, directory)?;
+    Ok(fs::metadata(file)?.len())
 }
 
 /// A Python that has DuckDB; `DUCKDB_PYTHON` names one.
@@ -80,24 +96,41 @@ fn python() -> Maybe<PathBuf> {
 fn write(directory: &Path, tables: &[Table]) -> Maybe<()> {
     let mut setup = String::new();
     for table in tables {
-        let name = &table.schema.name().table;
-        let file = directory.join(format!("{name}.csv"));
-        let out = BufWriter::new(fs::File::create(&file)?);
-        let mut writer = WriterBuilder::new().with_header(false).build(out);
-        for batch in &table.refreshed {
-            writer.write(batch)?;
-        }
-        let fields = table.schema.columns().fields().iter();
-        let columns = fields.map(|field| format!("{} {}", field.name(), sql(field.data_type())));
-        let columns = columns.collect::<Vec<_>>().join(", ");
-        writeln!(setup, "create table {name} ({columns});")?;
-        writeln!(setup, "copy {name} from '{}' (header false);", file.display())?;
+        write_csv(directory, table)?;
+        setup.push_str(&read_in(table, directory)?);
     }
     fs::write(directory.join("setup.sql"), setup)?;
     for (at, query) in TPCH.iter().enumerate() {
         fs::write(directory.join(format!("{}.sql", at + 1)), query)?;
     }
     Ok(())
+}
+
+/// Writes a refreshed table to a CSV file in a directory; returns its bytes.
+pub(crate) fn write_csv(directory: &Path, table: &Table) -> Maybe<u64> {
+    let file = csv(directory, table);
+    let mut writer =
+        WriterBuilder::new().with_header(false).build(BufWriter::new(fs::File::create(&file)?));
+    for batch in &table.refreshed {
+        writer.write(batch)?;
+    }
+    drop(writer);
+    Ok(fs::metadata(file)?.len())
+}
+
+fn csv(directory: &Path, table: &Table) -> PathBuf {
+    directory.join(format!("{}.csv", table.schema.name().table))
+}
+
+/// The statements that read a table's CSV file.
+fn read_in(table: &Table, directory: &Path) -> Result<String, std::fmt::Error> {
+    let (mut text, name) = (String::new(), &table.schema.name().table);
+    let fields = table.schema.columns().fields().iter();
+    let columns = fields.map(|field| format!("{} {}", field.name(), sql(field.data_type())));
+    let columns = columns.collect::<Vec<_>>().join(", ");
+    writeln!(text, "create table {name} ({columns});")?;
+    writeln!(text, "copy {name} from '{}' (header false);", csv(directory, table).display())?;
+    Ok(text)
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "the tables have no other types")]

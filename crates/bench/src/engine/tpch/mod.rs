@@ -4,8 +4,8 @@
 //! with the batch answer, and the query is run anew in DataFusion and in DuckDB, on all cores, on tables in memory.
 //! DataFusion runs as it is built into Evert, whose profile optimises a part of it only; DuckDB as its makers build it.
 
-mod data;
-mod duckdb;
+pub(crate) mod data;
+pub(crate) mod duckdb;
 
 use std::sync::Arc;
 use std::time::Instant;

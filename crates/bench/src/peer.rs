@@ -10,14 +10,15 @@ use crate::{Maybe, Size};
 #[derive(Debug)]
 pub(crate) struct Peer {
     program: PathBuf,
-    size: Size,
+    /// What it is told each time.
+    always: &'static [&'static str],
 }
 
 impl Peer {
     /// Builds dbsp's program; `DBSP_PEER_BIN` names one that is built. Says loudly when that fails, and goes on without.
     pub(crate) fn dbsp(size: Size) -> Option<Self> {
         match build("dbsp-peer", "DBSP_PEER_BIN") {
-            Ok(program) => Some(Self { program, size }),
+            Ok(program) => Some(Self { program, always: size.of(&[], &["--quick"]) }),
             Err(error) => {
                 eprintln!("dbsp is NOT measured: {error}");
                 None
@@ -25,13 +26,15 @@ impl Peer {
         }
     }
 
-    /// Runs a query and returns its figures by name.
-    pub(crate) fn figures(&self, query: &str) -> Maybe<BTreeMap<String, f64>> {
+    /// Builds the program that writes to brokers; `BROKERS_PEER_BIN` names one that is built.
+    pub(crate) fn brokers() -> Maybe<Self> {
+        Ok(Self { program: build("brokers-peer", "BROKERS_PEER_BIN")?, always: &[] })
+    }
+
+    /// Runs it with arguments and returns its figures by name.
+    pub(crate) fn figures(&self, arguments: &[&str]) -> Maybe<BTreeMap<String, f64>> {
         let mut command = Command::new(&self.program);
-        command.args([query, "-o", "json"]);
-        if self.size == Size::Quick {
-            command.arg("--quick");
-        }
+        command.args(arguments).args(self.always).args(["-o", "json"]);
         let output = command.output()?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);
@@ -58,7 +61,7 @@ fn build(package: &str, variable: &str) -> Maybe<PathBuf> {
     let own = std::env::current_exe()?;
     let target = own.parent().and_then(Path::parent).ok_or("this program has no directory")?;
     let target = target.join("peers");
-    eprintln!("building {package}: ten minutes or more the first time");
+    eprintln!("building {package}: minutes the first time, for dbsp ten or more");
     let mut build = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()));
     build.args(["build", "--quiet", "--release", "--package", package, "--manifest-path"]);
     build.arg(root.join("Cargo.toml")).arg("--target-dir").arg(&target);
