@@ -93,6 +93,16 @@ pub fn cut(
     Ok(Cut { kept: end.kept, last, folds_said_again })
 }
 
+impl Log {
+    /// The last transaction that stays in its frame, with its leaf, when the log is ended with the one at `last`.
+    ///
+    /// # Errors
+    /// When the log is damaged, or cannot be read.
+    pub fn kept_by_cut(&self, last: Time) -> Result<Time, LogError> {
+        Ok(find_end(self, last)?.kept)
+    }
+}
+
 /// Says what was folded, unless a transaction that stays does.
 fn say_folds(dir: &Path, wall_clock_us: i64, disk: &Arc<dyn Disk>) -> Result<bool, LogError> {
     let (log, _) = Log::open_read_only(dir, Arc::clone(disk))?;

@@ -5,18 +5,22 @@
 //! it did.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Arc;
 
 use change::{ChangeBatch, SourcePosition, Time};
-use log::{Chunk, Log, LogError, Recovery};
+use log::{Chunk, Disk, Log, LogError, Recovery};
 use view::Views;
 
 use crate::canary::Canary;
+use crate::disk::SimDisk;
 use crate::model::{Rows, Tables, VIEWS};
 use crate::source::{OWN, SOURCES, head};
 use crate::tables::{Transaction, changes_of, lines, lines_of};
 use crate::target::{Target, rows_of};
-use crate::violation::{Violation, violation};
+use crate::violation::{Violation, told, violation};
+use crate::world::Outcome;
 
 /// A transaction of the log as it is expected: of which source, and which of its transactions.
 #[derive(Clone, Debug)]
@@ -26,6 +30,29 @@ pub(crate) struct Entry {
     /// The group that it was appended with: groups count up.
     pub(crate) group: u64,
     pub(crate) transaction: Arc<Transaction>,
+}
+
+/// A scrub finds what stopped the log, and nothing on a disk that kept its word.
+pub(crate) fn scrub_agrees(
+    disk: &SimDisk,
+    dir: &Path,
+    outcome: &Outcome,
+    canary: Option<Canary>,
+) -> Result<(), Violation> {
+    let is_harmed = !disk.harm().is_empty();
+    let disk: Arc<dyn Disk> = Arc::new(disk.clone());
+    let damage = match log::scrub(dir, &disk, 0, |_| ControlFlow::Continue(())) {
+        Ok(found) => found.damage,
+        Err(_) if is_harmed => return Ok(()),
+        Err(error) => return Err(violation(format!("scrub: {}", told(&error)))),
+    };
+    if !damage.is_empty() && !is_harmed && canary.is_none() {
+        return Err(violation(format!("scrub: without any harm: {damage:?}")));
+    }
+    if damage.is_empty() && *outcome == Outcome::Reported("LOG004") {
+        return Err(violation("scrub: what stopped the log is not found"));
+    }
+    Ok(())
 }
 
 /// Reads the whole log and compares it with what was appended; returns why reading ended before the durable end.

@@ -12,3 +12,14 @@ pub struct Violation {
 pub(crate) fn violation(what: impl Into<String>) -> Violation {
     Violation { what: what.into() }
 }
+
+/// An error of the log with what is behind it.
+pub(crate) fn told(error: &log::LogError) -> String {
+    let mut told = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(behind) = source {
+        told.push_str(&format!(": {behind}"));
+        source = behind.source();
+    }
+    told
+}

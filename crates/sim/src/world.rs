@@ -9,12 +9,11 @@
 //! all must be equal; or the disk was harmed in a way that one copy cannot survive, and that must have been said.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use change::Time;
-use log::{Disk, Log, LogError, LogOptions, LogWriter, OnFull, Progress, Recovery};
+use log::{Log, LogError, LogOptions, LogWriter, OnFull, Progress, Recovery};
 
 use crate::canary::Canary;
 use crate::check::{self, Entry, States};
@@ -26,7 +25,7 @@ use crate::setup::Setup;
 use crate::source::{OWN, SOURCES, Sending, Source};
 use crate::tables::TABLES;
 use crate::target::Target;
-use crate::violation::{Violation, violation};
+use crate::violation::{Violation, told, violation};
 
 /// Where the log is.
 const DIR: &str = "/data/log";
@@ -149,32 +148,14 @@ impl World {
     /// Runs to the end.
     pub(crate) fn run(mut self) -> Result<Report, Violation> {
         let outcome = self.lives()?;
-        self.scrub_agrees(&outcome)?;
-        let (steps, trace) = (self.disk.steps(), self.disk.trace());
-        let (acknowledged, went_on, folds) = (self.acknowledged, self.went_on, self.folds);
-        Ok(Report { outcome, steps, acknowledged, went_on, folds, trace })
-    }
-
-    /// A scrub finds what stopped the log, and nothing on a disk that kept its word.
-    fn scrub_agrees(&mut self, outcome: &Outcome) -> Result<(), Violation> {
         self.disarm();
         if self.disk.is_down() {
             self.disk.restart(Stop::Process);
         }
-        let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
-        let found = log::scrub(Path::new(DIR), &disk, 0, |_| ControlFlow::Continue(()));
-        let damage = match found {
-            Ok(found) => found.damage,
-            Err(_) if !self.disk.harm().is_empty() => return Ok(()),
-            Err(error) => return Err(violation(format!("scrub: {}", told(&error)))),
-        };
-        if !damage.is_empty() && self.disk.harm().is_empty() && self.setup.canary.is_none() {
-            return Err(violation(format!("scrub: without any harm: {damage:?}")));
-        }
-        if damage.is_empty() && *outcome == Outcome::Reported("LOG004") {
-            return Err(violation("scrub: what stopped the log is not found"));
-        }
-        Ok(())
+        check::scrub_agrees(&self.disk, Path::new(DIR), &outcome, self.setup.canary)?;
+        let (steps, trace) = (self.disk.steps(), self.disk.trace());
+        let (acknowledged, went_on, folds) = (self.acknowledged, self.went_on, self.folds);
+        Ok(Report { outcome, steps, acknowledged, went_on, folds, trace })
     }
 
     fn lives(&mut self) -> Result<Outcome, Violation> {
@@ -808,15 +789,4 @@ impl World {
 /// Whether an error says that what was durable once is not there.
 fn is_damage(error: &LogError) -> bool {
     matches!(error.code(), "LOG004" | "LOG005")
-}
-
-/// An error with all that is behind it.
-fn told(error: &LogError) -> String {
-    let mut told = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(behind) = source {
-        told.push_str(&format!(": {behind}"));
-        source = behind.source();
-    }
-    told
 }

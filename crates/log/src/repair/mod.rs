@@ -12,7 +12,7 @@
 //! - where the tree covers them, they must be what was signed.
 //!
 //! Where history was folded, here or in the copy, a segment's bytes need not be where the copy has them. Then the segment is
-//! taken from the copy as a whole ([`whole`]). A base is what the list of bases says; the list itself follows from what
+//! taken from the copy as a whole. A base is what the list of bases says; the list itself follows from what
 //! the log says of the bases that are there; leaves of transactions that are gone are compared with the tree's root.
 //!
 //! Nothing of the log is touched before all of that holds for a file. Then the new file takes the place of the damaged

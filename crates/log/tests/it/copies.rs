@@ -119,7 +119,9 @@ fn a_copy_can_end_at_every_time_and_goes_on_from_there() {
     let mut within = 0;
     for last in 1..upper {
         let copied = copy(&log, from.path(), upper);
+        let kept = log.kept_by_cut(Time(last)).unwrap();
         let done = cut(copied.path(), Time(last), [9; 16], &real_disk()).unwrap();
+        assert_eq!(done.kept, kept);
         within += u64::from(done.kept.0 < last);
         let (opened, recovery) = open_with(copied.path(), small_segments());
         assert_eq!((opened.upper(), recovery.log_id), (Time(last + 1), [9; 16]));
