@@ -79,12 +79,12 @@ impl Turn {
         let _told = Ended { shared, queue, turn: None };
         while let Some(writer) = turn.as_mut() {
             match writer.step() {
-                Progress::Wrote if writer.is_done() => break,
-                Progress::Wrote => {}
-                Progress::Idle => break,
-                Progress::Full => {
-                    // The thread looks for room.
-                    queue.nudge();
+                Progress::Wrote if !writer.is_done() => {}
+                Progress::Wrote | Progress::Idle | Progress::Full => {
+                    if writer.wanted_bytes.is_some() {
+                        // The thread looks for room.
+                        queue.nudge();
+                    }
                     break;
                 }
                 Progress::Ended => *turn = None,

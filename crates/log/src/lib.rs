@@ -154,8 +154,10 @@ struct Writing {
     registry: Registry,
     compression: Compression,
     prefill: Arc<Prefill>,
-    /// The writer's, and that of the zeros ahead of it; `None` once the log is closed, or when it has none.
-    threads: Mutex<Option<[JoinHandle<()>; 2]>>,
+    /// The writer's; `None` once the log is closed, or when it has none.
+    thread: Mutex<Option<JoinHandle<()>>>,
+    /// That of the zeros ahead of the writer; `None` when there is none, or once the log is closed.
+    zeros: Mutex<Option<JoinHandle<()>>>,
     /// The notary's; `None` when there is none, or once the log is closed.
     notary: Mutex<Option<JoinHandle<()>>>,
     /// The scrubber's; `None` when there is none, or once the log is closed.
@@ -199,9 +201,11 @@ impl Log {
         let (writing, shared, report) = open(dir, options, disk, now_us)?;
         let (turn, queue) = (Arc::clone(&writing.turn), Arc::clone(&writing.queue));
         let thread = start(turn, Arc::clone(&shared), queue);
-        let threads = thread.and_then(|thread| Ok([thread, writing.prefill.start()?]));
-        let threads = threads.map_err(|error| LogError::io("write", dir, error))?;
-        let writing = Writing { threads: Mutex::new(Some(threads)), ..writing };
+        let thread = thread.map_err(|error| LogError::io("write", dir, error))?;
+        // It writes as well without them.
+        let zeros = writing.prefill.start().ok();
+        let (thread, zeros) = (Mutex::new(Some(thread)), Mutex::new(zeros));
+        let writing = Writing { thread, zeros, ..writing };
         Ok((Self::new(shared, Some(writing)), report))
     }
 
@@ -263,7 +267,8 @@ impl Log {
     /// When the disk has no room for the group, `done` is told so at once, and the log goes on without it.
     ///
     /// # Errors
-    /// When the group cannot be logged, or the log stopped. `done` is not called then.
+    /// When the group cannot be logged, the log stopped, or there is no room and the queue is full of what waits for
+    /// some. `done` is not called then.
     pub fn append(&self, group: &TransactionGroup, done: Done) -> Result<(), LogError> {
         self.append_with(group, OnFull::Refuse, done)
     }
@@ -321,13 +326,14 @@ impl Log {
         let Some(writing) = &self.writing else { return };
         writing.queue.stop(LogError::Closed);
         // Held during the wait: whoever closes at the same time returns when the log is closed, not before.
-        let mut threads = writing.threads.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some([writer, prefill]) = threads.take() {
-            let wrote = writer.join();
-            writing.prefill.stop();
-            if wrote.is_err() || prefill.join().is_err() {
-                tracing::error!("a thread of the log's writer panicked");
-            }
+        let mut thread = writing.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if thread.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the log's writer panicked");
+        }
+        writing.prefill.stop();
+        let mut zeros = writing.zeros.lock().unwrap_or_else(PoisonError::into_inner);
+        if zeros.take().is_some_and(|zeros| zeros.join().is_err()) {
+            tracing::error!("the thread for zeros ahead of the log's writer panicked");
         }
         scrub::thread::join(&self.scrubbing, &writing.scrubber);
         notary::join(&writing.notary);
@@ -441,11 +447,21 @@ fn open(
         wanted_bytes: None,
         broken: BTreeMap::new(),
     };
-    let (compression, threads) = (options.compression, Mutex::default());
+    let (compression, thread, zeros) = (options.compression, Mutex::default(), Mutex::default());
     let (notary, scrubber) = (Mutex::default(), Mutex::default());
     let turn = Arc::new(Turn::new(Some(writer)));
-    let writing =
-        Writing { queue, turn, prefill, registry, compression, threads, notary, scrubber, now_us };
+    let writing = Writing {
+        queue,
+        turn,
+        prefill,
+        registry,
+        compression,
+        thread,
+        zeros,
+        notary,
+        scrubber,
+        now_us,
+    };
     Ok((writing, shared, report))
 }
 

@@ -33,8 +33,8 @@ pub(crate) const PREFILL_CHUNK_BYTES: u64 = 256 << 10;
 /// How far ahead of the writer zeros are written.
 pub(crate) const PREFILL_AHEAD_BYTES: u64 = 4 << 20;
 
-/// The largest groups, on average, for which zeros are written ahead.
-pub(crate) const PREFILL_GROUP_BYTES_MAX: u64 = 64 << 10;
+/// The largest writes, on average, for which zeros are written ahead.
+pub(crate) const PREFILL_WRITE_BYTES_MAX: u64 = 64 << 10;
 
 /// What disks and their caches write at least; offsets and lengths past the cache are multiples of it.
 pub(crate) const WRITE_ALIGNMENT: usize = 4 << 10;

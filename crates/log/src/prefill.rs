@@ -3,9 +3,10 @@
 //! A file system notes of a range that is allocated ahead that nothing was written there yet. The first write there
 //! changes that note, so a sync writes it too, and waits for it: with small groups that takes as long as their own bytes.
 //! (Databases recycle the files of their logs for this reason.) So a thread writes zeros before the writer comes, past the
-//! cache, where the writer's sync does not wait for them.
+//! cache, where the writer's sync does not wait for them. (Its write may: many file systems let one at a time write to a
+//! file. So chunks are small.)
 //!
-//! That writes what is small twice. Groups above [`PREFILL_GROUP_BYTES_MAX`] gain little from it and are spared.
+//! That writes what is small twice. Writes above [`PREFILL_WRITE_BYTES_MAX`], on average, are better off without it.
 //!
 //! The thread and the writer never write in the same place: what is not filled when the writer comes there is the
 //! writer's, and one chunk that is under way is waited for.
@@ -16,7 +17,7 @@ use std::thread::JoinHandle;
 use crate::disk::DiskFile;
 use crate::format::aligned;
 use crate::limits::{
-    PREFILL_AHEAD_BYTES, PREFILL_CHUNK_BYTES, PREFILL_GROUP_BYTES_MAX, WRITE_ALIGNMENT, on_disk,
+    PREFILL_AHEAD_BYTES, PREFILL_CHUNK_BYTES, PREFILL_WRITE_BYTES_MAX, WRITE_ALIGNMENT, on_disk,
 };
 use crate::segment::Tail;
 
@@ -42,8 +43,8 @@ struct State {
     /// Whether something was filled: the disk can do it.
     fills: bool,
     stopped: bool,
-    /// How many bytes a group has, as a moving average.
-    group_bytes: u64,
+    /// How many bytes are written with a sync, as a moving average.
+    write_bytes: u64,
     /// How many bytes were written since the log was opened.
     written: u64,
 }
@@ -81,9 +82,9 @@ impl Prefill {
         let bytes = end - tail.end;
         let mut state = self.state();
         state.written += bytes;
-        let before = if state.group_bytes == 0 { bytes } else { state.group_bytes };
-        state.group_bytes = (before * 7 + bytes) / 8;
-        if !state.works || state.group_bytes > PREFILL_GROUP_BYTES_MAX {
+        let before = if state.write_bytes == 0 { bytes } else { state.write_bytes };
+        state.write_bytes = (before * 7 + bytes) / 8;
+        if !state.works || state.write_bytes > PREFILL_WRITE_BYTES_MAX {
             return;
         }
         if state.file.is_none() {

@@ -89,6 +89,11 @@ impl Inner {
         Ok(())
     }
 
+    /// Whether a group is not to wait for room in a queue of those that wait for room on the disk.
+    fn refuses(&self, item: &Item) -> bool {
+        self.full.is_some() && item.on_full == OnFull::Refuse
+    }
+
     fn is_idle(&mut self) -> bool {
         self.items.is_empty() && self.stopped.is_none() && !self.nudged
     }
@@ -105,11 +110,14 @@ impl Queue {
     /// Adds a group; waits while the queue is full. A group larger than the queue waits until it is empty.
     pub(crate) fn push(&self, item: Item) -> Result<(), LogError> {
         let mut inner = self.inner();
-        let crowd = |inner: &mut Inner| self.is_crowded(inner, &item);
+        let crowd = |inner: &mut Inner| self.is_crowded(inner, &item) && !inner.refuses(&item);
         if crowd(&mut inner) {
             inner.crowded += 1;
             inner = self.drained.wait_while(inner, crowd).unwrap_or_else(PoisonError::into_inner);
             inner.crowded -= 1;
+        }
+        if let Some(error) = inner.full.clone().filter(|_| self.is_crowded(&inner, &item)) {
+            return Err(error);
         }
         inner.add(item)?;
         self.busy.store(true, Ordering::Relaxed);
@@ -216,6 +224,8 @@ impl Queue {
     /// Says that nothing can be written just now, or that it can again.
     pub(crate) fn set_full(&self, full: Option<LogError>) {
         self.inner().full = full;
+        // Who does not wait for room on the disk does not wait behind those who do.
+        self.drained.notify_all();
     }
 
     /// Why nothing can be written just now.

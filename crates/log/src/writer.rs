@@ -1,7 +1,7 @@
 //! The writer, one write after the other; whose thread that is, [`crate::leader`] decides, or whoever simulates one.
 //!
-//! Group commit: everything that was queued while the last sync ran is written with one call and made durable with one
-//! sync. Then readers see it, then those who wait are told, and then readers are woken.
+//! Group commit: everything that was queued while the last sync ran is written with one call, and one more for each large
+//! payload's header, and made durable with one sync. Then readers see it, then those who wait are told, and then readers are woken.
 //!
 //! There are two kinds of failures:
 //!
@@ -425,6 +425,7 @@ impl Writer {
     /// Stops for good and tells everyone why.
     fn fail(&mut self, error: &LogError) {
         tracing::error!(%error, "the log stops");
+        self.prefill.stop();
         // In this order, so that whoever is refused finds the reason.
         self.shared.fail(error.clone());
         self.queue.stop(error.clone());

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use change::Time;
 use log::faults::FaultyDisk;
-use log::{Log, LogError, LogOptions, RealDisk};
+use log::{Compression, Log, LogError, LogOptions, OnFull, RealDisk};
 
 use crate::world::{
-    PATIENCE, append_later, dir, group, ids, now_us, open_with, small_segments, try_open,
+    PATIENCE, append, append_later, dir, group, ids, now_us, open_with, options, small_segments,
+    try_open,
 };
 
 fn faulty(dir: &Path) -> (Log, FaultyDisk) {
@@ -78,6 +80,90 @@ fn a_leader_without_room_is_refused_and_the_writer_looks_for_room() {
     wait_until(|| log.full().is_none());
     log.append_durably(&group("s", 3, &[1])).unwrap();
     assert_eq!(ids(&log, 0).len(), 2);
+}
+
+/// A group whose checksum is computed when its payload was written, and its bytes at least.
+fn large(step: u64) -> (change::TransactionGroup, u64) {
+    (group("s", step, &[6_000]), 64 << 10)
+}
+
+#[test]
+fn a_large_group_whose_header_found_no_room_is_not_there() {
+    let dir = dir();
+    let disk = FaultyDisk::default();
+    // All of one size.
+    let options = || LogOptions { compression: Compression::Off, ..options() };
+    let open = || try_open(dir.path(), options(), Arc::new(disk.clone())).unwrap().0;
+    let log = open();
+    log.append_durably(&large(1).0).unwrap();
+    let before = log.stat().bytes;
+    log.append_durably(&large(2).0).unwrap();
+    let frame = log.stat().bytes - before;
+    assert!(frame > large(2).1);
+    // The payload fits, and the header that is written behind it does not.
+    for room in [frame, frame + 63] {
+        disk.set_writable(Some(room));
+        let refused = log.append_durably(&large(3).0).unwrap_err();
+        assert_eq!(refused.code(), "LOG002", "{room} bytes");
+        disk.set_writable(None);
+        assert_eq!(ids(&log, 0).len(), 12_000);
+    }
+    log.append_durably(&large(4).0).unwrap();
+    drop(log);
+    assert_eq!(ids(&open(), 0).len(), 18_000);
+}
+
+#[test]
+fn a_crash_under_a_large_group_looks_like_no_damage() {
+    for seed in 1..40_u64 {
+        let dir = dir();
+        let disk = FaultyDisk::default();
+        let open = || try_open(dir.path(), options(), Arc::new(disk.clone())).unwrap().0;
+        let log = open();
+        log.append_durably(&large(1).0).unwrap();
+        disk.fail_sync_after(0);
+        log.append_durably(&large(2).0).unwrap_err();
+        disk.crash();
+        drop(log);
+        // Some blocks were on the disk, whichever these were.
+        let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let kept = move || {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            random % 40 > seed
+        };
+        disk.restart(kept).unwrap();
+        let log = open();
+        let found = ids(&log, 0).len();
+        assert!(found == 6_000 || found == 12_000, "{found}");
+        log.append_durably(&large(3).0).unwrap();
+        assert_eq!(ids(&log, 0).len(), found + 6_000);
+    }
+}
+
+#[test]
+fn who_does_not_wait_for_room_does_not_wait_behind_those_who_do() {
+    let dir = dir();
+    let disk = FaultyDisk::default();
+    let options = LogOptions { queue_bytes_max: 1, ..small_segments() };
+    let (log, _) = try_open(dir.path(), options, Arc::new(disk.clone())).unwrap();
+    log.append_durably(&group("s", 1, &[1])).unwrap();
+    disk.set_room(Some(0));
+    disk.set_writable(Some(0));
+    let (sender, waiting) = std::sync::mpsc::channel();
+    let done = Box::new(move |result| sender.send(result).unwrap_or(()));
+    log.append_with(&group("s", 2, &[200]), OnFull::Wait, done).unwrap();
+    // It fills the queue.
+    for refused in [
+        log.append_durably(&group("own", 1, &[1])).map(drop),
+        append(&log, &group("own", 2, &[1])).map(drop),
+    ] {
+        assert_eq!(refused.unwrap_err().code(), "LOG002");
+    }
+    disk.set_room(None);
+    disk.set_writable(None);
+    assert_eq!(waiting.recv_timeout(PATIENCE).unwrap().unwrap(), Time(2));
 }
 
 #[test]

@@ -168,3 +168,25 @@ fn large_groups_and_a_young_log_are_not_filled_ahead() {
     assert_eq!(appended(60, 6_000).fills, 0);
     assert_eq!(appended(5, 400).fills, 0);
 }
+
+#[test]
+fn the_machines_disk_fills_what_is_allocated_and_nothing_else() {
+    let dir = dir();
+    let path = dir.path().join("file");
+    let file = RealDisk.create(&path).unwrap();
+    file.allocate(1 << 20).unwrap();
+    file.write_at(&[&[7; 5000]], 0).unwrap();
+    match file.fill(8192, 1 << 20) {
+        Ok(()) => {}
+        // Some file systems cannot write past the cache.
+        Err(error) => assert!(matches!(error.kind(), io::ErrorKind::InvalidInput), "{error}"),
+    }
+    file.write_at(&[&[9; 4096]], 8192).unwrap();
+    file.sync().unwrap();
+    let bytes = std::fs::read(path).unwrap();
+    assert_eq!(bytes.len(), 1 << 20);
+    assert!(bytes[..5000].iter().all(|byte| *byte == 7));
+    assert!(bytes[5000..8192].iter().all(|byte| *byte == 0));
+    assert!(bytes[8192..12_288].iter().all(|byte| *byte == 9));
+    assert!(bytes[12_288..].iter().all(|byte| *byte == 0));
+}
