@@ -7,6 +7,7 @@
 
 use std::ops::ControlFlow;
 
+use change::read::parse_interval;
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, BinaryOperator, CastKind, CharacterLength, DataType, ExactNumberInfo, Expr,
     Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident,
@@ -14,8 +15,6 @@ use datafusion::sql::sqlparser::ast::{
     ValueWithSpan, VisitMut, VisitorMut,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
-
-use crate::intervals::parse_interval;
 
 /// An unconstrained numeric: the digits that sources keep of one.
 const NUMERIC: (u64, i64) = (76, 18);
@@ -222,7 +221,7 @@ fn read_interval(interval: &mut Interval) {
     if interval.leading_field.is_some() {
         return;
     }
-    if let Some(parts) = parse_interval(written) {
+    if let Ok(parts) = parse_interval(written) {
         let (months, days, nanoseconds) = (parts.months, parts.days, parts.nanoseconds);
         *written = format!("{months} months {days} days {nanoseconds} nanoseconds");
     }
