@@ -8,6 +8,7 @@ pub mod batch;
 pub mod catalog;
 pub mod cell;
 pub mod consolidate;
+pub mod floats;
 pub mod limits;
 pub mod map;
 pub mod read;

@@ -48,6 +48,7 @@ mod spelling;
 mod stack;
 mod string_agg;
 mod tables;
+mod zeros;
 
 #[cfg(test)]
 mod tests;

@@ -130,6 +130,9 @@ pub(crate) fn respell(expr: &mut Expr) {
             respell(&mut cast);
             Some(cast)
         }
+        Expr::Value(ValueWithSpan { value: Value::Number(digits, _), span }) => {
+            is_vast(digits).then(|| double(digits, *span))
+        }
         Expr::Interval(interval) => {
             read_interval(interval);
             None
@@ -208,6 +211,29 @@ fn cast(kind: &CastKind, expr: &mut Expr, data_type: &mut DataType) -> Option<Ex
             Some(call("bpchar", vec![taken(expr), number(length)]))
         }
         _ => None,
+    }
+}
+
+/// Whether a number with an exponent has more digits than a decimal.
+fn is_vast(number: &str) -> bool {
+    const DIGITS_MAX: i64 = 76;
+    let Some((mantissa, exponent)) = number.split_once(['e', 'E']) else { return false };
+    let (whole, part) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let length = |digits: &str| i64::try_from(digits.len()).unwrap_or(i64::MAX);
+    let exponent = exponent.parse::<i32>().map_or(i64::MAX, i64::from);
+    let places = length(part).saturating_sub(exponent);
+    places > DIGITS_MAX || length(whole).saturating_add(exponent) > DIGITS_MAX
+}
+
+/// A number as `double precision`, which is what it meets: decimals are not as large, or as small.
+fn double(digits: &str, span: Span) -> Expr {
+    let value = Value::SingleQuotedString(digits.to_owned());
+    Expr::Cast {
+        kind: CastKind::Cast,
+        expr: Box::new(Expr::Value(ValueWithSpan { value, span })),
+        data_type: DataType::DoublePrecision,
+        array: false,
+        format: None,
     }
 }
 

@@ -32,7 +32,9 @@ use crate::operators::{IntervalOperators, PostgresOperators};
 use crate::results::PostgresTypes;
 use crate::rewrite::every_expression;
 use crate::string_agg::string_agg;
+use crate::zeros::OneZeroInLists;
 
+pub(crate) use lists::folded_floats;
 pub(crate) use text::text_of;
 
 /// PostgreSQL's names of functions that DataFusion calls otherwise.
@@ -107,6 +109,7 @@ pub(crate) fn session_state() -> SessionState {
     let mut rules = Analyzer::new().rules;
     rules.insert(0, Arc::new(PostgresOperators));
     rules.insert(0, Arc::new(FloatsBeforeDecimals));
+    rules.insert(0, Arc::new(OneZeroInLists));
     rules.insert(0, Arc::new(OwnFunctions(own_functions())));
     rules.insert(0, Arc::new(PostgresTypes));
     // Behind the coercion of types, so that casts which nobody wrote are PostgreSQL's too.
