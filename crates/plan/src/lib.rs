@@ -29,6 +29,7 @@ mod limits;
 mod logical;
 mod lower;
 mod name;
+mod named;
 mod nodes;
 mod operators;
 mod oracle;

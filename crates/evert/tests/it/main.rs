@@ -26,5 +26,6 @@ mod proof;
 mod retention;
 mod same;
 mod slt;
+mod texts;
 mod user;
 mod world;

@@ -4,7 +4,7 @@
 
 pub(crate) mod arithmetic;
 mod dates;
-mod define;
+pub(crate) mod define;
 pub(crate) mod documents;
 mod lists;
 mod numbers;
@@ -28,6 +28,7 @@ use datafusion::sql::planner::ParserOptions;
 use crate::casts::PostgresCasts;
 use crate::floats::FloatsBeforeDecimals;
 use crate::json;
+use crate::named::NamedTypes;
 use crate::operators::{IntervalOperators, PostgresOperators};
 use crate::results::PostgresTypes;
 use crate::rewrite::every_expression;
@@ -110,6 +111,7 @@ pub(crate) fn session_state() -> SessionState {
     rules.insert(0, Arc::new(PostgresOperators));
     rules.insert(0, Arc::new(FloatsBeforeDecimals));
     rules.insert(0, Arc::new(OneZeroInLists));
+    rules.insert(0, Arc::new(NamedTypes));
     rules.insert(0, Arc::new(OwnFunctions(own_functions())));
     rules.insert(0, Arc::new(PostgresTypes));
     // Behind the coercion of types, so that casts which nobody wrote are PostgreSQL's too.
