@@ -19,6 +19,7 @@ mod explain;
 mod floats;
 mod format;
 mod functions;
+mod gathered;
 mod history;
 mod intervals;
 pub mod ir;

@@ -16,6 +16,8 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
+use crate::gathered::{gathered, write_rows_out};
+
 /// An unconstrained numeric: the digits that sources keep of one.
 const NUMERIC: (u64, i64) = (76, 18);
 
@@ -60,7 +62,7 @@ pub(crate) fn call(name: &str, arguments: Vec<Expr>) -> Expr {
     })
 }
 
-fn text(value: &str) -> Expr {
+pub(crate) fn text(value: &str) -> Expr {
     literal(Value::SingleQuotedString(value.to_owned()))
 }
 
@@ -141,7 +143,8 @@ pub(crate) fn respell(expr: &mut Expr) {
         Expr::CompoundFieldAccess { root, access_chain } => subscripts(root, access_chain),
         Expr::Function(function) => {
             respell_call(function);
-            None
+            write_rows_out(function);
+            gathered(function)
         }
         _ => None,
     };

@@ -3,6 +3,7 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "types and expressions grow with DataFusion")]
 
 pub(crate) mod arithmetic;
+mod builders;
 mod dates;
 pub(crate) mod define;
 pub(crate) mod documents;
@@ -54,7 +55,7 @@ const CLOCKS: [&str; 8] = [
 ];
 
 /// The aggregate functions that are maintained.
-const AGGREGATES: [&str; 21] = [
+const AGGREGATES: [&str; 25] = [
     "array_agg",
     "avg",
     "bool_and",
@@ -62,6 +63,10 @@ const AGGREGATES: [&str; 21] = [
     "count",
     "every",
     "grouping",
+    "json_agg",
+    "json_object_agg",
+    "jsonb_agg",
+    "jsonb_object_agg",
     "max",
     "mean",
     "min",
@@ -146,8 +151,15 @@ pub(crate) fn session_state() -> SessionState {
 
 /// Functions of our own, by name: those that DataFusion lacks, and those that it answers otherwise.
 fn own_functions() -> BTreeMap<String, Arc<ScalarUDF>> {
-    let all =
-        [text::all(), patterns::all(), numbers::all(), time::all(), lists::all(), documents::all()];
+    let all = [
+        text::all(),
+        patterns::all(),
+        numbers::all(),
+        time::all(),
+        lists::all(),
+        documents::all(),
+        builders::all(),
+    ];
     all.into_iter()
         .flatten()
         .map(|function| (function.name().to_owned(), Arc::new(function)))
