@@ -27,5 +27,6 @@ mod retention;
 mod same;
 mod slt;
 mod texts;
+mod types;
 mod user;
 mod world;
