@@ -8,6 +8,7 @@ pub mod batch;
 pub mod catalog;
 pub mod cell;
 pub mod consolidate;
+pub mod floats;
 pub mod limits;
 pub mod map;
 pub mod read;
@@ -17,7 +18,10 @@ pub mod transaction;
 
 pub use batch::{ChangeBatch, TRUNCATE};
 pub use consolidate::consolidate;
-pub use schema::{ChangeForm, TableName, TableSchema, logical_type, with_logical_type};
+pub use schema::{
+    ChangeForm, TableName, TableSchema, is_char, is_same_logical_type, kept_as_text, logical_type,
+    text_of_type, with_logical_type,
+};
 pub use time::Time;
 pub use transaction::{
     Part, RequestId, SourcePosition, TableChanges, TransactionGroup, TransactionHead, Unchanged,

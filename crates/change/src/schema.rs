@@ -98,13 +98,45 @@ impl TableSchema {
 /// The field metadata that keeps the PostgreSQL type where Arrow's type says less.
 ///
 /// Known values: `uuid`, `json`, `jsonb`, `enum`, `numeric` (unconstrained, stored as `Decimal256(76, 18)`),
-/// `numeric(p,s)`, `bpchar`. Absent means that the Arrow type says it all.
+/// `numeric(p,s)`, `bpchar(n)` (or `bpchar`), and `text:TYPE` of a column that holds the text of a type which only
+/// PostgreSQL knows: `text:inet`. Of a list, its items' with `[]` behind. Absent means that the Arrow type says it all.
 pub const LOGICAL_TYPE: &str = "evert:type";
 
 /// Returns the field's PostgreSQL type where Arrow's type says less.
 #[must_use]
 pub fn logical_type(field: &Field) -> Option<&str> {
     field.metadata().get(LOGICAL_TYPE).map(String::as_str)
+}
+
+/// The type of PostgreSQL whose text a column of that logical type holds.
+#[must_use]
+pub fn kept_as_text(logical: &str) -> Option<&str> {
+    logical.strip_prefix(KEPT_AS_TEXT)
+}
+
+/// The logical type of a column that holds the text of a type of PostgreSQL.
+#[must_use]
+pub fn text_of_type(name: &str) -> String {
+    format!("{KEPT_AS_TEXT}{name}")
+}
+
+const KEPT_AS_TEXT: &str = "text:";
+
+/// Whether a logical type is `char(n)`, whose blanks at the end count for nothing.
+#[must_use]
+pub fn is_char(logical: &str) -> bool {
+    logical == "bpchar" || logical.starts_with("bpchar(")
+}
+
+/// Whether a column that was logged with one logical type is still what it was under another: what older versions did
+/// not note is no change.
+#[must_use]
+pub fn is_same_logical_type(logged: Option<&str>, now: Option<&str>) -> bool {
+    match (logged, now) {
+        (None, Some(now)) => now.starts_with("numeric("),
+        (Some("bpchar"), Some(now)) => is_char(now),
+        (logged, now) => logged == now,
+    }
 }
 
 /// Returns the field with its PostgreSQL type noted.
@@ -216,6 +248,23 @@ mod tests {
             let read = TableSchema::from_json(&text);
             assert!(matches!(read, Err(StoredSchemaError::Key)), "{key} {form}: {read:?}");
         }
+    }
+
+    #[test]
+    fn what_was_not_noted_before_is_no_change() {
+        for (logged, now, same) in [
+            (None, Some("numeric(12,2)"), true),
+            (None, Some("numeric(12,2)[]"), true),
+            (None, Some("uuid"), false),
+            (Some("bpchar"), Some("bpchar(5)"), true),
+            (Some("bpchar(4)"), Some("bpchar(5)"), false),
+            (Some("text:inet"), Some("text:cidr"), false),
+            (Some("json"), None, false),
+        ] {
+            assert_eq!(is_same_logical_type(logged, now), same, "{logged:?} {now:?}");
+        }
+        assert_eq!(kept_as_text(&text_of_type("bit(3)")), Some("bit(3)"));
+        assert_eq!(kept_as_text("uuid"), None);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use arrow::datatypes::Int64Type;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use change::ChangeBatch;
+use change::floats::folded;
 use datafusion::common::hash_utils::{RandomState, create_hashes};
 use timely::Accountable;
 use timely::bytes::arc::Bytes;
@@ -21,7 +22,7 @@ use timely::dataflow::channels::pushers::exchange::Distributor;
 use timely::dataflow::channels::{ContainerBytes, Message};
 use timely::progress::Stamp;
 
-use crate::arrangement::{fold, mix, number};
+use crate::arrangement::{mix, number};
 use crate::columns::pick;
 use crate::error::OperatorError;
 
@@ -104,7 +105,7 @@ fn owners(
             _ => words.iter().map(of).collect(),
         });
     }
-    let key: Vec<ArrayRef> = key.iter().map(fold).collect();
+    let key: Vec<ArrayRef> = key.iter().map(folded).collect();
     let mut hashes = vec![0; changes.len()];
     create_hashes(&key, &RandomState::with_seed(SEED), &mut hashes).map_err(|source| {
         OperatorError::Evaluate { expression: "a key's hash".to_owned(), source }

@@ -31,7 +31,6 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::AnalyzerRule;
 
-use crate::intervals::parse_interval;
 use crate::rewrite::every_expression;
 
 const EXACT: CastOptions<'static> =
@@ -302,10 +301,7 @@ fn read_texts(texts: &StringArray, to: &DataType) -> PlanResult<ArrayRef> {
             }
         }
         DataType::Interval(_) => {
-            let read = |text: &str| match parse_interval(text) {
-                Some(interval) => Ok(interval),
-                None => no("interval", text),
-            };
+            let read = |text: &str| read::parse_interval(text).map_err(value_error);
             let read: ArrayRef = Arc::new(read_each::<_, IntervalMonthDayNanoArray>(texts, read)?);
             cast_with_options(&read, to, &EXACT)?
         }

@@ -1,4 +1,5 @@
-//! Numbers of two kinds meet as PostgreSQL has it: a decimal beside a `double precision` becomes one.
+//! Numbers of two kinds meet as PostgreSQL has it: a decimal beside a `double precision` becomes one, and so do a `real` and
+//! whatever it meets that is none.
 //!
 //! DataFusion goes the other way and casts the float to a decimal, which a NaN or a large float cannot be: a view with
 //! `x > 0.25` would fail on the first NaN.
@@ -70,13 +71,19 @@ fn meeting(expression: Expr, schema: &DFSchema) -> PlanResult<Transformed<Expr>>
     }
 }
 
-/// Whether there are both floats and decimals.
+/// Whether there are both floats and decimals, or a `real` and another number.
 fn meets(operands: &[&Expr], schema: &DFSchema) -> bool {
     let types: Vec<_> = operands.iter().filter_map(|part| part.get_type(schema).ok()).collect();
+    let is_real = |of: &DataType| *of == DataType::Float32;
+    let others = |of: &DataType| of.is_numeric() && !is_real(of);
     types.iter().any(DataType::is_floating) && types.iter().any(DataType::is_decimal)
+        || types.iter().any(is_real) && types.iter().any(others)
 }
 
 fn widened(expression: Expr, schema: &DFSchema) -> Expr {
-    let decimal = expression.get_type(schema).is_ok_and(|of| of.is_decimal());
-    if decimal { cast(expression, DataType::Float64) } else { expression }
+    let narrow = |of: &DataType| of.is_decimal() || of.is_integer() || *of == DataType::Float32;
+    match expression.get_type(schema) {
+        Ok(of) if narrow(&of) => cast(expression, DataType::Float64),
+        Ok(_) | Err(_) => expression,
+    }
 }

@@ -13,7 +13,7 @@ use std::ops::Range;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{
-    Location, Span, Token, TokenWithSpan, Tokenizer, Word,
+    Location, Span, Token, TokenWithSpan, Tokenizer, TokenizerError, Word,
 };
 
 use crate::codes;
@@ -130,6 +130,45 @@ fn question(last: &mut Lexeme, next: &Lexeme) -> Option<()> {
     last.text.push_str(&next.text);
     last.span.end = next.span.end;
     Some(())
+}
+
+/// Cuts a text into the tokens of one statement to read, with their lines and columns. What begins with `from` is a pipe,
+/// whose stages `|` and `|>` part alike.
+pub(crate) fn statement_tokens(text: &str) -> Result<Vec<TokenWithSpan>, TokenizerError> {
+    let mut tokens: Vec<TokenWithSpan> = Vec::new();
+    for next in Tokenizer::new(&DIALECT, text).tokenize_with_location()? {
+        let last = tokens.last_mut().filter(|last| {
+            last.token == Token::Placeholder("?".to_owned()) && last.span.end == next.span.start
+        });
+        match (last, &next.token) {
+            (Some(last), Token::Pipe) => last.token = Token::QuestionPipe,
+            (Some(last), Token::Ampersand) => last.token = Token::QuestionAnd,
+            _ => tokens.push(next),
+        }
+    }
+    for token in &mut tokens {
+        if token.token == Token::Placeholder("?".to_owned()) {
+            token.token = Token::Question;
+        }
+    }
+    let first = tokens.iter().find(|token| !matches!(token.token, Token::Whitespace(_)));
+    let is_from =
+        |token: &Token| matches!(token, Token::Word(word) if word.keyword == Keyword::FROM);
+    if let Some(span) = first.filter(|first| is_from(&first.token)).map(|first| first.span) {
+        let mut depth = 0;
+        for token in &mut tokens {
+            match token.token {
+                Token::LParen => depth += 1,
+                Token::RParen => depth -= 1,
+                // An or of bits needs parentheses.
+                Token::Pipe if depth == 0 => token.token = Token::VerticalBarRightAngleBracket,
+                _ => {}
+            }
+        }
+        let words = [Token::make_keyword("select"), Token::Mul];
+        tokens.splice(0..0, words.map(|token| TokenWithSpan { token, span }));
+    }
+    Ok(tokens)
 }
 
 /// Turns sqlparser's lines and columns, both from 1 and in characters, into bytes of the whole text.

@@ -19,6 +19,7 @@ mod explain;
 mod floats;
 mod format;
 mod functions;
+mod gathered;
 mod history;
 mod intervals;
 pub mod ir;
@@ -29,6 +30,7 @@ mod limits;
 mod logical;
 mod lower;
 mod name;
+mod named;
 mod nodes;
 mod operators;
 mod oracle;
@@ -48,6 +50,7 @@ mod spelling;
 mod stack;
 mod string_agg;
 mod tables;
+mod zeros;
 
 #[cfg(test)]
 mod tests;

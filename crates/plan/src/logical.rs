@@ -174,10 +174,12 @@ pub(crate) fn problem(error: &DataFusionError, text: &str, whole: &Range<usize>)
         codes::GROUP => "many values in a group",
         _ => "here",
     };
+    let advice = || Some(diagnostic?.helps.first()?.message.clone());
     let help = match code {
+        codes::TYPE if diagnostic.is_some_and(|found| !found.helps.is_empty()) => advice(),
         codes::TYPE => Some("cast one side: `value::type`".to_owned()),
         codes::GROUP => Some("add it to `group by`, or aggregate it: `min(…)`".to_owned()),
-        _ => diagnostic.and_then(|diagnostic| Some(diagnostic.helps.first()?.message.clone())),
+        _ => advice(),
     };
     Problem { help, ..Problem::new(code, span, message, label) }
 }

@@ -9,20 +9,23 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
+use change::floats::has_floats;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::{DataFusionError, Result as PlanResult};
-use datafusion::logical_expr::expr::{Between, InList, Sort};
+use datafusion::functions_nested::expr_fn::array_has_all;
+use datafusion::logical_expr::expr::{Between, InList, ScalarFunction, Sort, WindowFunction};
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::{
-    BinaryExpr, Distinct, Expr, ExprSchemable, LogicalPlan, Operator, ScalarUDF, cast,
+    BinaryExpr, Distinct, Expr, ExprSchemable, LogicalPlan, Operator, ScalarUDF, WindowFrameBound,
+    WindowFrameUnits, cast,
 };
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
 use crate::casts::is_text;
-use crate::functions::arithmetic;
+use crate::functions::{arithmetic, folded_floats};
 use crate::rewrite::every_expression;
 
 /// Replaces operators by functions that answer as PostgreSQL does.
@@ -161,11 +164,29 @@ fn replaced(expression: Expr, schema: &DFSchema) -> PlanResult<Transformed<Expr>
     match expression {
         Expr::BinaryExpr(binary) => operator(binary, schema),
         Expr::Negative(inner) => negative(*inner, schema),
+        Expr::WindowFunction(call) => Ok(frame_of_bytes(call, schema)),
+        Expr::ScalarFunction(call) if call.args.len() == 2 => literal_lists(call, schema),
+        Expr::Between(Between { expr, negated, low, high }) if is_timestamp(&expr, schema) => {
+            let to = expr.get_type(schema)?;
+            let [low, high] = [low, high].map(|part| Box::new(read_as(*part, &to, schema)));
+            Ok(Transformed::yes(Expr::Between(Between { expr, negated, low, high })))
+        }
+        Expr::InList(InList { expr, list, negated }) if is_timestamp(&expr, schema) => {
+            let to = expr.get_type(schema)?;
+            let list = list.into_iter().map(|part| read_as(part, &to, schema)).collect();
+            Ok(Transformed::yes(Expr::InList(InList { expr, list, negated })))
+        }
         Expr::Between(Between { expr, negated, low, high })
             if is_interval(&expr, schema) || is_interval(&low, schema) =>
         {
             let [expr, low, high] = [expr, low, high].map(|part| Box::new(span(*part)));
             Ok(Transformed::yes(Expr::Between(Between { expr, negated, low, high })))
+        }
+        Expr::InList(InList { expr, list, negated }) if is_of_floats(&expr, schema) => {
+            let to = expr.get_type(schema)?;
+            let list = list.into_iter().map(|part| fold(read_as(part, &to, schema))).collect();
+            let expr = Box::new(fold(*expr));
+            Ok(Transformed::yes(Expr::InList(InList { expr, list, negated })))
         }
         Expr::InList(InList { expr, list, negated }) if is_interval(&expr, schema) => {
             let (expr, list) = (Box::new(span(*expr)), list.into_iter().map(span).collect());
@@ -173,6 +194,28 @@ fn replaced(expression: Expr, schema: &DFSchema) -> PlanResult<Transformed<Expr>
         }
         other => Ok(Transformed::no(other)),
     }
+}
+
+/// A frame without distances, over an order of bytes or times of day: DataFusion knows no ranges of theirs, but groups
+/// of equals are the same.
+fn frame_of_bytes(mut call: Box<WindowFunction>, schema: &DFSchema) -> Transformed<Expr> {
+    let params = &mut call.params;
+    let first = params.order_by.first().and_then(|key| key.expr.get_type(schema).ok());
+    let frame = &mut params.window_frame;
+    let is_near = |bound: &WindowFrameBound| match bound {
+        WindowFrameBound::CurrentRow => true,
+        WindowFrameBound::Preceding(distance) | WindowFrameBound::Following(distance) => {
+            distance.is_null()
+        }
+    };
+    let changes = frame.units == WindowFrameUnits::Range
+        && is_near(&frame.start_bound)
+        && is_near(&frame.end_bound)
+        && matches!(first, Some(DataType::Binary | DataType::Time64(_)));
+    if changes {
+        frame.units = WindowFrameUnits::Groups;
+    }
+    Transformed::new_transformed(Expr::WindowFunction(call), changes)
 }
 
 fn is_interval(expression: &Expr, schema: &DFSchema) -> bool {
@@ -215,8 +258,23 @@ fn operator(binary: BinaryExpr, schema: &DFSchema) -> PlanResult<Transformed<Exp
         return Ok(Transformed::no(Expr::BinaryExpr(binary)));
     };
     let kinds = (kind_of(&left_type), kind_of(&right_type));
+    let BinaryExpr { left, op, right } = binary;
+    let (left, right) = (literal_list(*left, &right_type), literal_list(*right, &left_type));
+    let (left_type, right_type) = (left.get_type(schema)?, right.get_type(schema)?);
+    let binary = BinaryExpr { left: Box::new(left), op, right: Box::new(right) };
     let is_comparison = binary.op.supports_propagation()
         || matches!(binary.op, Operator::IsDistinctFrom | Operator::IsNotDistinctFrom);
+    // Those with a text that was a list are not planned yet.
+    let holds = match binary.op {
+        Operator::AtArrow => Some([&left_type, &right_type]),
+        Operator::ArrowAt => Some([&right_type, &left_type]),
+        _ => None,
+    };
+    if let Some([DataType::List(_), DataType::List(_)]) = holds {
+        let BinaryExpr { left, op, right } = binary;
+        let (one, other) = if op == Operator::AtArrow { (left, right) } else { (right, left) };
+        return Ok(Transformed::yes(array_has_all(*one, *other)));
+    }
     let orders = matches!(binary.op, Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq);
     if orders && matches!(left_type, DataType::List(_)) {
         // A NULL item is the greatest there, and the least in Arrow.
@@ -294,6 +352,46 @@ fn operator(binary: BinaryExpr, schema: &DFSchema) -> PlanResult<Transformed<Exp
     }
 }
 
+/// A text that is written beside a list is one: `'{1,2}'`.
+fn literal_list(side: Expr, beside: &DataType) -> Expr {
+    let is_text = matches!(&side, Expr::Literal(value, _) if is_text(&value.data_type()));
+    match (is_text, beside) {
+        (true, DataType::List(_)) => cast(side, beside.clone()),
+        (true | false, _) => side,
+    }
+}
+
+/// Functions of two lists, such as those behind `@>`.
+fn literal_lists(mut call: ScalarFunction, schema: &DFSchema) -> PlanResult<Transformed<Expr>> {
+    const OF_LISTS: [&str; 4] = ["array_cat", "array_has_all", "array_has_any", "array_overlaps"];
+    if !OF_LISTS.contains(&call.func.name()) {
+        return Ok(Transformed::no(Expr::ScalarFunction(call)));
+    }
+    let types = [call.args[0].get_type(schema)?, call.args[1].get_type(schema)?];
+    let sides = call.args.into_iter().zip(types.iter().rev());
+    call.args = sides.map(|(side, beside)| literal_list(side, beside)).collect();
+    Ok(Transformed::yes(Expr::ScalarFunction(call)))
+}
+
+fn is_of_floats(expression: &Expr, schema: &DFSchema) -> bool {
+    expression.get_type(schema).is_ok_and(|data_type| has_floats(&data_type))
+}
+
+/// Floats that are equal are the same: Arrow compares their bits within lists, and against lists.
+fn fold(expression: Expr) -> Expr {
+    called(folded_floats(), vec![expression])
+}
+
+fn is_timestamp(expression: &Expr, schema: &DFSchema) -> bool {
+    expression.get_type(schema).is_ok_and(|data_type| kind_of(&data_type) == Kind::Timestamp)
+}
+
+/// A text as a value of that very type: a timestamp not of nanoseconds, which end in the year 2262.
+fn read_as(side: Expr, to: &DataType, schema: &DFSchema) -> Expr {
+    let is_text = side.get_type(schema).is_ok_and(|of| kind_of(&of) == Kind::Text);
+    if is_text { cast(side, to.clone()) } else { side }
+}
+
 /// A timestamp without time zone.
 fn clock() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, None)
@@ -313,11 +411,13 @@ fn comparison(
         (Kind::Text, Kind::Interval) => (span(cast(l, interval())), span(r), true),
         // Not to nanoseconds, which end in the year 2262.
         (Kind::Date, Kind::Timestamp) => (cast(l, types.1), r, true),
-        (Kind::Timestamp, Kind::Date) => (l, cast(r, types.0), true),
+        (Kind::Timestamp, Kind::Date | Kind::Text) => (l, cast(r, types.0), true),
+        (Kind::Text, Kind::Timestamp) => (cast(l, types.1), r, true),
         (Kind::Timestamp, Kind::Timestamp) if types.0 != types.1 => {
             let zoned = DataType::Timestamp(TimeUnit::Microsecond, Some(Arc::from("UTC")));
             (cast(l, zoned.clone()), cast(r, zoned), true)
         }
+        _ if types.0.is_nested() && has_floats(&types.0) => (fold(l), fold(r), true),
         _ => (l, r, false),
     };
     let binary = Expr::BinaryExpr(BinaryExpr { left: Box::new(l), op, right: Box::new(r) });

@@ -12,12 +12,13 @@ use datafusion::common::{SchemaError, TableReference};
 use datafusion::datasource::MemTable;
 use datafusion::error::DataFusionError;
 use datafusion::prelude::SessionContext;
-use datafusion::sql::parser::{DFParser, Statement};
+use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::{self, Query};
+use datafusion::sql::sqlparser::parser::ParserError;
 
 use crate::codes;
 use crate::functions::session_context;
-use crate::lex::{DIALECT, lex};
+use crate::lex::{DIALECT, lex, statement_tokens};
 use crate::logical;
 use crate::problem::{Problem, Problems, suggest};
 use crate::spelling::{respell_query, respell_statement};
@@ -123,12 +124,14 @@ impl Read {
     }
 }
 
-/// Reads one statement for a session, in the dialect of all texts.
+/// Reads one statement for a session, in the dialect of all texts; a pipe that begins with `from` is one as well.
 ///
 /// # Errors
 /// When it is not written as the language wants it, or when there are several.
 pub fn statement(sql: &str) -> Result<Statement, DataFusionError> {
-    let mut statements = DFParser::parse_sql_with_dialect(sql, &DIALECT)?;
+    let tokens = statement_tokens(sql).map_err(ParserError::from)?;
+    let mut parser = DFParserBuilder::new(tokens).with_dialect(&DIALECT).build()?;
+    let mut statements = parser.parse_statements()?;
     let one = statements.pop_front().filter(|_| statements.is_empty());
     let mut one = one.ok_or_else(|| {
         DataFusionError::Plan(

@@ -7,6 +7,7 @@
 
 use std::ops::ControlFlow;
 
+use change::read::parse_interval;
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, BinaryOperator, CastKind, CharacterLength, DataType, ExactNumberInfo, Expr,
     Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident,
@@ -15,7 +16,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
-use crate::intervals::parse_interval;
+use crate::gathered::{gathered, write_rows_out};
 
 /// An unconstrained numeric: the digits that sources keep of one.
 const NUMERIC: (u64, i64) = (76, 18);
@@ -61,7 +62,7 @@ pub(crate) fn call(name: &str, arguments: Vec<Expr>) -> Expr {
     })
 }
 
-fn text(value: &str) -> Expr {
+pub(crate) fn text(value: &str) -> Expr {
     literal(Value::SingleQuotedString(value.to_owned()))
 }
 
@@ -131,6 +132,9 @@ pub(crate) fn respell(expr: &mut Expr) {
             respell(&mut cast);
             Some(cast)
         }
+        Expr::Value(ValueWithSpan { value: Value::Number(digits, _), span }) => {
+            is_vast(digits).then(|| double(digits, *span))
+        }
         Expr::Interval(interval) => {
             read_interval(interval);
             None
@@ -139,7 +143,8 @@ pub(crate) fn respell(expr: &mut Expr) {
         Expr::CompoundFieldAccess { root, access_chain } => subscripts(root, access_chain),
         Expr::Function(function) => {
             respell_call(function);
-            None
+            write_rows_out(function);
+            gathered(function)
         }
         _ => None,
     };
@@ -212,6 +217,29 @@ fn cast(kind: &CastKind, expr: &mut Expr, data_type: &mut DataType) -> Option<Ex
     }
 }
 
+/// Whether a number with an exponent has more digits than a decimal.
+fn is_vast(number: &str) -> bool {
+    const DIGITS_MAX: i64 = 76;
+    let Some((mantissa, exponent)) = number.split_once(['e', 'E']) else { return false };
+    let (whole, part) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let length = |digits: &str| i64::try_from(digits.len()).unwrap_or(i64::MAX);
+    let exponent = exponent.parse::<i32>().map_or(i64::MAX, i64::from);
+    let places = length(part).saturating_sub(exponent);
+    places > DIGITS_MAX || length(whole).saturating_add(exponent) > DIGITS_MAX
+}
+
+/// A number as `double precision`, which is what it meets: decimals are not as large, or as small.
+fn double(digits: &str, span: Span) -> Expr {
+    let value = Value::SingleQuotedString(digits.to_owned());
+    Expr::Cast {
+        kind: CastKind::Cast,
+        expr: Box::new(Expr::Value(ValueWithSpan { value, span })),
+        data_type: DataType::DoublePrecision,
+        array: false,
+        format: None,
+    }
+}
+
 /// Writes an interval's text with units that DataFusion's reader knows.
 fn read_interval(interval: &mut Interval) {
     let Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(written), .. }) =
@@ -222,7 +250,7 @@ fn read_interval(interval: &mut Interval) {
     if interval.leading_field.is_some() {
         return;
     }
-    if let Some(parts) = parse_interval(written) {
+    if let Ok(parts) = parse_interval(written) {
         let (months, days, nanoseconds) = (parts.months, parts.days, parts.nanoseconds);
         *written = format!("{months} months {days} days {nanoseconds} nanoseconds");
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Field, IntervalUnit, Schema, SchemaRef};
 use arrow::error::ArrowError;
-use change::logical_type;
+use change::{is_char, kept_as_text, logical_type};
 
 use crate::api::Column;
 
@@ -40,12 +40,19 @@ pub(crate) fn renamed(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordB
 }
 
 fn type_name(field: &Field) -> String {
-    match logical_type(field) {
-        Some("bpchar") => "character".to_owned(),
-        Some("enum") => "text".to_owned(),
-        Some(logical) => logical.to_owned(),
-        None => of_arrow(field.data_type()),
-    }
+    let Some(logical) = logical_type(field) else { return of_arrow(field.data_type()) };
+    let (logical, list) = match logical.strip_suffix("[]") {
+        Some(item) if matches!(field.data_type(), DataType::List(_)) => (item, "[]"),
+        Some(_) | None => (logical, ""),
+    };
+    let name = match logical {
+        "enum" => "text",
+        "bpchar" => "character",
+        logical => kept_as_text(logical).unwrap_or(logical),
+    };
+    let name =
+        if is_char(logical) { name.replacen("bpchar(", "character(", 1) } else { name.into() };
+    format!("{name}{list}")
 }
 
 fn of_arrow(data_type: &DataType) -> String {

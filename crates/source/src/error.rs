@@ -1,25 +1,6 @@
 //! What can go wrong with a source, and what to do then.
 
-use std::fmt;
-
 use crate::IntakeError;
-
-/// A column whose type cannot be taken in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnsupportedColumn {
-    /// The table.
-    pub table: String,
-    /// The column.
-    pub column: String,
-    /// The type, as the system calls it.
-    pub type_name: String,
-}
-
-impl fmt::Display for UnsupportedColumn {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{} ({})", self.table, self.column, self.type_name)
-    }
-}
 
 /// Why a source cannot be opened, or cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -47,12 +28,6 @@ pub enum SourceError {
         table: String,
         /// The most similar table that is there.
         did_you_mean: Option<String>,
-    },
-    /// Columns whose types cannot be taken in.
-    #[error("these columns have types that are not supported: {}", list(.columns))]
-    UnsupportedTypes {
-        /// All of them.
-        columns: Vec<UnsupportedColumn>,
     },
     /// The replication slot that held our place is gone.
     #[error("replication slot {slot} is gone, and with it the changes since {position}")]
@@ -143,7 +118,6 @@ impl SourceError {
             Self::Unreachable { .. } => "SRC001",
             Self::Authentication { .. } => "SRC002",
             Self::UnknownTable { .. } => "SRC003",
-            Self::UnsupportedTypes { .. } => "SRC004",
             Self::SlotMissing { .. } => "SRC005",
             Self::OtherSystem { .. } => "SRC006",
             Self::SchemaChanged { .. } => "SRC007",
@@ -170,9 +144,6 @@ impl SourceError {
             Self::UnknownTable { did_you_mean, .. } => {
                 return did_you_mean.as_ref().map(|table| format!("did you mean {table}?"));
             }
-            Self::UnsupportedTypes { .. } => {
-                "leave them out with the option exclude = 'table.column, table', or name the tables to take with tables = '…'"
-            }
             Self::SlotMissing { .. } | Self::OtherSystem { .. } | Self::SchemaChanged { .. } => {
                 "start again with a new data directory (--data DIR), which copies everything anew"
             }
@@ -192,8 +163,4 @@ impl SourceError {
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unreachable { .. })
     }
-}
-
-fn list(columns: &[UnsupportedColumn]) -> String {
-    columns.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }

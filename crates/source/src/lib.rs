@@ -34,7 +34,7 @@ mod testing;
 pub(crate) use change::read as text;
 
 pub use columns::read_texts;
-pub use error::{SourceError, UnsupportedColumn};
+pub use error::SourceError;
 pub use intake::{Intake, IntakeError, Ticket, TicketSender, ticket};
 #[doc(hidden)]
 pub use postgres::MessageDecoder;

@@ -7,7 +7,6 @@
     reason = "DataFusion has many plans and errors; those that are not named here are treated alike"
 )]
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,8 +26,6 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::prelude::SessionContext;
-use datafusion::sql::sqlparser::dialect::GenericDialect;
-use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use futures::{StreamExt as _, stream};
 
 use crate::error::{ViewError, which};
@@ -157,7 +154,7 @@ async fn logical_plan(
     sql: &str,
 ) -> Result<(LogicalPlan, BTreeSet<String>), ViewError> {
     let state = context.state();
-    let statement = plan::statement(&as_sql(sql)).map_err(|error| sql_error(&error))?;
+    let statement = plan::statement(sql).map_err(|error| sql_error(&error))?;
     let tables = state.resolve_table_references(&statement).map_err(|error| sql_error(&error))?;
     let unknown = tables.iter().find(|table| !known(snapshot, table));
     let planned = match state.statement_to_plan(statement).await {
@@ -172,34 +169,6 @@ async fn logical_plan(
         return Err(ViewError::NotRead { statement });
     }
     Ok((planned, tables.iter().map(plan::relation_name).collect()))
-}
-
-/// Lets a pipe be a query: `from people | where id > 1`, with `|` or `|>` between its stages.
-fn as_sql(query: &str) -> Cow<'_, str> {
-    let first = query.split_whitespace().next().unwrap_or_default();
-    if !first.eq_ignore_ascii_case("from") {
-        return Cow::Borrowed(query);
-    }
-    let Ok(tokens) = Tokenizer::new(&GenericDialect {}, query).tokenize() else {
-        return Cow::Borrowed(query);
-    };
-    let mut sql = "select * ".to_owned();
-    let mut depth = 0;
-    for token in tokens {
-        match token {
-            Token::LParen => depth += 1,
-            Token::RParen => depth -= 1,
-            _ => {}
-        }
-        // In a pipe, an or of bits needs parentheses.
-        let token = if token == Token::Pipe && depth == 0 {
-            Token::VerticalBarRightAngleBracket
-        } else {
-            token
-        };
-        sql.push_str(&token.to_string());
-    }
-    Cow::Owned(sql)
 }
 
 /// Whether any part of the plan does more than reading: `explain analyze` runs what it explains.

@@ -4,9 +4,13 @@
 //! type, which is how PostgreSQL itself keeps it. Everything here is pure, and refuses rather than guesses.
 #![deny(clippy::indexing_slicing, clippy::string_slice)]
 
+mod interval;
+
 use std::fmt;
 
 use arrow::datatypes::i256;
+
+pub use self::interval::parse_interval;
 
 /// Microseconds of a day.
 const DAY_US: i64 = 86_400_000_000;

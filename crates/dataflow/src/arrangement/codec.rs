@@ -2,20 +2,19 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, ArrowPrimitiveType, AsArray, PrimitiveArray, downcast_primitive_array,
-};
+use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, PrimitiveArray, downcast_primitive_array};
 use arrow::compute::{SortOptions, cast};
-use arrow::datatypes::{DataType, Float32Type, Float64Type};
+use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 use arrow::row::{RowConverter, RowParser, Rows, SortField};
+use change::floats::folded;
 
 /// Which floats are the same value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Floats {
     /// Every bit counts: for rows that must come back as they were, and for an order.
     Kept,
-    /// −0.0 is 0.0, and every NaN is the same NaN: for keys, as SQL's equality says.
+    /// −0.0 is 0.0, and every NaN is the same NaN: for keys, as SQL's equality says, also in lists.
     Folded,
 }
 
@@ -68,7 +67,7 @@ impl Codec {
         let rows = match self.floats {
             Floats::Kept => self.converter.convert_columns(columns)?,
             Floats::Folded => {
-                let folded: Vec<ArrayRef> = columns.iter().map(fold).collect();
+                let folded: Vec<ArrayRef> = columns.iter().map(folded).collect();
                 self.converter.convert_columns(&folded)?
             }
         };
@@ -117,22 +116,9 @@ fn with_plain_nulls(column: ArrayRef) -> ArrayRef {
     )
 }
 
-/// Folds the floats of a column that are equal in SQL to one value.
-pub(crate) fn fold(column: &ArrayRef) -> ArrayRef {
-    if let Some(values) = column.as_primitive_opt::<Float64Type>() {
-        let fold = |value: f64| if value.is_nan() { f64::NAN } else { value + 0.0 };
-        return Arc::new(values.unary::<_, Float64Type>(fold));
-    }
-    if let Some(values) = column.as_primitive_opt::<Float32Type>() {
-        let fold = |value: f32| if value.is_nan() { f32::NAN } else { value + 0.0 };
-        return Arc::new(values.unary::<_, Float32Type>(fold));
-    }
-    Arc::clone(column)
-}
-
 #[cfg(test)]
 mod tests {
-    use arrow::array::{Float64Array, TimestampMicrosecondArray};
+    use arrow::array::{AsArray, Float64Array, TimestampMicrosecondArray};
     use arrow::datatypes::{TimeUnit, TimestampMicrosecondType};
 
     use super::*;

@@ -36,7 +36,7 @@ mod texts;
 mod totals;
 
 pub(crate) use bands::{Bands, Interval, Met};
-pub(crate) use codec::{Codec, Encoded, Floats, fold};
+pub(crate) use codec::{Codec, Encoded, Floats};
 pub(crate) use heap::{Heap, Place};
 pub(crate) use keys::{Keys, Nulls, mix};
 pub(crate) use ordered::Ordered;

@@ -84,7 +84,7 @@ fn cast(values: &ArrayRef, target: &DataType) -> Result<ArrayRef, String> {
 fn read(texts: &StringArray, to: &Field) -> Result<ArrayRef, String> {
     match to.data_type() {
         // Digits behind the last place are rounded, which a source would refuse.
-        DataType::Decimal128(..) | DataType::Decimal256(..) | DataType::Interval(_) => {
+        DataType::Decimal128(..) | DataType::Decimal256(..) => {
             let trimmed: StringArray = texts.iter().map(|text| text.map(str::trim)).collect();
             cast(&(Arc::new(trimmed) as ArrayRef), to.data_type())
         }
@@ -150,6 +150,17 @@ mod tests {
         let decimals = cast(&texts(), &DataType::Decimal128(5, 1)).unwrap();
         assert_eq!(assigned(decimals, DataType::Int32), some(&["1", "2", "-3"]));
         assert_eq!(assigned(texts(), DataType::Decimal128(5, 0)), some(&["1", "2", "-3"]));
+    }
+
+    #[test]
+    fn intervals_are_read_in_every_form() {
+        let texts =
+            StringArray::from(vec!["1 year 2 mons -3 days", "P1DT2H", " 1-2 ", "90 min ago"]);
+        let interval = DataType::Interval(arrow::datatypes::IntervalUnit::MonthDayNano);
+        let shown = ["1 year 2 mons -3 days", "1 day 02:00:00", "1 year 2 mons", "-01:30:00"];
+        assert_eq!(assigned(Arc::new(texts), interval.clone()), some(&shown));
+        let none = StringArray::from(vec!["many days"]);
+        assert!(assigned(Arc::new(none), interval).is_err());
     }
 
     #[test]

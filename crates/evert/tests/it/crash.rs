@@ -22,10 +22,9 @@ use serve::api::Phase;
 use serve::client::ClientError;
 use servers::{Postgres, PostgresOptions, Stop, wait_until};
 use tokio_postgres::Row;
-use view::search::SearchReader;
 
 use crate::load::{ACCOUNTS, BATCH, Load, connect};
-use crate::world::{World, block_on, canonical, json_rows};
+use crate::world::{World, block_on, folded, indexed, json_rows};
 
 /// How often Evert is killed.
 const KILLS: usize = 22;
@@ -175,29 +174,6 @@ fn script(server: &Postgres) -> String {
 fn asked(server: &Postgres, database: &str, sql: &str) -> Vec<String> {
     let sql = format!("select row_to_json(r)::text from ({sql}) r");
     json_rows(&server.psql_in(database, &sql).unwrap())
-}
-
-/// The rows of a search index.
-fn indexed(world: &World, view: &str) -> Vec<String> {
-    let reader = SearchReader::open(&world.data().join("search").join(view)).unwrap();
-    let mut rows: Vec<String> =
-        reader.contents().unwrap().iter().map(|row| canonical(row)).collect();
-    rows.sort_unstable();
-    rows
-}
-
-/// The rows that the changes in a file amount to.
-fn folded(lines: &str) -> Vec<String> {
-    let mut counts: BTreeMap<String, i64> = BTreeMap::new();
-    for line in lines.lines() {
-        // The last line may just be being written.
-        let Ok(Value::Object(mut row)) = serde_json::from_str(line) else { break };
-        let diff = row.shift_remove("_diff").and_then(|diff| diff.as_i64()).unwrap();
-        row.shift_remove("_time").unwrap();
-        *counts.entry(canonical(&Value::Object(row).to_string())).or_default() += diff;
-    }
-    counts.retain(|_, count| *count != 0);
-    counts.into_iter().flat_map(|(row, count)| vec![row; count.max(0) as usize]).collect()
 }
 
 #[track_caller]

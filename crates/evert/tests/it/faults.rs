@@ -43,27 +43,6 @@ fn an_unknown_table_is_refused_with_the_name_that_was_meant() {
 }
 
 #[test]
-fn an_unsupported_type_is_refused_and_can_be_left_out() {
-    let server = Postgres::start(PostgresOptions::quick()).unwrap();
-    server
-        .psql("create table t (id int primary key, at point); insert into t values (1, '(1,2)')")
-        .unwrap();
-    let world = World::new();
-    let script = |options: &str| {
-        let url = server.url("postgres");
-        let text = format!(
-            "create source shop from '{url}' {options};
-             create view v as select * from t; create sink s from v into 'v.ndjson';"
-        );
-        world.write("shop.sql", &text)
-    };
-    let ended = world.done(&["run", "--once", &script("")]);
-    refused(&ended, "SRC004", &["t.at", "point", "help: ", "exclude"]);
-    world.ok(&["run", "--once", &script("(exclude = 't.at')")]);
-    assert_eq!(world.read("v.ndjson"), "{\"id\":1}\n");
-}
-
-#[test]
 fn a_wrong_password_is_refused_and_not_tried_again() {
     let options = PostgresOptions { auth: Auth::Scram, ..PostgresOptions::quick() };
     let server = Postgres::start(options).unwrap();

@@ -27,5 +27,7 @@ mod proof;
 mod retention;
 mod same;
 mod slt;
+mod texts;
+mod types;
 mod user;
 mod world;

@@ -1,5 +1,6 @@
 //! The product as its users start it: the real binary, in a directory of its own, with nothing set but what is said.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
@@ -11,6 +12,7 @@ use serve::api::Status;
 use serve::client::{Client, ClientError};
 use servers::{Process, Signal, wait_until};
 use tempfile::TempDir;
+use view::search::SearchReader;
 
 /// How long anything may take that is expected to happen; far more than it needs.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
@@ -179,10 +181,27 @@ pub(crate) fn json_rows(lines: &str) -> Vec<String> {
 pub(crate) fn canonical(line: &str) -> String {
     let row: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
     let Value::Object(row) = row else { panic!("no object: {line}") };
-    Value::Object(
-        row.into_iter().collect::<std::collections::BTreeMap<_, _>>().into_iter().collect(),
-    )
-    .to_string()
+    Value::Object(row.into_iter().collect::<BTreeMap<_, _>>().into_iter().collect()).to_string()
+}
+
+/// The rows of a view's search index, as [`json_rows`] has them.
+pub(crate) fn indexed(world: &World, view: &str) -> Vec<String> {
+    let reader = SearchReader::open(&world.data().join("search").join(view)).unwrap();
+    json_rows(&reader.contents().unwrap().join("\n"))
+}
+
+/// The rows that the changes in a file amount to.
+pub(crate) fn folded(lines: &str) -> Vec<String> {
+    let mut counts: BTreeMap<String, i64> = BTreeMap::new();
+    for line in lines.lines() {
+        // The last line may just be being written.
+        let Ok(Value::Object(mut row)) = serde_json::from_str(line) else { break };
+        let diff = row.shift_remove("_diff").and_then(|diff| diff.as_i64()).unwrap();
+        row.shift_remove("_time").unwrap();
+        *counts.entry(canonical(&Value::Object(row).to_string())).or_default() += diff;
+    }
+    counts.retain(|_, count| *count != 0);
+    counts.into_iter().flat_map(|(row, count)| vec![row; count.max(0) as usize]).collect()
 }
 
 /// Waits for an answer.

@@ -19,14 +19,14 @@ use datafusion::logical_expr::{
 use crate::casts::{cast_array, is_text, type_name};
 
 /// The least and the greatest number of arguments.
-pub(super) type Count = (usize, usize);
+pub(crate) type Count = (usize, usize);
 
 /// Any number of arguments from one on.
 pub(super) const MANY: Count = (1, usize::MAX);
 
 /// What a function gives: a type that does not depend on the arguments, or one that does.
 #[derive(Clone)]
-pub(super) enum Gives {
+pub(crate) enum Gives {
     Always(DataType),
     /// Text of a logical type: json, jsonb, uuid.
     Logical(&'static str),
@@ -69,8 +69,11 @@ impl Hash for Function {
 }
 
 /// Says a function of values of any type; its body reads them as it needs them.
-pub(super) fn of_any(name: &'static str, count: Count, gives: Gives, body: Body) -> ScalarUDF {
+pub(crate) fn of_any(name: &'static str, count: Count, gives: Gives, body: Body) -> ScalarUDF {
     let signature = match count {
+        (0, usize::MAX) => {
+            TypeSignature::OneOf(vec![TypeSignature::Nullary, TypeSignature::VariadicAny])
+        }
         (_, usize::MAX) => TypeSignature::VariadicAny,
         (0, 0) => TypeSignature::Nullary,
         (least, most) => {
@@ -136,7 +139,7 @@ impl ScalarUDFImpl for Function {
 }
 
 /// The values that a function is called with.
-pub(super) struct Arguments {
+pub(crate) struct Arguments {
     arrays: Vec<ArrayRef>,
     fields: Vec<FieldRef>,
     gives: FieldRef,
@@ -145,68 +148,68 @@ pub(super) struct Arguments {
 
 impl Arguments {
     /// How many there are.
-    pub(super) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.arrays.len()
     }
 
     /// How many rows.
-    pub(super) fn rows(&self) -> usize {
+    pub(crate) fn rows(&self) -> usize {
         self.rows
     }
 
     /// Whether an argument is text, or a NULL that could be.
-    pub(super) fn is_text(&self, at: usize) -> bool {
+    pub(crate) fn is_text(&self, at: usize) -> bool {
         let data_type = self.array(at).data_type();
         is_text(data_type) || *data_type == DataType::Null
     }
 
     /// A column as it came.
-    pub(super) fn array(&self, at: usize) -> &ArrayRef {
+    pub(crate) fn array(&self, at: usize) -> &ArrayRef {
         &self.arrays[at]
     }
 
     /// A column's field.
-    pub(super) fn field(&self, at: usize) -> &FieldRef {
+    pub(crate) fn field(&self, at: usize) -> &FieldRef {
         &self.fields[at]
     }
 
     /// What Arrow's type leaves out of a column.
-    pub(super) fn logical(&self, at: usize) -> Option<&str> {
+    pub(crate) fn logical(&self, at: usize) -> Option<&str> {
         logical_type(&self.fields[at])
     }
 
     /// The type of the result.
-    pub(super) fn gives(&self) -> &DataType {
+    pub(crate) fn gives(&self) -> &DataType {
         self.gives.data_type()
     }
 
     /// The result's field.
-    pub(super) fn gives_field(&self) -> &FieldRef {
+    pub(crate) fn gives_field(&self) -> &FieldRef {
         &self.gives
     }
 
     /// A column as another type.
-    pub(super) fn cast(&self, at: usize, to: &DataType) -> PlanResult<ArrayRef> {
+    pub(crate) fn cast(&self, at: usize, to: &DataType) -> PlanResult<ArrayRef> {
         cast_array(&self.arrays[at], &self.fields[at], to)
     }
 
     /// A column as text.
-    pub(super) fn texts(&self, at: usize) -> PlanResult<StringArray> {
+    pub(crate) fn texts(&self, at: usize) -> PlanResult<StringArray> {
         Ok(self.cast(at, &DataType::Utf8)?.as_string::<i32>().clone())
     }
 
     /// A column as text, and NULL in every row when there is none.
-    pub(super) fn texts_or_null(&self, at: usize) -> PlanResult<StringArray> {
+    pub(crate) fn texts_or_null(&self, at: usize) -> PlanResult<StringArray> {
         if at < self.count() { self.texts(at) } else { Ok(StringArray::new_null(self.rows)) }
     }
 
     /// A column as whole numbers.
-    pub(super) fn integers(&self, at: usize) -> PlanResult<Int64Array> {
+    pub(crate) fn integers(&self, at: usize) -> PlanResult<Int64Array> {
         Ok(self.cast(at, &DataType::Int64)?.as_primitive().clone())
     }
 
     /// A column as whole numbers, or the same number in every row when there is none.
-    pub(super) fn integers_or(&self, at: usize, number: i64) -> PlanResult<Int64Array> {
+    pub(crate) fn integers_or(&self, at: usize, number: i64) -> PlanResult<Int64Array> {
         if at < self.count() {
             self.integers(at)
         } else {
@@ -215,7 +218,7 @@ impl Arguments {
     }
 
     /// A column as timestamps in microseconds.
-    pub(super) fn timestamps(&self, at: usize) -> PlanResult<TimestampMicrosecondArray> {
+    pub(crate) fn timestamps(&self, at: usize) -> PlanResult<TimestampMicrosecondArray> {
         let zone = match self.arrays[at].data_type() {
             DataType::Timestamp(_, zone) => zone.clone(),
             _ => None,
@@ -225,7 +228,7 @@ impl Arguments {
     }
 
     /// Computes a text for each row in which no argument is NULL.
-    pub(super) fn text_of_each(
+    pub(crate) fn text_of_each(
         &self,
         mut of: impl FnMut(usize) -> PlanResult<Option<String>>,
     ) -> PlanResult<ArrayRef> {
@@ -234,7 +237,7 @@ impl Arguments {
     }
 
     /// Computes a number for each row in which no argument is NULL.
-    pub(super) fn integer_of_each(
+    pub(crate) fn integer_of_each(
         &self,
         mut of: impl FnMut(usize) -> PlanResult<Option<i64>>,
     ) -> PlanResult<ArrayRef> {
@@ -244,7 +247,7 @@ impl Arguments {
     }
 
     /// Computes a condition for each row in which no argument is NULL.
-    pub(super) fn truth_of_each(
+    pub(crate) fn truth_of_each(
         &self,
         mut of: impl FnMut(usize) -> PlanResult<Option<bool>>,
     ) -> PlanResult<ArrayRef> {
@@ -253,13 +256,13 @@ impl Arguments {
     }
 
     /// Whether an argument is NULL in a row.
-    pub(super) fn any_null(&self, row: usize) -> bool {
+    pub(crate) fn any_null(&self, row: usize) -> bool {
         self.arrays.iter().any(|array| array.is_null(row) || *array.data_type() == DataType::Null)
     }
 }
 
 /// Whole numbers as the type that is wanted, also dates and times.
-pub(super) fn narrowed(numbers: &ArrayRef, to: &DataType) -> PlanResult<ArrayRef> {
+pub(crate) fn narrowed(numbers: &ArrayRef, to: &DataType) -> PlanResult<ArrayRef> {
     let options = arrow::compute::CastOptions { safe: false, ..Default::default() };
     let narrow = match to {
         DataType::Date32 => arrow::compute::cast_with_options(numbers, &DataType::Int32, &options)?,
@@ -268,18 +271,24 @@ pub(super) fn narrowed(numbers: &ArrayRef, to: &DataType) -> PlanResult<ArrayRef
     Ok(arrow::compute::cast_with_options(&narrow, to, &options)?)
 }
 
+/// The text of a value whose type is text to Arrow only; see [`named`](crate::named).
+pub(crate) fn text_of_named() -> ScalarUDF {
+    let gives = |types: &[DataType]| Ok(types[0].clone());
+    of_any("text_of_named", (1, 1), Gives::Of(gives), crate::named::texts_of_named)
+}
+
 /// Says why a row cannot be computed.
-pub(super) fn fails<T>(reason: impl Into<String>) -> PlanResult<T> {
+pub(crate) fn fails<T>(reason: impl Into<String>) -> PlanResult<T> {
     Err(DataFusionError::Execution(reason.into()))
 }
 
 /// Refuses a call when it is planned.
-pub(super) fn refuses<T>(reason: impl Into<String>) -> PlanResult<T> {
+pub(crate) fn refuses<T>(reason: impl Into<String>) -> PlanResult<T> {
     Err(DataFusionError::Plan(reason.into()))
 }
 
 /// Refuses values of a type that a function does not take.
-pub(super) fn takes_no<T>(name: &str, data_type: &DataType) -> PlanResult<T> {
+pub(crate) fn takes_no<T>(name: &str, data_type: &DataType) -> PlanResult<T> {
     Err(DataFusionError::Plan(format!(
         "function '{name}' takes no value of this type: {}",
         type_name(data_type)

@@ -10,6 +10,7 @@ use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::compute::{concat, take};
 use arrow::datatypes::{DataType, Field};
 use arrow::row::{OwnedRow, RowConverter, SortField};
+use change::floats::folded;
 use datafusion::error::{DataFusionError, Result as PlanResult};
 use datafusion::logical_expr::ScalarUDF;
 
@@ -59,6 +60,12 @@ pub(super) fn all() -> Vec<ScalarUDF> {
             compared(arguments, |left, right| all_in(right, left))
         }),
     ]
+}
+
+/// The same value with one zero and one NaN, so that its bits say what it is equal to.
+pub(crate) fn folded_floats() -> ScalarUDF {
+    let gives = |types: &[DataType]| Ok(types[0].clone());
+    of_any("folded_floats", (1, 1), Gives::Of(gives), |arguments| Ok(folded(arguments.array(0))))
 }
 
 fn item_type(types: &[DataType]) -> PlanResult<DataType> {
@@ -181,7 +188,7 @@ impl Items {
     }
 
     fn of(&self, items: &ArrayRef) -> PlanResult<Vec<Option<OwnedRow>>> {
-        let rows = self.0.convert_columns(&[Arc::clone(items)])?;
+        let rows = self.0.convert_columns(&[folded(items)])?;
         let row = |at: usize| items.is_valid(at).then(|| rows.row(at).owned());
         Ok((0..items.len()).map(row).collect())
     }

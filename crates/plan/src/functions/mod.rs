@@ -3,8 +3,9 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "types and expressions grow with DataFusion")]
 
 pub(crate) mod arithmetic;
+mod builders;
 mod dates;
-mod define;
+pub(crate) mod define;
 pub(crate) mod documents;
 mod lists;
 mod numbers;
@@ -28,11 +29,14 @@ use datafusion::sql::planner::ParserOptions;
 use crate::casts::PostgresCasts;
 use crate::floats::FloatsBeforeDecimals;
 use crate::json;
+use crate::named::NamedTypes;
 use crate::operators::{IntervalOperators, PostgresOperators};
 use crate::results::PostgresTypes;
 use crate::rewrite::every_expression;
 use crate::string_agg::string_agg;
+use crate::zeros::OneZeroInLists;
 
+pub(crate) use lists::folded_floats;
 pub(crate) use text::text_of;
 
 /// PostgreSQL's names of functions that DataFusion calls otherwise.
@@ -51,7 +55,7 @@ const CLOCKS: [&str; 8] = [
 ];
 
 /// The aggregate functions that are maintained.
-const AGGREGATES: [&str; 21] = [
+const AGGREGATES: [&str; 25] = [
     "array_agg",
     "avg",
     "bool_and",
@@ -59,6 +63,10 @@ const AGGREGATES: [&str; 21] = [
     "count",
     "every",
     "grouping",
+    "json_agg",
+    "json_object_agg",
+    "jsonb_agg",
+    "jsonb_object_agg",
     "max",
     "mean",
     "min",
@@ -107,6 +115,8 @@ pub(crate) fn session_state() -> SessionState {
     let mut rules = Analyzer::new().rules;
     rules.insert(0, Arc::new(PostgresOperators));
     rules.insert(0, Arc::new(FloatsBeforeDecimals));
+    rules.insert(0, Arc::new(OneZeroInLists));
+    rules.insert(0, Arc::new(NamedTypes));
     rules.insert(0, Arc::new(OwnFunctions(own_functions())));
     rules.insert(0, Arc::new(PostgresTypes));
     // Behind the coercion of types, so that casts which nobody wrote are PostgreSQL's too.
@@ -141,8 +151,15 @@ pub(crate) fn session_state() -> SessionState {
 
 /// Functions of our own, by name: those that DataFusion lacks, and those that it answers otherwise.
 fn own_functions() -> BTreeMap<String, Arc<ScalarUDF>> {
-    let all =
-        [text::all(), patterns::all(), numbers::all(), time::all(), lists::all(), documents::all()];
+    let all = [
+        text::all(),
+        patterns::all(),
+        numbers::all(),
+        time::all(),
+        lists::all(),
+        documents::all(),
+        builders::all(),
+    ];
     all.into_iter()
         .flatten()
         .map(|function| (function.name().to_owned(), Arc::new(function)))

@@ -679,10 +679,20 @@ fn shown_in(values: &ArrayRef, zones: &arrow::array::StringArray) -> PlanResult<
 /// The instants at which clocks in the zones show times.
 fn meant_in(values: &ArrayRef, zones: &arrow::array::StringArray) -> PlanResult<ArrayRef> {
     by_zone(values, zones, &zoned(), |values, zone| {
+        let clocks: &PrimitiveArray<TimestampMicrosecondType> = values.as_primitive();
+        // Arrow computes no years behind 262142, which need no computing in UTC.
+        if &**zone == "UTC" {
+            return Ok(Arc::new(clocks.clone().with_data_type(zoned())));
+        }
         let there = DataType::Timestamp(TimeUnit::Microsecond, Some(Arc::clone(zone)));
-        let there = cast_with_options(values, &there, &EXACT)?;
-        let array: &PrimitiveArray<TimestampMicrosecondType> = there.as_primitive();
-        Ok(Arc::new(array.clone().with_data_type(zoned())))
+        let finite: TimestampMicrosecondArray =
+            clocks.unary(|us| if is_infinite(us) { 0 } else { us });
+        let there = cast_with_options(&finite, &there, &EXACT)?;
+        let there: &PrimitiveArray<TimestampMicrosecondType> = there.as_primitive();
+        let meant =
+            clocks.iter().zip(there).map(|(clock, us)| clock.filter(|us| is_infinite(*us)).or(us));
+        let meant: TimestampMicrosecondArray = meant.collect();
+        Ok(Arc::new(meant.with_data_type(zoned())))
     })
 }
 

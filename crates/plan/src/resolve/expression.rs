@@ -5,18 +5,19 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Function, FunctionArgumentClause, FunctionArguments, ObjectName, ObjectNamePart, Query,
-    SelectItem, SetExpr, Spanned, VisitMut, VisitorMut,
+    DuplicateTreatment, Expr, Function, FunctionArgumentClause, FunctionArguments, ObjectName,
+    ObjectNamePart, Query, SelectItem, SetExpr, Spanned, VisitMut, VisitorMut,
 };
 
 use super::subquery::{call, is_series};
 use super::{Aggregates, Resolver};
 use crate::codes;
 use crate::functions::Kind;
+use crate::gathered::rows_of;
 use crate::place::MarkKind;
 use crate::problem::{Problem, suggest};
-use crate::scope::{Column, Scope, meant};
-use crate::spelling::respell;
+use crate::scope::{Column, Scope, exact, meant};
+use crate::spelling::{respell, text};
 
 impl Resolver<'_> {
     /// Resolves the names of an expression; those that the scope lacks may be columns of the result.
@@ -106,11 +107,18 @@ impl Resolver<'_> {
             };
             self.refuse(codes::GROUP, span, &message, help);
         }
-        let is_ordered = matches!(name, "string_agg" | "array_agg");
+        let is_ordered = ["string_agg", "array_agg"].contains(&name) || name.starts_with("json");
         let fits = |clause: &FunctionArgumentClause| {
             is_ordered && matches!(clause, FunctionArgumentClause::OrderBy(_))
         };
         let clauses = match &function.args {
+            // Those of JSON are made of the elements' texts, which are no order of the values.
+            FunctionArguments::List(list)
+                if name.starts_with("json") && !list.clauses.is_empty() =>
+            {
+                list.duplicate_treatment == Some(DuplicateTreatment::Distinct)
+                    || !list.clauses.iter().all(fits)
+            }
             FunctionArguments::List(list) => !list.clauses.iter().all(fits),
             FunctionArguments::None | FunctionArguments::Subquery(_) => true,
         };
@@ -133,8 +141,8 @@ impl Resolver<'_> {
 
 const AGGREGATES: [&str; 5] = ["count", "sum", "avg", "min", "max"];
 
-const AGGREGATE_HELP: &str = "there are count, sum, avg, min, max, bool_and, bool_or, stddev, variance, string_agg \
-                              and array_agg";
+const AGGREGATE_HELP: &str = "there are count, sum, avg, min, max, bool_and, bool_or, stddev, variance, string_agg, \
+                              array_agg, json_agg and json_object_agg";
 
 struct Walk<'w, 'r> {
     resolver: &'w mut Resolver<'r>,
@@ -179,6 +187,29 @@ impl Walk<'_, '_> {
     }
 }
 
+impl Walk<'_, '_> {
+    /// A table's name, where a row is taken, is its row: `row_to_json(orders)`.
+    fn whole_rows(&self, function: &mut Function) {
+        for argument in rows_of(function) {
+            let Expr::Identifier(name) = &*argument else { continue };
+            let (span, table) = (name.span, [meant(name)]);
+            let is_column = self.scope.columns.iter().any(|column| column.name == table[0]);
+            let columns = self.scope.of_table(&table);
+            if is_column || columns.is_empty() {
+                continue;
+            }
+            // As one could have written them, since they are resolved after this.
+            let written = |column: &Column| {
+                let parts = column.path.iter().chain([&column.name]);
+                Expr::CompoundIdentifier(parts.map(|part| exact(part, span)).collect())
+            };
+            let members = columns.into_iter();
+            let members = members.flat_map(|column| [text(&column.name), written(column)]);
+            *argument = call("json_row", members.collect());
+        }
+    }
+}
+
 impl VisitorMut for Walk<'_, '_> {
     type Break = std::convert::Infallible;
 
@@ -200,7 +231,10 @@ impl VisitorMut for Walk<'_, '_> {
         let span = expr.span();
         match expr {
             Expr::Identifier(_) | Expr::CompoundIdentifier(_) => self.column(expr),
-            Expr::Function(function) => self.resolver.function(function, self.aggregates),
+            Expr::Function(function) => {
+                self.whole_rows(function);
+                self.resolver.function(function, self.aggregates);
+            }
             Expr::Subquery(query)
             | Expr::Exists { subquery: query, .. }
             | Expr::InSubquery { subquery: query, .. } => {

@@ -145,7 +145,7 @@ fn what_cannot_be_maintained_is_refused_with_advice() {
             SQL034: the aggregate median cannot be maintained yet
             1 | create view a as select median(total) as m, string_agg(status, status) as s from orders
               |                         ^^^^^^ not supported
-              = help: there are count, sum, avg, min, max, bool_and, bool_or, stddev, variance, string_agg and array_agg
+              = help: there are count, sum, avg, min, max, bool_and, bool_or, stddev, variance, string_agg, array_agg, json_agg and json_object_agg
         "#]],
     );
     check(

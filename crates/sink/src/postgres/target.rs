@@ -93,11 +93,38 @@ impl Target {
     /// # Errors
     /// When the server refuses, for example for want of a privilege.
     pub(super) async fn create(&mut self, client: &Client) -> Result<(), SinkError> {
+        self.find_types(client).await?;
         let sql = self.create_sql();
         client.batch_execute(&sql).await.map_err(|error| failed(&self.shown, &error))?;
         let row = client.query_one("select $1::text::regclass::oid", &[&self.table]).await;
         self.oid = row.map_err(|error| failed(&self.shown, &error))?.get(0);
         self.is_ours = true;
+        Ok(())
+    }
+
+    /// Looks for the types that we know by name only; what the target lacks is text there.
+    async fn find_types(&mut self, client: &Client) -> Result<(), SinkError> {
+        for at in 0..self.columns.len() {
+            let column = &self.columns[at];
+            if !column.by_name {
+                continue;
+            }
+            // The schema that it has in the source may be another one here.
+            let declared = column.declared.clone();
+            let bare = declared.split_once('.').map_or(declared.as_str(), |(_, bare)| bare);
+            let mut found = if column.array { "text[]" } else { "text" };
+            // `regclass` and its kin name things of the source's database.
+            let names = if bare.starts_with("reg") { &[][..] } else { &[declared.as_str(), bare] };
+            for name in names {
+                let row = client.query_one("select to_regtype($1) is not null", &[&name]).await;
+                if row.map_err(|error| failed(&self.shown, &error))?.get(0) {
+                    found = name;
+                    break;
+                }
+            }
+            self.columns[at].declared = found.to_owned();
+            self.casts[at] = found.to_owned();
+        }
         Ok(())
     }
 

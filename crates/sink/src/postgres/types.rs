@@ -5,7 +5,7 @@
 )]
 
 use arrow::datatypes::{DataType, Field, IntervalUnit, SchemaRef};
-use change::logical_type;
+use change::{is_char, kept_as_text, logical_type};
 use tokio_postgres::types::Type;
 
 use crate::SinkError;
@@ -47,6 +47,8 @@ pub(super) struct PgColumn {
     pub(super) array: bool,
     /// The type as `create table` says it.
     pub(super) declared: String,
+    /// Whether the type is one that we know by name only, so that the target may lack it.
+    pub(super) by_name: bool,
 }
 
 impl PgColumn {
@@ -63,6 +65,8 @@ impl PgColumn {
             column: field.name().clone(),
             data_type: field.data_type().to_string(),
         };
+        let named = |logical: Option<&str>| logical.is_some_and(|one| kept_as_text(one).is_some());
+        let by_name = named(logical_type(field));
         let (scalar, declared, array) = match field.data_type() {
             DataType::List(item) | DataType::LargeList(item) => {
                 let logical = logical_type(item).or_else(|| logical_type(field));
@@ -77,7 +81,7 @@ impl PgColumn {
                 (scalar, declared, false)
             }
         };
-        Ok(Self { name: field.name().clone(), scalar, array, declared })
+        Ok(Self { name: field.name().clone(), scalar, array, declared, by_name })
     }
 
     /// The type whose binary form we send.
@@ -105,7 +109,8 @@ fn scalar_of(data_type: &DataType, logical: Option<&str>) -> Option<(Scalar, Str
             Some("uuid") => Scalar::Uuid,
             Some("json") => Scalar::Json,
             Some("jsonb") => Scalar::Jsonb,
-            _ => Scalar::Text,
+            Some(logical) => return Some((Scalar::Text, text_type(logical))),
+            None => Scalar::Text,
         },
         DataType::Binary
         | DataType::LargeBinary
@@ -119,6 +124,16 @@ fn scalar_of(data_type: &DataType, logical: Option<&str>) -> Option<(Scalar, Str
         _ => return None,
     };
     Some((scalar, scalar.wire().name().to_owned()))
+}
+
+/// The type of a column that is text to us.
+fn text_type(logical: &str) -> String {
+    match kept_as_text(logical) {
+        Some(name) => name.to_owned(),
+        // `bpchar(5)` is no way to write it.
+        None if is_char(logical) => logical.replacen("bpchar(", "character(", 1),
+        None => "text".to_owned(),
+    }
 }
 
 fn decimal(data_type: &DataType, scale: i8, logical: Option<&str>) -> (Scalar, String) {
@@ -192,7 +207,18 @@ pub(super) struct TargetType {
 pub(super) fn is_assignable(column: &PgColumn, target: &TargetType) -> bool {
     let name = target.name.as_str();
     if column.array {
-        return name == format!("{}[]", sql_name(column.scalar)) && target.modifier == -1;
+        return match column.scalar {
+            // PostgreSQL reads the items, or says that it cannot.
+            Scalar::Text => name.ends_with("[]"),
+            scalar => {
+                let keeps = |places| scale_of(target.modifier) >= i32::from(places);
+                let fits = match scalar {
+                    Scalar::Numeric { scale: Some(scale) } => keeps(scale),
+                    _ => false,
+                };
+                name == format!("{}[]", sql_name(scalar)) && (target.modifier == -1 || fits)
+            }
+        };
     }
     match column.scalar {
         // PostgreSQL reads text into any type, or says that it cannot.
@@ -270,12 +296,18 @@ mod tests {
         assert_eq!(declared(text("uuid")), "uuid");
         assert_eq!(declared(text("jsonb")), "jsonb");
         assert_eq!(declared(text("enum")), "text");
+        assert_eq!(declared(text("text:bit(3)")), "bit(3)");
+        assert_eq!(declared(text("bpchar(5)")), "character(5)");
+        assert_eq!(declared(text("bpchar")), "bpchar");
         let of = |data_type| declared(Field::new("c", data_type, true));
         assert_eq!(
             of(DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))),
             "timestamptz"
         );
         assert_eq!(of(DataType::Decimal128(30, 2)), "numeric");
+        let list = DataType::List(Arc::new(Field::new("item", DataType::Utf8, true)));
+        let list = with_logical_type(Field::new("c", list, true), "text:inet[]");
+        assert_eq!(declared(list), "inet[]");
         let item = Arc::new(text("uuid"));
         assert_eq!(of(DataType::List(item)), "uuid[]");
         let price = Field::new("c", DataType::Decimal128(12, 2), true);

@@ -226,8 +226,7 @@ impl Column {
             Values::Timestamp { values, zone: Some(_) } => {
                 values.push(text::parse_timestamptz(text)?);
             }
-            // Files and tables of Evert's own read them elsewhere.
-            Values::Interval(_) => return Err(ValueError::not_a("interval", text)),
+            Values::Interval(values) => values.push(text::parse_interval(text)?),
             Values::List { .. } => return self.push_array(text),
         }
         self.nulls.append_non_null();

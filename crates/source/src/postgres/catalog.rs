@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{FieldRef, Schema};
 use change::limits::COLUMNS_MAX;
-use change::{ChangeForm, TableName, TableSchema, logical_type};
+use change::{ChangeForm, TableName, TableSchema, is_same_logical_type, logical_type};
 use postgres_protocol::escape::escape_identifier;
 
 use super::decode::Target;
@@ -13,8 +13,8 @@ use super::kinds::{Derived, Kind, Types};
 use super::refusals::{code, refused};
 use super::session::{Session, SessionError, TextRow};
 use super::settings::Settings;
+use crate::SourceError;
 use crate::options::{most_similar, wrong};
-use crate::{SourceError, UnsupportedColumn};
 
 /// The oldest server with binary values in the stream.
 const VERSION_MIN: u32 = 140_000;
@@ -31,8 +31,9 @@ where c.relkind in ('r', 'p') and not c.relispartition and c.relpersistence = 'p
 order by n.nspname, c.relname";
 
 const TYPES: &str = "\
-select oid, typtype, typcategory, typelem, typbasetype, typtypmod from pg_type
-where typtype in ('e', 'd') or typcategory = 'A' and typelem <> 0";
+select oid, typtype, typelem, typbasetype, typtypmod,
+    case typtype when 'd' then format_type(typbasetype, typtypmod) end
+from pg_type where typtype in ('e', 'd') or typoutput = 'array_out'::regproc and typdelim = ','";
 
 /// A table that can be followed.
 #[derive(Clone, Debug)]
@@ -62,12 +63,20 @@ impl Found {
     /// The statement that copies the table.
     pub(crate) fn sql_copy(&self) -> String {
         let fields = self.target.schema.columns().fields();
-        let columns: Vec<_> = fields.iter().map(|field| escape_identifier(field.name())).collect();
-        let (name, columns) = (self.sql_name(), columns.join(", "));
-        if self.partitioned {
-            format!("copy (select {columns} from {name}) to stdout (format binary)")
-        } else {
-            format!("copy {name} ({columns}) to stdout (format binary)")
+        let as_text = self.target.has_texts();
+        let columns = fields.iter().zip(&self.target.kinds).map(|(field, kind)| {
+            let name = escape_identifier(field.name());
+            // What the type writes out; a cast to text may be something else.
+            let text = || format!("case num_nulls({name}) when 0 then format('%s', {name}) end");
+            if kind.is_sent_as_text() { text() } else { name }
+        });
+        let (name, columns) = (self.sql_name(), columns.collect::<Vec<_>>().join(", "));
+        match (self.partitioned, as_text) {
+            (true, _) => format!("copy (select {columns} from {name}) to stdout (format binary)"),
+            (false, true) => {
+                format!("copy (select {columns} from only {name}) to stdout (format binary)")
+            }
+            (false, false) => format!("copy {name} ({columns}) to stdout (format binary)"),
         }
     }
 }
@@ -132,10 +141,13 @@ pub(crate) async fn discover(
     check_server(session).await?;
     let listed: Vec<Listed> = session.query(TABLES).await?.into_iter().map(read_listed).collect();
     let chosen = choose(listed, settings, logged)?;
-    let types = read_types(session).await?;
+    let mut types = read_types(session).await?;
     let mut columns = read_columns(session, &chosen).await?;
+    for column in columns.values().flatten() {
+        types.name(column.oid, column.modifier, &column.type_name);
+    }
     let keys = read_keys(session, &chosen).await?;
-    let (mut tables, mut unsupported) = (Vec::new(), Vec::new());
+    let mut tables = Vec::new();
     for table in chosen {
         let all = columns.remove(&table.oid).unwrap_or_default();
         let key = keys.get(&table.oid).cloned().unwrap_or_default();
@@ -145,22 +157,11 @@ pub(crate) async fn discover(
             if settings.exclude.contains(&format!("{}.{}", table.shown, column.name)) {
                 continue;
             }
-            match types.resolve(column.oid, column.modifier) {
-                Some(kind) => kinds.push((column.name, kind)),
-                // A column that came later is not followed, whatever its type.
-                None if logged
-                    .is_some_and(|schema| schema.columns().index_of(&column.name).is_err()) => {}
-                None => unsupported.push(UnsupportedColumn {
-                    table: table.shown.clone(),
-                    column: column.name,
-                    type_name: column.type_name,
-                }),
+            if let Some(kind) = types.resolve(column.oid, column.modifier) {
+                kinds.push((column.name, kind));
             }
         }
         tables.push((table, kinds, key, logged));
-    }
-    if !unsupported.is_empty() {
-        return Err(SourceError::UnsupportedTypes { columns: unsupported }.into());
     }
     let tables = tables.into_iter().map(|(table, kinds, key, logged)| {
         let schema = describe(source, &table, &kinds, &key)?;
@@ -289,12 +290,15 @@ async fn read_types(session: &mut Session) -> Result<Types, SessionError> {
         let number = |at: usize| row.get(at).and_then(Option::as_deref)?.parse::<i64>().ok();
         let oid = |at: usize| number(at).and_then(|number| u32::try_from(number).ok());
         let (Some(Some(kind)), Some(this)) = (row.get(1), oid(0)) else { continue };
-        let modifier = number(5).and_then(|modifier| i32::try_from(modifier).ok()).unwrap_or(-1);
+        let modifier = number(4).and_then(|modifier| i32::try_from(modifier).ok()).unwrap_or(-1);
         let derived = match kind.as_str() {
             "e" => Some(Derived::Enum),
-            "d" => oid(4).map(|base| Derived::Domain(base, modifier)),
-            _ => oid(3).map(Derived::Array),
+            "d" => oid(3).map(|base| Derived::Domain(base, modifier)),
+            _ => oid(2).map(Derived::Array),
         };
+        if let (Some(base), Some(Some(name))) = (oid(3), row.get(5)) {
+            types.name(base, modifier, name);
+        }
         if let Some(derived) = derived {
             types.insert(this, derived);
         }
@@ -398,7 +402,9 @@ fn as_logged(
             return changed(format!("column {} is gone", field.name()));
         };
         let now = kind.field(field.name());
-        if now.data_type() != field.data_type() || logical_type(&now) != logical_type(field) {
+        if now.data_type() != field.data_type()
+            || !is_same_logical_type(logical_type(field), logical_type(&now))
+        {
             let (was, is) = (shown_type(field), shown_type(&Arc::new(now)));
             return changed(format!("column {} was {was} and is now {is}", field.name()));
         }

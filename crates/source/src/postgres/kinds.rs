@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, IntervalUnit, TimeUnit};
-use change::with_logical_type;
+use change::{text_of_type, with_logical_type};
 
 /// The digits of an unconstrained `numeric` that are kept: 58 before the point and 18 behind it.
 const NUMERIC: DataType = DataType::Decimal256(76, 18);
@@ -39,8 +39,10 @@ pub(crate) enum Kind {
     },
     /// Any other `numeric`.
     Numeric,
-    /// `text`, `varchar`, `name`, and with a logical type `bpchar`, `enum` and `json`.
+    /// `text`, `varchar`, `name`, and with a logical type `enum` and `json`.
     Text(Option<&'static str>),
+    /// `char(n)`; without a length, whatever it has.
+    Char(Option<i32>),
     /// `jsonb`.
     Jsonb,
     /// `uuid`.
@@ -61,11 +63,41 @@ pub(crate) enum Kind {
     Oid,
     /// `"char"`: one byte.
     Letter,
+    /// A type that only PostgreSQL knows, by its name: its values are kept as their text.
+    Other(Arc<str>),
     /// An array of one dimension.
     List(Box<Self>),
 }
 
 impl Kind {
+    /// Whether the server must send its values as text.
+    pub(crate) fn is_sent_as_text(&self) -> bool {
+        match self {
+            Self::Other(_) => true,
+            Self::List(item) => item.is_sent_as_text(),
+            Self::Bool
+            | Self::Int16
+            | Self::Int32
+            | Self::Int64
+            | Self::Float32
+            | Self::Float64
+            | Self::Decimal { .. }
+            | Self::Numeric
+            | Self::Text(_)
+            | Self::Char(_)
+            | Self::Jsonb
+            | Self::Uuid
+            | Self::Bytes
+            | Self::Date
+            | Self::Time
+            | Self::Timestamp
+            | Self::TimestampTz
+            | Self::Interval
+            | Self::Oid
+            | Self::Letter => false,
+        }
+    }
+
     /// The Arrow type of its values.
     pub(crate) fn data_type(&self) -> DataType {
         match self {
@@ -77,7 +109,12 @@ impl Kind {
             Self::Float64 => DataType::Float64,
             Self::Decimal { precision, scale } => DataType::Decimal128(*precision, *scale),
             Self::Numeric => NUMERIC,
-            Self::Text(_) | Self::Jsonb | Self::Uuid | Self::Letter => DataType::Utf8,
+            Self::Text(_)
+            | Self::Char(_)
+            | Self::Jsonb
+            | Self::Uuid
+            | Self::Letter
+            | Self::Other(_) => DataType::Utf8,
             Self::Interval => DataType::Interval(IntervalUnit::MonthDayNano),
             Self::Bytes => DataType::Binary,
             Self::Date => DataType::Date32,
@@ -97,6 +134,10 @@ impl Kind {
             Self::Jsonb => Some("jsonb".to_owned()),
             Self::Uuid => Some("uuid".to_owned()),
             Self::Numeric => Some("numeric".to_owned()),
+            Self::Decimal { precision, scale } => Some(format!("numeric({precision},{scale})")),
+            Self::Char(Some(length)) => Some(format!("bpchar({length})")),
+            Self::Char(None) => Some("bpchar".to_owned()),
+            Self::Other(name) => Some(text_of_type(name)),
             Self::List(item) => item.logical().map(|logical| format!("{logical}[]")),
             Self::Bool
             | Self::Int16
@@ -104,7 +145,6 @@ impl Kind {
             | Self::Int64
             | Self::Float32
             | Self::Float64
-            | Self::Decimal { .. }
             | Self::Bytes
             | Self::Date
             | Self::Time
@@ -137,10 +177,12 @@ pub(crate) enum Derived {
     Domain(u32, i32),
 }
 
-/// The server's types that are made of others, by object id.
+/// The server's types beside those that are built in, by object id.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Types {
     derived: BTreeMap<u32, Derived>,
+    /// The names of columns' types, by object id and type modifier.
+    names: BTreeMap<(u32, i32), Arc<str>>,
 }
 
 impl Types {
@@ -149,9 +191,15 @@ impl Types {
         self.derived.insert(oid, derived);
     }
 
-    /// Returns how values of a type are decoded; `None` when it is not supported.
+    /// Notes what the server calls a type that a column has, or a domain is made of.
+    pub(crate) fn name(&mut self, oid: u32, modifier: i32, name: &str) {
+        self.names.insert((oid, modifier), name.into());
+    }
+
+    /// Returns how values of a type are decoded; `None` when it is the type of no column that was looked at.
     pub(crate) fn resolve(&self, oid: u32, modifier: i32) -> Option<Kind> {
-        self.resolve_at(oid, modifier, 0)
+        let named = || self.names.get(&(oid, modifier)).map(|name| Kind::Other(Arc::clone(name)));
+        self.resolve_at(oid, modifier, 0).or_else(named)
     }
 
     fn resolve_at(&self, oid: u32, modifier: i32, depth: u32) -> Option<Kind> {
@@ -161,11 +209,16 @@ impl Types {
         if depth == DEPTH_MAX {
             return None;
         }
-        match *self.derived.get(&oid)? {
-            Derived::Enum => Some(Kind::Text(Some("enum"))),
-            Derived::Domain(base, modifier) => self.resolve_at(base, modifier, depth + 1),
-            Derived::Array(item) => {
-                let item = self.resolve_at(item, modifier, depth + 1)?;
+        let name = self.names.get(&(oid, modifier));
+        match self.derived.get(&oid) {
+            None => name.map(|name| Kind::Other(Arc::clone(name))),
+            Some(Derived::Enum) => Some(Kind::Text(Some("enum"))),
+            Some(&Derived::Domain(base, modifier)) => self.resolve_at(base, modifier, depth + 1),
+            Some(&Derived::Array(item)) => {
+                let item = self.resolve_at(item, modifier, depth + 1).or_else(|| {
+                    let item = name?.strip_suffix("[]")?;
+                    Some(Kind::Other(item.into()))
+                })?;
                 // An array of a domain over an array would be two lists in one, which nobody asked for yet.
                 (!matches!(item, Kind::List(_))).then(|| Kind::List(Box::new(item)))
             }
@@ -187,7 +240,7 @@ fn built_in(oid: u32, modifier: i32) -> Option<Kind> {
         114 => Kind::Text(Some("json")),
         700 => Kind::Float32,
         701 => Kind::Float64,
-        1042 => Kind::Text(Some("bpchar")),
+        1042 => Kind::Char(modifier.checked_sub(MODIFIER_HEADER).filter(|&length| length > 0)),
         1082 => Kind::Date,
         1083 => Kind::Time,
         1114 => Kind::Timestamp,
@@ -248,6 +301,27 @@ mod tests {
         assert_eq!(types.resolve(90_002, -1), Some(Kind::List(Box::new(decimal))));
         assert_eq!(types.resolve(90_003, -1), Some(Kind::Text(Some("enum"))));
         assert_eq!(types.resolve(90_004, -1), None, "a circle ends");
-        assert_eq!(types.resolve(600, -1), None, "a point is not supported");
+        assert_eq!(types.resolve(600, -1), None, "a point that nobody has named");
+    }
+
+    #[test]
+    fn what_is_not_known_is_text_of_its_name() {
+        let mut types = Types::default();
+        types.insert(1041, Derived::Array(869));
+        types.name(869, -1, "inet");
+        types.name(1041, -1, "inet[]");
+        types.name(1020, -1, "box[]");
+        types.name(1560, 3, "bit(3)");
+        let other = |name: &str| Kind::Other(name.into());
+        assert_eq!(types.resolve(869, -1), Some(other("inet")));
+        assert_eq!(types.resolve(1041, -1), Some(Kind::List(Box::new(other("inet")))));
+        assert_eq!(
+            types.resolve(1020, -1),
+            Some(other("box[]")),
+            "its items are cut by semicolons"
+        );
+        assert_eq!(types.resolve(1560, 3), Some(other("bit(3)")));
+        assert_eq!(types.resolve(1560, 4), None, "a length that no column has");
+        assert!(types.resolve(1041, -1).is_some_and(|kind| kind.is_sent_as_text()));
     }
 }

@@ -121,9 +121,7 @@ impl<'a> Numeric<'a> {
     }
 
     fn misfit(self, precision: u8, scale: i8) -> Misfit {
-        let shown = self.to_text();
-        let shown = shown.get(..100).unwrap_or(&shown);
-        Misfit::DoesNotFit(format!("{shown} does not fit numeric({precision},{scale})"))
+        Misfit::DoesNotFit(does_not_fit(&self.to_text(), precision, scale))
     }
 
     /// The value as PostgreSQL writes it.
@@ -159,6 +157,12 @@ impl<'a> Numeric<'a> {
         }
         text
     }
+}
+
+/// Says that a number is not one of a column's.
+pub(crate) fn does_not_fit(number: &str, precision: u8, scale: i8) -> String {
+    let shown = number.get(..100).unwrap_or(number);
+    format!("{shown} does not fit numeric({precision},{scale})")
 }
 
 #[cfg(test)]

@@ -139,6 +139,12 @@ impl Session {
             ("search_path", "pg_catalog"),
             ("row_security", "off"),
             ("synchronize_seqscans", "off"),
+            // What is sent as text reads the same whatever the server's settings are.
+            ("datestyle", "ISO, YMD"),
+            ("intervalstyle", "postgres"),
+            ("timezone", "UTC"),
+            ("extra_float_digits", "3"),
+            ("bytea_output", "hex"),
             ("statement_timeout", "0"),
             ("lock_timeout", "0"),
             ("idle_in_transaction_session_timeout", "0"),
@@ -458,7 +464,7 @@ fn text_row(body: &[u8]) -> Result<TextRow, SessionError> {
     let mut reader = Reader::new(body);
     reader.copy_row(&mut cells)?;
     let text = |cell| match cell {
-        super::wire::Cell::Value { start, end } => {
+        super::wire::Cell::Value { start, end, .. } => {
             Some(String::from_utf8_lossy(body.get(start..end).unwrap_or_default()).into_owned())
         }
         super::wire::Cell::Null | super::wire::Cell::Unchanged => None,

@@ -69,9 +69,10 @@ impl<'a> Stream<'a> {
         let names = names.join(",").replace('\'', "''");
         let slot = escape_identifier(&state.slot);
         let position = SourcePosition::Lsn(delivery.submitted);
+        let binary = if decoder.needs_text() { "" } else { ", binary 'true'" };
         let sql = format!(
             "START_REPLICATION SLOT {slot} LOGICAL {position} \
-             (proto_version '1', publication_names '{names}', binary 'true')"
+             (proto_version '1', publication_names '{names}'{binary})"
         );
         let deadline = Instant::now() + SLOT_WAIT_MAX;
         loop {

@@ -1,13 +1,15 @@
-//! Values in PostgreSQL's binary form, written straight into columns.
+//! Values in PostgreSQL's binary form, or as it shows them, written straight into columns.
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use std::fmt::Write as _;
 
 use arrow::datatypes::IntervalMonthDayNano;
 use change::limits::VALUE_BYTES_MAX;
+use change::read::{ValueError, parse_array};
 
 use super::kinds::Kind;
-use super::numeric::Numeric;
+use super::numeric::{Numeric, does_not_fit};
+use super::wire::Form;
 use crate::columns::Column;
 
 /// Days from 1970-01-01 to 2000-01-01, where PostgreSQL's dates begin.
@@ -25,11 +27,22 @@ pub(crate) enum Misfit {
 }
 
 /// Appends a value to a column of its kind. After an error the column may hold part of the row; take it back.
-pub(crate) fn push(column: &mut Column, kind: &Kind, bytes: &[u8]) -> Result<(), Misfit> {
+pub(crate) fn push(
+    column: &mut Column,
+    kind: &Kind,
+    (bytes, form): (&[u8], Form),
+) -> Result<(), Misfit> {
     if bytes.len() > VALUE_BYTES_MAX {
         let limit = VALUE_BYTES_MAX >> 20;
         return Err(Misfit::DoesNotFit(format!("a value of more than {limit} MiB")));
     }
+    match form {
+        Form::Binary => push_binary(column, kind, bytes),
+        Form::Text => push_text(column, kind, text(bytes)?),
+    }
+}
+
+fn push_binary(column: &mut Column, kind: &Kind, bytes: &[u8]) -> Result<(), Misfit> {
     match kind {
         Kind::Bool => column.push_bool(fixed::<1>(bytes)? != [0]),
         Kind::Int16 => column.push_i16(i16::from_be_bytes(fixed(bytes)?)),
@@ -41,7 +54,7 @@ pub(crate) fn push(column: &mut Column, kind: &Kind, bytes: &[u8]) -> Result<(),
             column.push_i128(Numeric::read(bytes)?.to_i128(precision, scale)?);
         }
         Kind::Numeric => column.push_i256(Numeric::read(bytes)?.to_i256(76, 18)?),
-        Kind::Text(_) => column.push_str(text(bytes)?),
+        Kind::Text(_) | Kind::Char(_) => column.push_str(text(bytes)?),
         Kind::Jsonb => column.push_str(text(jsonb(bytes)?)?),
         Kind::Uuid => column.push_str(uuid(fixed(bytes)?, &mut [0; 36])),
         Kind::Bytes => column.push_bytes(bytes),
@@ -53,9 +66,55 @@ pub(crate) fn push(column: &mut Column, kind: &Kind, bytes: &[u8]) -> Result<(),
         Kind::Interval => column.push_interval(interval(fixed(bytes)?)?),
         Kind::Oid => column.push_i64(u32::from_be_bytes(fixed(bytes)?).into()),
         Kind::Letter => column.push_str(letter(bytes)?),
+        // A copy asks for their text, which is its own binary form.
+        Kind::Other(_) => column.push_str(text(bytes)?),
+        Kind::List(item) if item.is_sent_as_text() => push_text(column, kind, text(bytes)?)?,
         Kind::List(item) => push_array(column, item, bytes)?,
     }
     Ok(())
+}
+
+/// Appends a value that its type's output wrote.
+fn push_text(column: &mut Column, kind: &Kind, value: &str) -> Result<(), Misfit> {
+    let unfit = |error: ValueError| Misfit::DoesNotFit(error.0);
+    match kind {
+        Kind::Text(_) | Kind::Char(_) | Kind::Jsonb | Kind::Uuid | Kind::Other(_) => {
+            column.push_str(value);
+            Ok(())
+        }
+        Kind::Letter => letter(value.as_bytes()).map(|letter| column.push_str(letter)),
+        Kind::Decimal { precision, scale } => column
+            .push_text(value)
+            .map_err(|_error| Misfit::DoesNotFit(does_not_fit(value, *precision, *scale))),
+        Kind::Numeric => column
+            .push_text(value)
+            .map_err(|_error| Misfit::DoesNotFit(does_not_fit(value, 76, 18))),
+        Kind::List(item) => {
+            let values = parse_array(value).map_err(unfit)?;
+            let items = column.items().ok_or(Misfit::Malformed("a malformed array"))?;
+            for value in values {
+                match value {
+                    Some(value) => push_text(items, item, &value)?,
+                    None => items.push_null(),
+                }
+            }
+            column.end_list();
+            Ok(())
+        }
+        Kind::Bool
+        | Kind::Int16
+        | Kind::Int32
+        | Kind::Int64
+        | Kind::Float32
+        | Kind::Float64
+        | Kind::Bytes
+        | Kind::Date
+        | Kind::Time
+        | Kind::Timestamp
+        | Kind::TimestampTz
+        | Kind::Interval
+        | Kind::Oid => column.push_text(value).map_err(unfit),
+    }
 }
 
 fn fixed<const N: usize>(bytes: &[u8]) -> Result<[u8; N], Misfit> {
@@ -70,11 +129,13 @@ fn text(bytes: &[u8]) -> Result<&str, Misfit> {
 /// A `"char"` is a byte; zero is the empty text.
 fn letter(bytes: &[u8]) -> Result<&str, Misfit> {
     match bytes {
-        [0] => Ok(""),
+        [] | [0] => Ok(""),
         [byte] if !byte.is_ascii() => {
             Err(Misfit::DoesNotFit(format!("a \"char\" of the byte {byte}, which is no letter")))
         }
         [_] => text(bytes),
+        // As text, a byte that is no letter is written in four: `\351`.
+        [b'\\', ..] => Err(Misfit::DoesNotFit("a \"char\" that is no letter".to_owned())),
         _ => Err(Misfit::Malformed("a value of wrong length")),
     }
 }
@@ -164,7 +225,7 @@ fn push_array(column: &mut Column, kind: &Kind, bytes: &[u8]) -> Result<(), Misf
             Ok(length) => {
                 let (value, rest) = left.split_at_checked(length).ok_or(MALFORMED)?;
                 left = rest;
-                push(items, kind, value)?;
+                push_binary(items, kind, value)?;
             }
             Err(_negative) => items.push_null(),
         }
@@ -177,7 +238,10 @@ fn push_array(column: &mut Column, kind: &Kind, bytes: &[u8]) -> Result<(), Misf
 }
 
 /// Writes a value for a person to read, in a dead letter.
-pub(crate) fn show(kind: &Kind, bytes: &[u8]) -> String {
+pub(crate) fn show(kind: &Kind, (bytes, form): (&[u8], Form)) -> String {
+    if form == Form::Text || kind.is_sent_as_text() {
+        return text(bytes).map_or_else(|_misfit| hex(bytes), str::to_owned);
+    }
     let shown = match kind {
         Kind::Bool => fixed::<1>(bytes).map(|byte| (byte != [0]).to_string()),
         Kind::Int16 => fixed(bytes).map(|bytes| i16::from_be_bytes(bytes).to_string()),
@@ -186,7 +250,7 @@ pub(crate) fn show(kind: &Kind, bytes: &[u8]) -> String {
         Kind::Float32 => fixed(bytes).map(|bytes| f32::from_be_bytes(bytes).to_string()),
         Kind::Float64 => fixed(bytes).map(|bytes| f64::from_be_bytes(bytes).to_string()),
         Kind::Decimal { .. } | Kind::Numeric => Numeric::read(bytes).map(Numeric::to_text),
-        Kind::Text(_) => text(bytes).map(str::to_owned),
+        Kind::Text(_) | Kind::Char(_) | Kind::Other(_) => text(bytes).map(str::to_owned),
         Kind::Jsonb => jsonb(bytes).and_then(text).map(str::to_owned),
         Kind::Uuid => fixed(bytes).map(|bytes| uuid(bytes, &mut [0; 36]).to_owned()),
         Kind::Bytes
@@ -225,7 +289,7 @@ mod tests {
     fn column_of(kind: &Kind, values: &[&[u8]]) -> ArrayRef {
         let mut column = Column::new(&kind.field("a")).unwrap();
         for value in values {
-            push(&mut column, kind, value).unwrap();
+            push(&mut column, kind, (value, Form::Binary)).unwrap();
         }
         column.finish()
     }
@@ -266,9 +330,12 @@ mod tests {
         let mut column = Column::new(&kind.field("a")).unwrap();
         let deep: Vec<u8> = [2_i32, 0, 21].into_iter().flat_map(i32::to_be_bytes).collect();
         let misfit = Misfit::DoesNotFit("an array of 2 dimensions".to_owned());
-        assert_eq!(push(&mut column, &kind, &deep), Err(misfit));
+        assert_eq!(push(&mut column, &kind, (&deep, Form::Binary)), Err(misfit));
         for end in 0..array.len() {
-            assert!(push(&mut column, &kind, &array[..end]).is_err(), "cut at {end}");
+            assert!(
+                push(&mut column, &kind, (&array[..end], Form::Binary)).is_err(),
+                "cut at {end}"
+            );
         }
     }
 }

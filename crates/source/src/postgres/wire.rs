@@ -25,7 +25,18 @@ pub(crate) enum Cell {
         start: usize,
         /// Where it ends.
         end: usize,
+        /// How it is written.
+        form: Form,
     },
+}
+
+/// How a value is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// As its type is sent.
+    Binary,
+    /// As its type is shown.
+    Text,
 }
 
 impl<'a> Reader<'a> {
@@ -91,18 +102,18 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads a length and that many bytes.
-    fn value(&mut self) -> Result<Cell, Malformed> {
+    fn value(&mut self, form: Form) -> Result<Cell, Malformed> {
         let length =
             usize::try_from(self.i32()?).map_err(|_error| Malformed("a negative length"))?;
-        self.skip_value(length)
+        self.skip_value(length, form)
     }
 
-    fn skip_value(&mut self, length: usize) -> Result<Cell, Malformed> {
+    fn skip_value(&mut self, length: usize, form: Form) -> Result<Cell, Malformed> {
         let start = self.position();
         let (_value, left) =
             self.left.split_at_checked(length).ok_or(Malformed("a value ends too early"))?;
         self.left = left;
-        Ok(Cell::Value { start, end: start.saturating_add(length) })
+        Ok(Cell::Value { start, end: start.saturating_add(length), form })
     }
 
     /// Reads a tuple of pgoutput.
@@ -113,8 +124,8 @@ impl<'a> Reader<'a> {
             let cell = match self.u8()? {
                 b'n' => Cell::Null,
                 b'u' => Cell::Unchanged,
-                b'b' => self.value()?,
-                b't' => return Err(Malformed("a value as text, where binary was asked for")),
+                b'b' => self.value(Form::Binary)?,
+                b't' => self.value(Form::Text)?,
                 _ => return Err(Malformed("an unknown kind of value")),
             };
             cells.push(cell);
@@ -131,7 +142,7 @@ impl<'a> Reader<'a> {
         }
         for _ in 0..columns {
             let cell = match usize::try_from(self.i32()?) {
-                Ok(length) => self.skip_value(length)?,
+                Ok(length) => self.skip_value(length, Form::Binary)?,
                 Err(_negative) => Cell::Null,
             };
             cells.push(cell);

@@ -232,7 +232,8 @@ fn add_value(
             // The stored row keeps a decimal's digits; comparing needs no more than a float has.
             let value = written(column, row).parse::<f64>().unwrap_or(f64::NAN);
             if !value.is_nan() {
-                document.add_f64(field, value);
+                // One zero: the index has -0 before 0.
+                document.add_f64(field, value + 0.0);
             }
         }
         (_, Form::Words | Form::Exact) => match column.text(row) {

@@ -28,6 +28,13 @@ pub(crate) struct Target {
     pub(crate) name: String,
 }
 
+impl Target {
+    /// Whether some of its values can be understood only as text.
+    pub(crate) fn has_texts(&self) -> bool {
+        self.kinds.iter().any(Kind::is_sent_as_text)
+    }
+}
+
 /// How the server's tuples fit a target.
 #[derive(Clone, Debug)]
 struct Relation {
@@ -92,6 +99,11 @@ impl Decoder {
     /// What has gathered.
     pub(crate) fn gather(&mut self) -> &mut Gather {
         &mut self.gather
+    }
+
+    /// Whether the server must send values as text: it sends all of them in one form.
+    pub(crate) fn needs_text(&self) -> bool {
+        self.targets.iter().any(Target::has_texts)
     }
 
     /// Whether the stream is within a transaction.
@@ -399,10 +411,10 @@ fn push_row(
     let mut bytes = 0;
     for (at, (kind, &place)) in target.kinds.iter().zip(&relation.places).enumerate() {
         let pushed = match row.cell(place) {
-            Cell::Value { start, end } => {
+            Cell::Value { start, end, form } => {
                 bytes += end - start;
                 let Some(column) = table.rows().columns().get_mut(at) else { continue };
-                values::push(column, kind, row.bytes(start, end))
+                values::push(column, kind, (row.bytes(start, end), form))
             }
             Cell::Null => {
                 if let Some(column) = table.rows().columns().get_mut(at) {
@@ -453,9 +465,9 @@ fn push_key(
         };
         let Some(column) = table.rows().columns().get_mut(at) else { continue };
         let pushed = match row.cell(place) {
-            Cell::Value { start, end } => {
+            Cell::Value { start, end, form } => {
                 bytes += end - start;
-                values::push(column, kind, row.bytes(start, end))
+                values::push(column, kind, (row.bytes(start, end), form))
             }
             // A unique index may be the identity only when its columns are NOT NULL.
             Cell::Null | Cell::Unchanged => Err(Misfit::Malformed("a key without a value")),
@@ -483,10 +495,10 @@ fn show(target: &Target, relation: &Relation, row: &Row<'_>) -> String {
             let value = match row.cell(place) {
                 Cell::Null => "NULL".to_owned(),
                 Cell::Unchanged => "(unchanged)".to_owned(),
-                Cell::Value { start, end } => values::show(kind, row.bytes(start, end))
-                    .chars()
-                    .take(SHOWN_CHARS_MAX)
-                    .collect(),
+                Cell::Value { start, end, form } => {
+                    let shown = values::show(kind, (row.bytes(start, end), form));
+                    shown.chars().take(SHOWN_CHARS_MAX).collect()
+                }
             };
             format!("{} = {value}", field.name())
         });

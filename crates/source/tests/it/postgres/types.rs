@@ -79,7 +79,7 @@ async fn every_type_is_the_same_by_copy_and_by_stream() {
     let columns = t.table().columns();
     let logical = |name: &str| logical_type(columns.field_with_name(name).unwrap());
     let found: Vec<_> = ["n", "c", "u", "j", "jb", "e", "t", "ae"].map(logical).into();
-    let expected = ["numeric", "bpchar", "uuid", "json", "jsonb", "enum"].map(Some);
+    let expected = ["numeric", "bpchar(5)", "uuid", "json", "jsonb", "enum"].map(Some);
     assert_eq!(found, [&expected[..], &[None, Some("enum[]")]].concat());
 }
 
