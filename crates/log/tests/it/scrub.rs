@@ -10,14 +10,14 @@ use change::Time;
 use log::format::{FrameKind, Header};
 use log::notary::proof_dir;
 use log::{
-    CopiedDirectory, Damage, DamageKind, Disk, Log, Notary, RealDisk, Repaired, ScrubOptions,
-    Scrubbed,
+    Compression, CopiedDirectory, Damage, DamageKind, Disk, Log, LogOptions, Notary, RealDisk,
+    Repaired, ScrubOptions, Scrubbed,
 };
 use proof::Signer;
 use tempfile::TempDir;
 
 use crate::world::{
-    PATIENCE, append, dir, frames, group, ids, open_with, segments, small_segments,
+    PATIENCE, append, dir, frames, group, ids, open_with, options, segments, small_segments,
 };
 
 /// The transactions of a [`log_of_segments`].
@@ -252,6 +252,36 @@ fn a_transaction_that_is_not_what_was_signed_is_found_and_only_the_signed_one_pu
     assert_eq!(refused.left.len(), 1);
     fs::write(&theirs, &good).unwrap();
     assert_eq!(repair(place.path(), Some(copy.path())).left, []);
+    assert!(fs::read(&path).unwrap() == good);
+}
+
+#[test]
+fn a_frame_of_the_segment_that_grows_is_put_back_from_an_older_copy_and_nothing_is_cut_off() {
+    let (place, copy) = (dir(), dir());
+    let options = || LogOptions { compression: Compression::Off, ..options() };
+    let (log, _) = open_with(place.path(), options());
+    let append_some = |log: &Log, steps: std::ops::Range<u64>| {
+        for step in steps {
+            append(log, &group("s", step, &[1])).unwrap();
+        }
+    };
+    append_some(&log, 0..5);
+    let signer = Signer::from_seed("log/test", &[3; 32]).unwrap();
+    let mut notary = Notary::open(&log, signer).unwrap();
+    while notary.step().unwrap().is_some() {}
+    notary.publish().unwrap();
+    notary.settle().unwrap();
+    drop((notary, log));
+    copy_all(place.path(), copy.path());
+    let (log, _) = open_with(place.path(), options());
+    append_some(&log, 5..10);
+    drop(log);
+    let path = segments(place.path()).pop().unwrap();
+    let good = fs::read(&path).unwrap();
+    forge(&path, &transactions(&path)[2]);
+    assert_eq!(scrub(place.path()).damage[0].kind, DamageKind::Altered);
+    let repaired = repair(place.path(), Some(copy.path()));
+    assert_eq!((repaired.left, repaired.warnings), (vec![], vec![]));
     assert!(fs::read(&path).unwrap() == good);
 }
 
