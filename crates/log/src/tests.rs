@@ -1,5 +1,6 @@
 //! Tests of what only this crate sees: the codec, without a log around it; and the order in which a failure is told.
 
+use std::ops::ControlFlow;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -18,7 +19,8 @@ use crate::faults::FaultyDisk;
 use crate::format::{FormatError, FrameKind, Header, Place};
 use crate::preamble::Preamble;
 use crate::schema::{FoundSchema, Registry, Schemas};
-use crate::{Log, LogError, LogOptions};
+use crate::scrub::Scrubber;
+use crate::{Log, LogError, LogOptions, RealDisk};
 
 fn group() -> TransactionGroup {
     let lists = vec![Some(vec![Some(1), None]), None, Some(vec![Some(2)])];
@@ -149,6 +151,33 @@ fn whoever_is_refused_finds_the_reason() {
         assert!(matches!(result, Err(LogError::SyncFailed { .. })), "{result:?}");
         assert!(matches!(log.failure(), Some(LogError::SyncFailed { .. })));
     });
+}
+
+#[test]
+fn an_index_is_not_made_again_while_segments_are_rewritten() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), Arc::new(RealDisk));
+    let options = LogOptions { segment_bytes_max: 4096, ..LogOptions::default() };
+    let (log, _) = Log::open(dir.path(), options, disk.clone(), || 0).unwrap();
+    while log.shared.full_segments().is_empty() {
+        let (sender, durable) = mpsc::channel();
+        log.append(&group(), Box::new(move |told| sender.send(told).unwrap())).unwrap();
+        durable.recv_timeout(Duration::from_secs(60)).unwrap().unwrap();
+    }
+    log.shared.keep_index(1).unwrap();
+    let path = dir.path().join("index").join(format!("{:020}", 1));
+    std::fs::write(&path, "no index").unwrap();
+    let shared = Some(Arc::clone(&log.shared));
+    let scrubber = Scrubber { disk, dir: dir.path().to_owned(), shared };
+    let pass = || scrubber.pass(true, 0, &mut |_| ControlFlow::Continue(())).unwrap();
+    let (mut found, mut tiles) = pass();
+    let thinning = log.shared.thinning.lock().unwrap();
+    scrubber.make_again(&mut found, &mut tiles).unwrap();
+    assert_eq!((found.made_again, found.damage.len()), (0, 1));
+    assert_eq!(std::fs::read(&path).unwrap(), b"no index");
+    drop(thinning);
+    scrubber.make_again(&mut found, &mut tiles).unwrap();
+    assert_eq!((found.made_again, found.damage.len()), (1, 0));
+    assert_eq!(pass().0.damage, []);
 }
 
 proptest! {
