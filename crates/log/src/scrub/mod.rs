@@ -344,8 +344,10 @@ impl Scrubber {
             if damage.file.starts_with("proof/") {
                 return bad.contains(&damage.file);
             }
-            if damage.kind != DamageKind::Derived {
-                return true;
+            match (damage.kind, damage.times) {
+                (DamageKind::Derived, _) => {}
+                (DamageKind::Altered, Some(times)) => return !tiles.clears(times),
+                (DamageKind::Altered, None) | (DamageKind::Segment, _) => return true,
             }
             let number = damage.file.strip_prefix("index/").and_then(|name| name.parse().ok());
             let (Some(number), Some(shared)) = (number, shared) else {

@@ -325,6 +325,36 @@ fn tiles_and_indexes_are_made_again_as_they_were() {
 }
 
 #[test]
+fn tiles_below_a_tile_that_is_bad_too_are_made_again() {
+    let (place, _copy) = log_of_segments();
+    let proofs = proof_dir(place.path());
+    let edge = proofs.join("tile/1/000.p/2");
+    let files = [proofs.join("tile/0/000"), proofs.join("tile/0/001"), edge.clone()];
+    let before: Vec<Vec<u8>> = files.iter().map(|file| fs::read(file).unwrap()).collect();
+    let flip = |path: &Path| change(path, |bytes| bytes[33] ^= 4);
+    let harms: [fn(&Path, &dyn Fn(&Path)); 3] = [
+        |tile, flip| flip(tile),
+        |tile, _| fs::remove_file(tile).unwrap(),
+        |tile, _| change(tile, |bytes| bytes.truncate(100)),
+    ];
+    for harm in harms {
+        harm(&files[0], &flip);
+        flip(&edge);
+        let repaired = repair(place.path(), None);
+        assert_eq!((repaired.left, repaired.made_again >= 2), (vec![], true));
+        let after: Vec<Vec<u8>> = files.iter().map(|file| fs::read(file).unwrap()).collect();
+        assert!(before == after);
+    }
+    // What was changed in the segments is not covered up by that.
+    let path = segments(place.path()).remove(1);
+    forge(&path, &transactions(&path)[1]);
+    flip(&files[0]);
+    flip(&edge);
+    let left = repair(place.path(), None).left;
+    assert!(left.iter().any(|damage| damage.kind != DamageKind::Derived), "{left:?}");
+}
+
+#[test]
 fn a_running_log_is_scrubbed_and_says_what_is_damaged_until_it_is_repaired() {
     let (place, copy) = log_of_segments();
     let path = segments(place.path()).remove(2);
