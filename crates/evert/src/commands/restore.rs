@@ -370,6 +370,14 @@ fn audit(
     report: &mut Report,
 ) -> Result<(), Failure> {
     if manifest.signed.is_none() {
+        if key.is_some() {
+            return Err(Failure::NotProven {
+                what: "the backup holds nothing signed, which --key could be compared with".to_owned(),
+                help: "name another backup with --backup ID; only without --key is a log restored \
+                       that was never signed"
+                    .to_owned(),
+            });
+        }
         let audit = log.audit(&[], 0)?;
         if let Some(wrong) = audit.wrong_bases.first() {
             return Err(not_proven(format!(

@@ -280,6 +280,16 @@ fn what_is_wrong_with_a_backup_is_found() {
     });
     meddled(&user, |manifest| manifest.signed = theirs.signed);
     code(8, "the leaves in the backup are not those of the checkpoint in it");
+    // Who leaves out what was signed does not get past somebody who knows the key.
+    meddled(&user, |manifest| {
+        manifest.signed = None;
+        manifest.files.retain(|file| file.name != "proof/leaves");
+    });
+    let key = user.dir().join(".evert/log/proof/verifier");
+    let key = key.to_str().unwrap();
+    let ended = user.evert(&["restore", "vault", "--to", "back", "--key", key]);
+    assert_eq!(ended.code, Some(8), "{}", ended.stderr);
+    assert!(ended.stderr.contains("holds nothing signed"), "{}", ended.stderr);
 }
 
 #[test]
