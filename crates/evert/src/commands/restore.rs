@@ -34,7 +34,7 @@ use crate::failure::Failure;
 use crate::{digests, output, restored, signing};
 
 /// Where a log keeps what another one signed, whose beginning it has.
-const BEFORE: &str = "before";
+pub(crate) const BEFORE: &str = "before";
 
 /// What was restored.
 #[derive(Debug, Serialize)]

@@ -382,6 +382,18 @@ fn with_its_key_a_log_goes_on_under_its_name() {
     let restored = restore(&user, "then", &["--time", "1"]);
     assert!(!user.dir().join("then/log/key").exists());
     assert_ne!(restored["log"], made["log"]);
+    user.ok(&["run", "--once", "--data", "then"]);
+    let refused = |key: &str, says: &str| {
+        let ended = user.shell(&format!("EVERT_LOG_KEY={key} evert run --once --data then"));
+        assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+        assert!(ended.stderr.contains("error[LOG013]"), "{}", ended.stderr);
+        assert!(ended.stderr.contains(says), "{}", ended.stderr);
+    };
+    refused(".evert/log/key", "it is named for the log");
+    // Whatever its name is.
+    let log = user.dir().join("then/log");
+    fs::copy(log.join("proof/verifier"), log.join("before/verifier")).unwrap();
+    refused("then/log/key", "it is the original's");
     // The key is elsewhere: named, it is used.
     let restored = user.shell(
         "cp .evert/log/key safe.key; evert backup vault2 > told; \
