@@ -206,8 +206,16 @@ impl<'a> Mender<'a> {
         mended.reverse();
         for ready in mended {
             match self.is_signed(ready.number) {
-                true => self.put(ready)?,
-                false => {
+                Some(true) => self.put(ready)?,
+                None => {
+                    let file = file_name(ready.number);
+                    let copy = self.copies.name();
+                    self.repaired.warnings.push(format!(
+                        "{file} is as {copy} has it now, and not all of it could be compared with what was signed"
+                    ));
+                    self.put(ready)?;
+                }
+                Some(false) => {
                     let why =
                         format!("{} holds other transactions than were signed", self.copies.name());
                     self.repaired.refused.insert(file_name(ready.number), why);
@@ -418,13 +426,10 @@ impl<'a> Mender<'a> {
         Ok(found.wounds.is_empty())
     }
 
-    /// Whether a segment as it will be is what was signed, as far as that can be known.
-    fn is_signed(&self, number: u64) -> bool {
+    /// Whether a segment as it will be is what was signed; `None` when that cannot be known, as when more is damaged.
+    fn is_signed(&self, number: u64) -> Option<bool> {
         let disk = Arc::clone(&self.overlay) as Arc<dyn Disk>;
-        let Ok((log, _)) = Log::open_read_only(self.dir, Arc::clone(&disk)) else {
-            // More is damaged: that is told.
-            return true;
-        };
+        let (log, _) = Log::open_read_only(self.dir, Arc::clone(&disk)).ok()?;
         let shared = Some(Arc::clone(&log.shared));
         let scrubber = Scrubber { disk, dir: self.dir.to_owned(), shared };
         scrubber.is_signed(number)

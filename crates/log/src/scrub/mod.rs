@@ -228,15 +228,17 @@ impl Scrubber {
         })
     }
 
-    /// Whether nothing in a segment is other than what was signed.
-    pub(crate) fn is_signed(&self, number: u64) -> bool {
+    /// Whether nothing in a segment is other than what was signed; `None` when not all of it could be compared.
+    pub(crate) fn is_signed(&self, number: u64) -> Option<bool> {
         let go_on = &mut |_| ControlFlow::Continue(());
         let mut tiles = Tiles::open(Arc::clone(&self.disk), &self.dir);
         tiles.verify(go_on);
         let (tiles, gone) = (&mut tiles, &mut Vec::new());
         let mut reading = Reading { tiles, leaves: None, compared: 0, altered: Vec::new(), gone };
-        let read = self.segment(number, number, &mut reading, go_on);
-        read.is_ok() && reading.altered.is_empty()
+        self.segment(number, number, &mut reading, go_on).ok()?;
+        let Reading { tiles, leaves, altered, .. } = reading;
+        let is_compared = leaves.is_some() && tiles.uncompared == 0;
+        if altered.is_empty() { is_compared.then_some(true) } else { Some(false) }
     }
 
     /// How the segment that still grows ends.

@@ -53,6 +53,8 @@ pub(crate) struct Tiles {
     pub(crate) bad: Vec<BadTile>,
     /// How many were read.
     pub(crate) read: u64,
+    /// How many leaves were compared with nothing that is known to be right.
+    pub(crate) uncompared: u64,
     /// The tile that leaves were compared with last.
     current: Option<(u64, Vec<Hash>)>,
     /// The leaves of tiles of level 0 that are to be made again, or may be, by the tiles' numbers.
@@ -81,6 +83,7 @@ impl Tiles {
             size: 0,
             bad: Vec::new(),
             read: 0,
+            uncompared: 0,
             current: None,
             leaves: BTreeMap::new(),
             unsure: BTreeSet::new(),
@@ -180,6 +183,7 @@ impl Tiles {
         let is_bad = |bad: &BadTile| (bad.id.level(), bad.id.index()) == (LEAVES, index);
         let is_bad = self.bad.iter().any(is_bad);
         if is_bad || self.unsure.contains(&index) {
+            self.uncompared += 1;
             let leaves = self.leaves.entry(index).or_default();
             if leaves.len() == at {
                 leaves.push(leaf);
@@ -193,6 +197,7 @@ impl Tiles {
             self.current = id.and_then(|id| Some((index, self.hashes(id).ok()?)));
         }
         let known = self.current.as_ref().and_then(|(_, hashes)| hashes.get(at));
+        self.uncompared += u64::from(known.is_none());
         known.is_some_and(|known| *known != leaf)
     }
 

@@ -325,6 +325,19 @@ fn tiles_and_indexes_are_made_again_as_they_were() {
 }
 
 #[test]
+fn what_cannot_be_compared_with_what_was_signed_is_put_back_with_a_warning() {
+    let (place, copy) = log_of_segments();
+    let path = segments(place.path()).remove(1);
+    change(&path, |bytes| bytes[500] ^= 1);
+    assert_eq!(repair(place.path(), Some(copy.path())).warnings, Vec::<String>::new());
+    change(&path, |bytes| bytes[500] ^= 1);
+    change(&proof_dir(place.path()).join("tile/0/000"), |bytes| bytes.truncate(100));
+    let Repaired { left, warnings, .. } = repair(place.path(), Some(copy.path()));
+    assert_eq!((left, warnings.len()), (vec![], 1));
+    assert!(warnings[0].contains("could be compared with what was signed"), "{warnings:?}");
+}
+
+#[test]
 fn tiles_below_a_tile_that_is_bad_too_are_made_again() {
     let (place, _copy) = log_of_segments();
     let proofs = proof_dir(place.path());
