@@ -167,7 +167,11 @@ async fn back_up(place: &Place, root: &Path, with_key: bool) -> Result<Option<Re
     let files = source.log.files(source.upper).map_err(Failure::from);
     let Some(files) = unless_folded(files)? else { return Ok(None) };
     let since = files.since.0;
-    let is_signed = signed.as_ref().is_none_or(|signed| since <= signed.size);
+    let said = unless_folded(source.log.folds_said_by(&files.folded).map_err(Failure::from))?;
+    // What a base must hold is certain only when the transaction that says it is signed.
+    let is_signed = signed.as_ref().is_none_or(|signed| {
+        since <= signed.size && said.flatten().is_some_and(|said| said.0 <= signed.size)
+    });
     if files.folded != source.folded || since > source.views.time || !is_signed {
         return Ok(None);
     }
