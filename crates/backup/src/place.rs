@@ -193,7 +193,7 @@ impl Place {
     }
 
     /// Makes what was written durable. Object stores are when they have answered.
-    async fn sync(&self) -> Result<(), BackupError> {
+    pub(crate) async fn sync(&self) -> Result<(), BackupError> {
         let Some(directory) = self.directory.clone() else { return Ok(()) };
         let synced = tokio::task::spawn_blocking(move || {
             Ok(rustix::fs::syncfs(fs::File::open(directory)?)?)

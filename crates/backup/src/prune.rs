@@ -39,6 +39,8 @@ impl Place {
             self.delete(&manifest_path(id)).await?;
             pruned.backups += 1;
         }
+        // Else a crash could bring a manifest back, and not its pieces.
+        self.sync().await?;
         for (sha256, bytes) in self.pieces().await? {
             if !needed.contains(&sha256) {
                 self.delete(&piece_path(&sha256)).await?;
