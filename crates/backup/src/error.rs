@@ -44,6 +44,14 @@ pub enum BackupError {
         /// Who is at work there.
         holder: String,
     },
+    /// Another backup may have been made there meanwhile.
+    #[error(
+        "the lock on {place} was lost: it could not be renewed, or somebody else took the place"
+    )]
+    Lost {
+        /// The place.
+        place: String,
+    },
     /// There is no such backup.
     #[error("{place} holds no {wanted}")]
     None {
@@ -97,6 +105,7 @@ impl BackupError {
             Self::Damaged { .. } => "BKP006",
             Self::Format { .. } => "BKP007",
             Self::Altered { .. } => "BKP008",
+            Self::Lost { .. } => "BKP009",
         }
     }
 
@@ -114,6 +123,11 @@ impl BackupError {
             Self::Io { .. } => return None,
             Self::Busy { .. } => {
                 "wait until that is done; who was killed elsewhere is forgotten after two minutes"
+                    .to_owned()
+            }
+            Self::Lost { .. } => {
+                "look at the connection to the place, then run it again: what was copied is not \
+                 copied twice"
                     .to_owned()
             }
             Self::None { place, .. } => {

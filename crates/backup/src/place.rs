@@ -18,6 +18,7 @@ use object_store::{ClientOptions, ObjectMeta, ObjectStore, ObjectStoreExt as _, 
 
 use crate::error::BackupError;
 use crate::limits::{CONNECT_WAIT, MANIFEST_BYTES_MAX, REQUEST_WAIT, RETRIES};
+use crate::lock::Lock;
 use crate::manifest::{BackupId, Manifest, Wrong};
 
 /// Where the manifests are.
@@ -173,13 +174,15 @@ impl Place {
         })
     }
 
-    /// Writes a manifest. From now on the backup is there: everything that it names must be.
+    /// Writes a manifest. From now on the backup is there: everything that it names must be. So nobody may have removed
+    /// what no manifest named meanwhile, as who holds the lock may.
     ///
     /// # Errors
-    /// When the place cannot hold it.
-    pub async fn publish(&self, manifest: &Manifest) -> Result<BackupId, BackupError> {
+    /// When the place cannot hold it, or the lock was lost.
+    pub async fn publish(&self, manifest: &Manifest, lock: &Lock) -> Result<BackupId, BackupError> {
         self.sync().await?;
         let (id, text) = manifest.encode();
+        lock.must_hold().await?;
         self.put(&manifest_path(&id), text.into()).await?;
         self.sync().await?;
         Ok(id)

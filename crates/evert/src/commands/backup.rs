@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use backup::{BackupError, BackupId, Item, Manifest, Place, Pruned, Signed, ViewDigests};
+use backup::{BackupError, BackupId, Item, Lock, Manifest, Place, Pruned, Signed, ViewDigests};
 use change::Time;
 use log::notary::proof_dir;
 use log::{FoldedTable, Log, LogError, LogFile, LogFiles, LogOptions, RealDisk};
@@ -76,7 +76,7 @@ pub(crate) async fn backup(arguments: BackupArgs) -> Result<(), Failure> {
     let place = Place::create(&arguments.place)?;
     let lock = place.lock().await?;
     let made = async {
-        let mut report = whole(&place, &root, arguments.with_key).await?;
+        let mut report = whole((&place, &lock), &root, arguments.with_key).await?;
         if let Some(keep) = arguments.prune {
             let Pruned { backups, bytes, .. } = place.prune(keep.get(), &lock).await?;
             (report.pruned_backups, report.pruned_bytes) = (Some(backups), Some(bytes));
@@ -134,14 +134,18 @@ struct Source {
 }
 
 /// Backs the log up; begins again when history was folded meanwhile.
-async fn whole(place: &Place, root: &Path, with_key: bool) -> Result<Report, Failure> {
+async fn whole(
+    (place, lock): (&Place, &Lock),
+    root: &Path,
+    with_key: bool,
+) -> Result<Report, Failure> {
     let files_max = rustix::process::getrlimit(Resource::Nofile);
     let more = Rlimit { current: files_max.maximum, ..files_max };
     if let Err(error) = rustix::process::setrlimit(Resource::Nofile, more) {
         tracing::debug!(%error, "a log of very many segments cannot be backed up");
     }
     for _ in 0..ATTEMPTS {
-        if let Some(report) = back_up(place, root, with_key).await? {
+        if let Some(report) = back_up((place, lock), root, with_key).await? {
             return Ok(report);
         }
         tracing::debug!("history was folded meanwhile, or is not signed yet; it begins again");
@@ -154,7 +158,11 @@ async fn whole(place: &Place, root: &Path, with_key: bool) -> Result<Report, Fai
 }
 
 /// Backs the log up once; `None` when what was found does not belong together.
-async fn back_up(place: &Place, root: &Path, with_key: bool) -> Result<Option<Report>, Failure> {
+async fn back_up(
+    (place, lock): (&Place, &Lock),
+    root: &Path,
+    with_key: bool,
+) -> Result<Option<Report>, Failure> {
     let dir = directory::log_dir(root);
     // First, so that it signs no more than what is copied.
     let signed = signed(&dir)?;
@@ -194,7 +202,7 @@ async fn back_up(place: &Place, root: &Path, with_key: bool) -> Result<Option<Re
         views: source.views,
         files: uploaded.files,
     };
-    let backup = place.publish(&manifest).await?;
+    let backup = place.publish(&manifest, lock).await?;
     Ok(Some(Report {
         backup,
         place: place.to_string(),

@@ -68,12 +68,16 @@ fn vault(user: &User) -> Place {
 /// The last manifest, changed, as if it had been written so.
 fn meddled(user: &User, change: impl FnOnce(&mut Manifest)) {
     let place = vault(user);
-    let id = block_on(place.backups()).unwrap().pop().unwrap();
-    let mut manifest = block_on(place.manifest(&id)).unwrap();
-    change(&mut manifest);
-    // What is taken later is the last.
-    manifest.taken_at_us += 1;
-    block_on(place.publish(&manifest)).unwrap();
+    block_on(async {
+        let id = place.backups().await.unwrap().pop().unwrap();
+        let mut manifest = place.manifest(&id).await.unwrap();
+        change(&mut manifest);
+        // What is taken later is the last.
+        manifest.taken_at_us += 1;
+        let lock = place.lock().await.unwrap();
+        place.publish(&manifest, &lock).await.unwrap();
+        lock.release().await.unwrap();
+    });
 }
 
 #[test]
