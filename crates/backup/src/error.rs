@@ -5,6 +5,8 @@ use std::io;
 
 use object_store::Error as StoreError;
 
+use crate::limits::MANIFEST_BYTES_MAX;
+
 /// Why a backup could not be made or used.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
@@ -51,6 +53,16 @@ pub enum BackupError {
     Lost {
         /// The place.
         place: String,
+    },
+    /// The backup consists of too many pieces.
+    #[error(
+        "what the backup consists of takes {bytes} bytes to say, and at most {MANIFEST_BYTES_MAX} are read"
+    )]
+    TooLarge {
+        /// The place.
+        place: String,
+        /// How many bytes its manifest has.
+        bytes: u64,
     },
     /// There is no such backup.
     #[error("{place} holds no {wanted}")]
@@ -106,6 +118,7 @@ impl BackupError {
             Self::Format { .. } => "BKP007",
             Self::Altered { .. } => "BKP008",
             Self::Lost { .. } => "BKP009",
+            Self::TooLarge { .. } => "BKP010",
         }
     }
 
@@ -130,6 +143,10 @@ impl BackupError {
                  copied twice"
                     .to_owned()
             }
+            Self::TooLarge { place, .. } => format!(
+                "nothing was published in {place}; give the tables a history (`evert run --history`), so that the \
+                 log becomes shorter"
+            ),
             Self::None { place, .. } => {
                 format!("`evert backup --list {place}` shows what there is")
             }

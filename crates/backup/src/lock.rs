@@ -217,6 +217,7 @@ fn started(process: u32) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::MANIFEST_BYTES_MAX;
     use crate::manifest::{Manifest, ViewDigests};
 
     #[test]
@@ -261,5 +262,16 @@ mod tests {
         place.delete(&lock.path).await.unwrap();
         refused(&lock).await;
         assert_eq!(place.backups().await.unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_manifest_that_nobody_would_read_is_not_published() {
+        let place = Place::in_memory();
+        let lock = place.lock().await.unwrap();
+        let log_id = "x".repeat(usize::try_from(MANIFEST_BYTES_MAX).unwrap());
+        let manifest = Manifest { log_id, ..manifest() };
+        let error = place.publish(&manifest, &lock).await.unwrap_err();
+        assert_eq!(error.code(), "BKP010");
+        assert_eq!(place.backups().await.unwrap(), []);
     }
 }

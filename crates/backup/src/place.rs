@@ -182,6 +182,10 @@ impl Place {
     pub async fn publish(&self, manifest: &Manifest, lock: &Lock) -> Result<BackupId, BackupError> {
         self.sync().await?;
         let (id, text) = manifest.encode();
+        if on_disk(text.len()) > MANIFEST_BYTES_MAX {
+            let (place, bytes) = (self.shown.clone(), on_disk(text.len()));
+            return Err(BackupError::TooLarge { place, bytes });
+        }
         lock.must_hold().await?;
         self.put(&manifest_path(&id), text.into()).await?;
         self.sync().await?;
@@ -254,6 +258,10 @@ impl Place {
     pub(crate) fn damaged(&self, path: &Path, reason: String) -> BackupError {
         BackupError::Damaged { place: self.shown.clone(), object: path.to_string(), reason }
     }
+}
+
+fn on_disk(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 pub(crate) fn manifest_path(id: &BackupId) -> Path {
