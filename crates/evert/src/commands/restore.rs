@@ -17,7 +17,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use backup::{BackupId, Manifest, Place, Signed, StoredFile, ViewDigests};
+use backup::{BackupError, BackupId, Manifest, Place, Signed, StoredFile, ViewDigests};
 use change::Time;
 use log::notary::proof_dir;
 use log::{Log, RealDisk};
@@ -63,6 +63,8 @@ struct Chosen {
     last: Time,
     /// Up to where the original is known to have gone on.
     known: u64,
+    /// What the operator should know of the choice.
+    notes: Vec<String>,
 }
 
 /// Restores a backup.
@@ -159,11 +161,11 @@ async fn choose(place: &Place, arguments: &RestoreArgs) -> Result<Chosen, Failur
         (None, None) => newest.clone(),
     };
     let manifest = place.manifest(&id).await?;
-    Ok(Chosen { last: Time(last_of(&id)), id, manifest, known })
+    Ok(Chosen { last: Time(last_of(&id)), id, manifest, known, notes: Vec::new() })
 }
 
 fn none(place: &Place, wanted: String) -> Failure {
-    backup::BackupError::None { place: place.to_string(), wanted }.into()
+    BackupError::None { place: place.to_string(), wanted }.into()
 }
 
 /// The only backup whose name begins or ends like this.
@@ -187,9 +189,16 @@ fn named_by(place: &Place, ids: &[BackupId], named: &str) -> Result<BackupId, Fa
 async fn reaching(place: &Place, ids: &[BackupId], time: u64) -> Result<Chosen, Failure> {
     let known = ids.last().map_or(0, last_of);
     let mut chosen: Option<Chosen> = None;
-    let mut folded = None;
+    let (mut folded, mut damaged, mut notes) = (None, None, Vec::new());
     for id in ids.iter().filter(|id| id.upper() > time) {
-        let manifest = place.manifest(id).await?;
+        let manifest = match place.manifest(id).await {
+            Err(error @ BackupError::Damaged { .. }) => {
+                notes.push(format!("backup {id} was passed over: {error}"));
+                damaged.get_or_insert(error);
+                continue;
+            }
+            manifest => manifest?,
+        };
         if manifest.since > time {
             // Later backups hold no more of the history.
             folded = Some(manifest.since);
@@ -197,7 +206,8 @@ async fn reaching(place: &Place, ids: &[BackupId], time: u64) -> Result<Chosen, 
         }
         let is_signed = manifest.signed.as_ref().is_some_and(|signed| signed.size >= time);
         if chosen.is_none() || is_signed {
-            chosen = Some(Chosen { id: id.clone(), manifest, last: Time(time), known });
+            let (id, notes) = (id.clone(), Vec::new());
+            chosen = Some(Chosen { id, manifest, last: Time(time), known, notes });
         }
         if is_signed {
             // What is kept can be compared with what was signed.
@@ -205,7 +215,7 @@ async fn reaching(place: &Place, ids: &[BackupId], time: u64) -> Result<Chosen, 
         }
     }
     match (chosen, folded) {
-        (Some(chosen), _) => Ok(chosen),
+        (Some(chosen), _) => Ok(Chosen { notes, ..chosen }),
         (None, Some(since)) => Err(Failure::Usage {
             what: format!(
                 "the log cannot be restored as it was at Time {time}: in each backup that holds it, its history up \
@@ -215,9 +225,10 @@ async fn reaching(place: &Place, ids: &[BackupId], time: u64) -> Result<Chosen, 
                 "name a Time from {since} on; `evert backup --list {place}` shows what each backup holds"
             ),
         }),
-        (None, None) => {
-            Err(none(place, format!("backup of Time {time}: the last one ends at Time {known}")))
-        }
+        (None, None) => Err(damaged.map_or_else(
+            || none(place, format!("backup of Time {time}: the last one ends at Time {known}")),
+            Failure::from,
+        )),
     }
 }
 
@@ -232,7 +243,7 @@ async fn make(
     work: &Path,
     arguments: &RestoreArgs,
 ) -> Result<Report, Failure> {
-    let Chosen { id, manifest, last, known } = chosen;
+    let Chosen { id, manifest, last, known, notes } = chosen;
     if last == Time::ZERO {
         return Err(Failure::Usage {
             what: format!("backup {id} holds no transaction"),
@@ -252,7 +263,7 @@ async fn make(
         views_at: manifest.views.time,
         views: manifest.views.views.len(),
         facts: Vec::new(),
-        notes: Vec::new(),
+        notes,
     };
     fetch(place, &manifest, &dir, &mut report).await?;
     let (verified, key) = (manifest.clone(), arguments.key.clone());
@@ -372,7 +383,8 @@ fn audit(
     if manifest.signed.is_none() {
         if key.is_some() {
             return Err(Failure::NotProven {
-                what: "the backup holds nothing signed, which --key could be compared with".to_owned(),
+                what: "the backup holds nothing signed, which --key could be compared with"
+                    .to_owned(),
                 help: "name another backup with --backup ID; only without --key is a log restored \
                        that was never signed"
                     .to_owned(),

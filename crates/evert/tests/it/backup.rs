@@ -297,6 +297,26 @@ fn what_is_wrong_with_a_backup_is_found() {
 }
 
 #[test]
+fn a_damaged_backup_is_passed_over_when_another_holds_the_time() {
+    let user = with_orders();
+    back_up(&user, &[]);
+    user.append("orders.ndjson", &line(21));
+    user.append("orders.ndjson", &line(22));
+    user.ok(&["run", "--once"]);
+    back_up(&user, &[]);
+    let manifests = files(&user.dir().join("vault/manifests"));
+    assert_eq!(manifests.len(), 2);
+    let harm = |path: &Path| fs::write(path, "no manifest").unwrap();
+    harm(&manifests[0]);
+    let restored = restore(&user, "then", &["--time", "1"]);
+    assert_eq!(restored["last"], 1);
+    assert!(restored["notes"].to_string().contains("was passed over"), "{restored}");
+    harm(&manifests[1]);
+    let ended = user.evert(&["restore", "vault", "--to", "never", "--time", "1"]);
+    assert!(ended.stderr.contains("error[BKP006]"), "{}", ended.stderr);
+}
+
+#[test]
 fn a_backup_that_is_killed_is_in_nobodys_way() {
     let user = User::new();
     let lines: String = (1..=30_000).map(line).collect();
