@@ -13,7 +13,7 @@
 
 use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -110,10 +110,32 @@ fn must_be_free(target: &Path) -> Result<(), Failure> {
         there => there.map(|mut entries| entries.next().is_some()),
     };
     match there {
-        Ok(false) => Ok(()),
+        Ok(false) => must_be_replaceable(target),
         Ok(true) => Err(Failure::Usage {
             what: format!("{} is not empty", target.display()),
             help: "name a directory that is not there yet, with --to DIR".to_owned(),
+        }),
+        Err(error) => Err(Failure::io(format!("cannot use {}", target.display()), error)),
+    }
+}
+
+/// Fails unless another directory can take the place of an empty one, which is seen at the end only otherwise.
+fn must_be_replaceable(target: &Path) -> Result<(), Failure> {
+    let above = target.parent().filter(|above| !above.as_os_str().is_empty());
+    let device =
+        |path: &Path| fs::symlink_metadata(path).map(|found| (found.dev(), found.is_dir()));
+    let found = device(target).and_then(|of| {
+        // The name above may be a link.
+        Ok((of, fs::metadata(above.unwrap_or(Path::new(".")))?.dev()))
+    });
+    match found {
+        Ok(((device, true), above)) if device == above => Ok(()),
+        Ok(_) => Err(Failure::Usage {
+            what: format!(
+                "{} is a link or a place where a disk is mounted: no other directory can take its place",
+                target.display()
+            ),
+            help: "name a directory below it that is not there yet, with --to DIR".to_owned(),
         }),
         Err(error) => Err(Failure::io(format!("cannot use {}", target.display()), error)),
     }

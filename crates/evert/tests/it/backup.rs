@@ -114,6 +114,12 @@ fn a_backup_becomes_a_directory_that_holds_the_same_and_goes_on() {
     assert_ne!(origin("back"), before);
     user.ok(&["verify", "--data", "back"]);
     assert_eq!(user.read("back/log/before/checkpoint"), user.read(".evert/log/proof/checkpoint"));
+    // A link's place cannot be taken at the end.
+    fs::create_dir(user.dir().join("elsewhere")).unwrap();
+    std::os::unix::fs::symlink("elsewhere", user.dir().join("link")).unwrap();
+    let ended = user.evert(&["restore", "vault", "--to", "link"]);
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    assert!(ended.stderr.contains("is a link"), "{}", ended.stderr);
     let ended = user.evert(&["restore", "vault", "--to", "back"]);
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
     assert!(ended.stderr.contains("back is not empty"), "{}", ended.stderr);
