@@ -225,6 +225,12 @@ async fn back_up(
 fn unless_folded<T>(done: Result<T, Failure>) -> Result<Option<T>, Failure> {
     match done {
         Err(Failure::Log(LogError::Pruned { .. })) => Ok(None),
+        // It was folded again and again while its files were opened.
+        Err(Failure::Log(LogError::Io { source, .. }))
+            if source.kind() == io::ErrorKind::ResourceBusy =>
+        {
+            Ok(None)
+        }
         done => done.map(Some),
     }
 }
