@@ -2,7 +2,7 @@
 //!
 //! The order makes the copy consistent. What is signed is read first, then it is asked up to where the log is durable:
 //! so no checkpoint signs more than is copied. The views are of a Time that the copy holds. Nothing is written in the
-//! data directory.
+//! data directory of a process that runs; at rest, what a crash left unfinished is cut off the log first, as a start does.
 //!
 //! The running process may fold history meanwhile. What is copied is open all the time, as it was at one moment
 //! (`Log::files`). What was folded then is what was folded before the process was asked; so the transaction that says
