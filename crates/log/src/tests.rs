@@ -239,9 +239,9 @@ fn what_was_written_after_it_was_read_ahead_is_no_damage() {
 
 #[test]
 fn an_index_is_not_made_again_while_segments_are_rewritten() {
-    let (dir, disk) = (tempfile::tempdir().unwrap(), Arc::new(RealDisk));
+    let dir = tempfile::tempdir().unwrap();
     let options = LogOptions { segment_bytes_max: 4096, ..LogOptions::default() };
-    let (log, _) = Log::open(dir.path(), options, disk.clone(), || 0).unwrap();
+    let (log, _) = Log::open(dir.path(), options, Arc::new(RealDisk), || 0).unwrap();
     while log.shared.full_segments().is_empty() {
         let (sender, durable) = mpsc::channel();
         log.append(&group(), Box::new(move |told| sender.send(told).unwrap())).unwrap();
@@ -251,7 +251,7 @@ fn an_index_is_not_made_again_while_segments_are_rewritten() {
     let path = dir.path().join("index").join(format!("{:020}", 1));
     std::fs::write(&path, "no index").unwrap();
     let shared = Some(Arc::clone(&log.shared));
-    let scrubber = Scrubber { disk, dir: dir.path().to_owned(), shared };
+    let scrubber = Scrubber { disk: Arc::new(RealDisk), dir: dir.path().to_owned(), shared };
     let pass = || scrubber.pass(true, 0, &mut |_| ControlFlow::Continue(())).unwrap();
     let (mut found, mut tiles) = pass();
     let thinning = log.shared.thinning.lock().unwrap();
