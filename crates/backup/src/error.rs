@@ -5,6 +5,8 @@ use std::io;
 
 use object_store::Error as StoreError;
 
+use crate::limits::MANIFEST_BYTES_MAX;
+
 /// Why a backup could not be made or used.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
@@ -43,6 +45,24 @@ pub enum BackupError {
         place: String,
         /// Who is at work there.
         holder: String,
+    },
+    /// Another backup may have been made there meanwhile.
+    #[error(
+        "the lock on {place} was lost: it could not be renewed, or somebody else took the place"
+    )]
+    Lost {
+        /// The place.
+        place: String,
+    },
+    /// The backup consists of too many pieces.
+    #[error(
+        "what the backup consists of takes {bytes} bytes to say, and at most {MANIFEST_BYTES_MAX} are read"
+    )]
+    TooLarge {
+        /// The place.
+        place: String,
+        /// How many bytes its manifest has.
+        bytes: u64,
     },
     /// There is no such backup.
     #[error("{place} holds no {wanted}")]
@@ -97,6 +117,8 @@ impl BackupError {
             Self::Damaged { .. } => "BKP006",
             Self::Format { .. } => "BKP007",
             Self::Altered { .. } => "BKP008",
+            Self::Lost { .. } => "BKP009",
+            Self::TooLarge { .. } => "BKP010",
         }
     }
 
@@ -116,6 +138,15 @@ impl BackupError {
                 "wait until that is done; who was killed elsewhere is forgotten after two minutes"
                     .to_owned()
             }
+            Self::Lost { .. } => {
+                "look at the connection to the place, then run it again: what was copied is not \
+                 copied twice"
+                    .to_owned()
+            }
+            Self::TooLarge { place, .. } => format!(
+                "nothing was published in {place}; give the tables a history (`evert run --history`), so that the \
+                 log becomes shorter"
+            ),
             Self::None { place, .. } => {
                 format!("`evert backup --list {place}` shows what there is")
             }

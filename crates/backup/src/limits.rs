@@ -23,5 +23,8 @@ pub(crate) const RETRIES: (usize, Duration) = (8, Duration::from_secs(90));
 /// How long a lock is believed whose owner says nothing, when it cannot be seen whether he is alive.
 pub(crate) const LEASE: Duration = Duration::from_secs(120);
 
+/// How long a lock that could not be renewed is relied on by its owner: shorter, for what he does then takes time.
+pub(crate) const LEASE_TRUSTED: Duration = Duration::from_secs(80);
+
 /// How often a lock says that its owner is alive.
 pub(crate) const RENEWAL: Duration = Duration::from_secs(30);

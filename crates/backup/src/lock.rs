@@ -5,18 +5,22 @@
 //! machine it is seen that his process is gone; elsewhere, that he has not said for a while that he is alive. The
 //! place's own clock tells, by comparing when both locks were written.
 //!
-//! Nothing breaks when two write all the same, for pieces are named by what they hold. Only removing must be alone.
+//! Nothing breaks when two write all the same, for pieces are named by what they hold. Only removing must be alone: who
+//! was taken for gone may have lost pieces that no manifest names yet. So before a manifest is written, and before
+//! anything is removed, it is seen whether the lock is still there and was renewed lately.
 
 use std::fs;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use object_store::ObjectMeta;
 use object_store::path::Path;
+use object_store::{ObjectMeta, ObjectStoreExt as _};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::error::BackupError;
-use crate::limits::{LEASE, RENEWAL};
+use crate::limits::{LEASE, LEASE_TRUSTED, RENEWAL};
 use crate::place::Place;
 
 /// Where the locks are.
@@ -30,8 +34,12 @@ const LOCK_BYTES_MAX: u64 = 4096;
 pub struct Lock {
     place: Place,
     path: Path,
+    renewed: Renewed,
     renewal: JoinHandle<()>,
 }
+
+/// When the last renewal that came about was begun.
+type Renewed = Arc<Mutex<Instant>>;
 
 /// Who holds a lock.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +63,7 @@ impl Place {
         let me = Holder::me();
         let path = Path::from_iter([LOCKS, &uuid::Uuid::new_v4().to_string()]);
         let text = serde_json::json!(me).to_string();
+        let begun = Instant::now();
         self.put(&path, text.clone().into()).await?;
         match self.other_holder(&path, &me).await {
             Ok(None) => {}
@@ -67,16 +76,35 @@ impl Place {
                 });
             }
         }
-        let (place, renewed) = (self.clone(), path.clone());
-        let renewal = tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(RENEWAL).await;
-                if let Err(error) = place.put(&renewed, text.clone().into()).await {
-                    tracing::debug!(%error, "the lock could not be renewed");
-                }
+        let renewed = Arc::new(Mutex::new(begun));
+        let renewal = self.clone().renew(path.clone(), text, Arc::clone(&renewed));
+        Ok(Lock { place: self.clone(), path, renewed, renewal: tokio::spawn(renewal) })
+    }
+
+    /// Says from time to time that the owner of a lock is alive; ends when the lock is gone.
+    async fn renew(self, path: Path, text: String, renewed: Renewed) {
+        loop {
+            tokio::time::sleep(RENEWAL).await;
+            let begun = Instant::now();
+            // One that somebody removed does not come back: he is at work by now.
+            let done = match self.is_there(&path).await {
+                Ok(true) => self.put(&path, text.clone().into()).await,
+                Ok(false) => return,
+                Err(error) => Err(error),
+            };
+            match done {
+                Ok(()) => *renewed.lock().unwrap_or_else(PoisonError::into_inner) = begun,
+                Err(error) => tracing::debug!(%error, "the lock could not be renewed"),
             }
-        });
-        Ok(Lock { place: self.clone(), path, renewal })
+        }
+    }
+
+    async fn is_there(&self, path: &Path) -> Result<bool, BackupError> {
+        match self.store.head(path).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(self.failed("look for a lock", error)),
+        }
     }
 
     /// Somebody else who has the place. Locks of those who are gone are removed.
@@ -88,7 +116,9 @@ impl Place {
             let age = now.map(|now| now.signed_duration_since(lock.last_modified));
             let age = age.and_then(|age| age.to_std().ok()).unwrap_or(Duration::ZERO);
             let gone = holder.as_ref().is_some_and(|holder| holder.is_gone(me));
-            if gone || age > LEASE {
+            // Who can be seen to live may be slow.
+            let lives = holder.as_ref().is_some_and(|holder| holder.lives(me));
+            if gone || (age > LEASE && !lives) {
                 self.delete(&lock.location).await?;
                 continue;
             }
@@ -108,6 +138,18 @@ impl Place {
 }
 
 impl Lock {
+    /// Fails unless nobody else can have taken the place.
+    ///
+    /// # Errors
+    /// When the lock is gone, or was not renewed for so long that it may be.
+    pub(crate) async fn must_hold(&self) -> Result<(), BackupError> {
+        let renewed = *self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
+        if renewed.elapsed() < LEASE_TRUSTED && self.place.is_there(&self.path).await? {
+            return Ok(());
+        }
+        Err(BackupError::Lost { place: self.place.to_string() })
+    }
+
     /// Gives the place back.
     ///
     /// # Errors
@@ -144,8 +186,18 @@ impl Holder {
 
     /// Whether it can be seen from here that the holder's process has ended.
     fn is_gone(&self, me: &Self) -> bool {
+        self.is_here(me) && started(self.process) != self.started
+    }
+
+    /// Whether it can be seen from here that the holder's process is there.
+    fn lives(&self, me: &Self) -> bool {
+        self.is_here(me) && started(self.process) == self.started
+    }
+
+    /// Whether the holder's process can be seen from here.
+    fn is_here(&self, me: &Self) -> bool {
         let here = !self.machine.is_empty() && self.machine == me.machine;
-        here && self.started.is_some() && started(self.process) != self.started
+        here && self.started.is_some()
     }
 
     fn shown(&self) -> String {
@@ -165,6 +217,8 @@ fn started(process: u32) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::MANIFEST_BYTES_MAX;
+    use crate::manifest::{Manifest, ViewDigests};
 
     #[test]
     fn a_process_that_ended_is_gone_and_one_elsewhere_may_live() {
@@ -175,5 +229,49 @@ mod tests {
         assert!(other.is_gone(&me), "the number was given to another process");
         let elsewhere = Holder { machine: "another".to_owned(), started: Some(1), ..Holder::me() };
         assert!(!elsewhere.is_gone(&me));
+        assert!(me.lives(&me) && !other.lives(&me) && !elsewhere.lives(&me));
+    }
+
+    fn manifest() -> Manifest {
+        Manifest {
+            format: crate::FORMAT,
+            taken_at_us: 1,
+            log_id: "a log".to_owned(),
+            since: 0,
+            upper: 1,
+            signed: None,
+            views: ViewDigests::default(),
+            files: Vec::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn who_lost_the_place_publishes_nothing_and_removes_nothing() {
+        let place = Place::in_memory();
+        let refused = async |lock: &Lock| {
+            let error = place.publish(&manifest(), lock).await.unwrap_err();
+            assert_eq!(error.code(), "BKP009");
+            assert_eq!(place.prune(0, lock).await.unwrap_err().code(), "BKP009");
+        };
+        let lock = place.lock().await.unwrap();
+        place.publish(&manifest(), &lock).await.unwrap();
+        *lock.renewed.lock().unwrap() -= LEASE_TRUSTED;
+        refused(&lock).await;
+        lock.release().await.unwrap();
+        let lock = place.lock().await.unwrap();
+        place.delete(&lock.path).await.unwrap();
+        refused(&lock).await;
+        assert_eq!(place.backups().await.unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_manifest_that_nobody_would_read_is_not_published() {
+        let place = Place::in_memory();
+        let lock = place.lock().await.unwrap();
+        let log_id = "x".repeat(usize::try_from(MANIFEST_BYTES_MAX).unwrap());
+        let manifest = Manifest { log_id, ..manifest() };
+        let error = place.publish(&manifest, &lock).await.unwrap_err();
+        assert_eq!(error.code(), "BKP010");
+        assert_eq!(place.backups().await.unwrap(), []);
     }
 }

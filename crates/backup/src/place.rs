@@ -18,6 +18,7 @@ use object_store::{ClientOptions, ObjectMeta, ObjectStore, ObjectStoreExt as _, 
 
 use crate::error::BackupError;
 use crate::limits::{CONNECT_WAIT, MANIFEST_BYTES_MAX, REQUEST_WAIT, RETRIES};
+use crate::lock::Lock;
 use crate::manifest::{BackupId, Manifest, Wrong};
 
 /// Where the manifests are.
@@ -173,13 +174,19 @@ impl Place {
         })
     }
 
-    /// Writes a manifest. From now on the backup is there: everything that it names must be.
+    /// Writes a manifest. From now on the backup is there: everything that it names must be. So nobody may have removed
+    /// what no manifest named meanwhile, as who holds the lock may.
     ///
     /// # Errors
-    /// When the place cannot hold it.
-    pub async fn publish(&self, manifest: &Manifest) -> Result<BackupId, BackupError> {
+    /// When the place cannot hold it, or the lock was lost.
+    pub async fn publish(&self, manifest: &Manifest, lock: &Lock) -> Result<BackupId, BackupError> {
         self.sync().await?;
         let (id, text) = manifest.encode();
+        if on_disk(text.len()) > MANIFEST_BYTES_MAX {
+            let (place, bytes) = (self.shown.clone(), on_disk(text.len()));
+            return Err(BackupError::TooLarge { place, bytes });
+        }
+        lock.must_hold().await?;
         self.put(&manifest_path(&id), text.into()).await?;
         self.sync().await?;
         Ok(id)
@@ -193,7 +200,7 @@ impl Place {
     }
 
     /// Makes what was written durable. Object stores are when they have answered.
-    async fn sync(&self) -> Result<(), BackupError> {
+    pub(crate) async fn sync(&self) -> Result<(), BackupError> {
         let Some(directory) = self.directory.clone() else { return Ok(()) };
         let synced = tokio::task::spawn_blocking(move || {
             Ok(rustix::fs::syncfs(fs::File::open(directory)?)?)
@@ -251,6 +258,10 @@ impl Place {
     pub(crate) fn damaged(&self, path: &Path, reason: String) -> BackupError {
         BackupError::Damaged { place: self.shown.clone(), object: path.to_string(), reason }
     }
+}
+
+fn on_disk(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 pub(crate) fn manifest_path(id: &BackupId) -> Path {

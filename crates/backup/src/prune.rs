@@ -25,7 +25,7 @@ impl Place {
     ///
     /// # Errors
     /// When a backup that stays cannot be read, or the place refuses. Then no piece was removed.
-    pub async fn prune(&self, keep: usize, _alone: &Lock) -> Result<Pruned, BackupError> {
+    pub async fn prune(&self, keep: usize, alone: &Lock) -> Result<Pruned, BackupError> {
         let backups = self.backups().await?;
         let (old, kept) = backups.split_at(backups.len().saturating_sub(keep));
         let mut needed = BTreeSet::new();
@@ -35,10 +35,13 @@ impl Place {
             needed.extend(files.into_iter().flat_map(|file| file.pieces).map(|piece| piece.sha256));
         }
         let mut pruned = Pruned::default();
+        alone.must_hold().await?;
         for id in old {
             self.delete(&manifest_path(id)).await?;
             pruned.backups += 1;
         }
+        // Else a crash could bring a manifest back, and not its pieces.
+        self.sync().await?;
         for (sha256, bytes) in self.pieces().await? {
             if !needed.contains(&sha256) {
                 self.delete(&piece_path(&sha256)).await?;

@@ -207,9 +207,11 @@ impl Failure {
             Self::InUse { .. } | Self::Backup(BackupError::Busy { .. }) => 4,
             Self::Backup(error) if error.is_disk_full() => 6,
             Self::Backup(BackupError::Place { .. } | BackupError::None { .. }) => 2,
-            Self::Backup(BackupError::Store { .. }) => 3,
+            Self::Backup(BackupError::Store { .. } | BackupError::Lost { .. }) => 3,
             Self::Backup(BackupError::Damaged { .. } | BackupError::Altered { .. }) => 5,
-            Self::Backup(BackupError::Io { .. } | BackupError::Format { .. }) => 1,
+            Self::Backup(
+                BackupError::Io { .. } | BackupError::Format { .. } | BackupError::TooLarge { .. },
+            ) => 1,
             Self::Log(error) if error.is_disk_full() => 6,
             Self::Log(
                 LogError::Damaged { .. }

@@ -14,6 +14,7 @@ use log::{Log, LogError, NotaryOptions};
 use proof::{Cosigner, KEY_BYTES, Signer, VerifierKey};
 use sha2::{Digest, Sha256};
 
+use crate::commands::restore::BEFORE;
 use crate::directory;
 use crate::failure::Failure;
 
@@ -43,7 +44,11 @@ fn signer(root: &Path, log_id: [u8; 16]) -> Result<Signer, Failure> {
         Failure::from(LogError::Key { path, reason })
     };
     match fs::read_to_string(&path) {
-        Ok(text) => Signer::parse(text.trim()).map_err(|error| unusable(error.to_string())),
+        Ok(text) => {
+            let key = Signer::parse(text.trim()).map_err(|error| unusable(error.to_string()))?;
+            let other = is_of_another(root, log_id, key.verifier());
+            other.map_or(Ok(key), |reason| Err(unusable(reason)))
+        }
         Err(error) if error.kind() == ErrorKind::NotFound => {
             if proof_dir(&directory::log_dir(root)).join("verifier").exists() {
                 let reason = format!(
@@ -62,6 +67,21 @@ fn signer(root: &Path, log_id: [u8; 16]) -> Result<Signer, Failure> {
         }
         Err(error) => Err(Failure::io(format!("cannot read {}", path.display()), error)),
     }
+}
+
+/// Why a key must not sign this log: under the name that it has, another one is known. That one may have said something
+/// else in the same places, and two histories under one name are a fork.
+fn is_of_another(root: &Path, log_id: [u8; 16], key: &VerifierKey) -> Option<String> {
+    let log_id = uuid::Uuid::from_bytes(log_id);
+    let named = key.name().strip_prefix("evert/").and_then(|name| name.split('/').next());
+    let named = named.and_then(|id| uuid::Uuid::parse_str(id).ok());
+    if let Some(other) = named.filter(|named| *named != log_id) {
+        return Some(format!("it is named for the log {other}, and this is the log {log_id}"));
+    }
+    let before = directory::log_dir(root).join(BEFORE).join("verifier");
+    let signed_before = fs::read_to_string(before).ok()?;
+    (signed_before.trim() == key.to_string())
+        .then(|| "it is the original's, and this log was restored as another".to_owned())
 }
 
 /// A witness's private key; it is made when there is none.

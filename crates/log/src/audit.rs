@@ -51,6 +51,8 @@ pub struct Audit {
     pub bases: u64,
     /// Bases that are missing, or are not what the log says.
     pub wrong_bases: Vec<WrongBase>,
+    /// Bases that are what only a transaction says that is not among the published ones; none when nothing is published.
+    pub unsigned_bases: Vec<WrongBase>,
 }
 
 /// A base that is not what a transaction of the log says.
@@ -99,12 +101,12 @@ impl Log {
             auditor.walk.pass(&header);
         }
         let mut audit = auditor.audit;
-        self.audit_bases(&mut audit)?;
+        self.audit_bases(published, &mut audit)?;
         Ok(audit)
     }
 
     /// Compares each base with what the log says of it.
-    fn audit_bases(&self, audit: &mut Audit) -> Result<(), LogError> {
+    fn audit_bases(&self, published: u64, audit: &mut Audit) -> Result<(), LogError> {
         let bases = Arc::clone(&self.shared.state().bases);
         let said = if bases.tables.is_empty() { Said::default() } else { self.said_of_bases()? };
         for (table, base) in &bases.tables {
@@ -115,13 +117,31 @@ impl Log {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
                 Err(error) => return Err(LogError::io("open", &path, error)),
             };
-            let is_said = |hash: Hash| said.has(table, base.since, &hash);
-            if !found.is_some_and(is_said) {
-                let (table, since) = (table.clone(), base.since);
-                audit.wrong_bases.push(WrongBase { path, table, since });
+            let said = found.and_then(|hash| said.at(table, base.since, &hash));
+            let base = WrongBase { path, table: table.clone(), since: base.since };
+            match said {
+                None => audit.wrong_bases.push(base),
+                Some(time) if published > 0 && time.0 > published => {
+                    audit.unsigned_bases.push(base);
+                }
+                Some(_) => {}
             }
         }
         Ok(())
+    }
+
+    /// The Time up to which the log has said of all these what they came to; `None` when it does not say it of one.
+    ///
+    /// # Errors
+    /// When the log is damaged, or cannot be read.
+    pub fn folds_said_by(&self, folded: &[FoldedTable]) -> Result<Option<Time>, LogError> {
+        if folded.is_empty() {
+            return Ok(Some(Time::ZERO));
+        }
+        let said = self.said_of_bases()?;
+        let times: Option<Vec<Time>> =
+            folded.iter().map(|base| said.at(&base.table, base.since, &base.hash)).collect();
+        Ok(times.and_then(|times| times.into_iter().max()))
     }
 
     /// What transactions of the log say of bases: table, Time and hash.
@@ -137,14 +157,19 @@ impl Log {
                     let numbers = rows.column(column).as_primitive::<Int64Type>();
                     u64::try_from(numbers.value(row)).unwrap_or(0)
                 };
+                let time = |row: usize| {
+                    let before = changes.ends().partition_point(|end| *end as usize <= row);
+                    Time(chunk.first.0 + before as u64)
+                };
                 said.extend((0..rows.num_rows()).filter_map(|row| {
-                    Some(FoldedTable {
+                    let folded = FoldedTable {
                         table: TableName::new(sources.value(row), tables.value(row)),
                         since: Time(number(2, row)),
                         rows: number(3, row),
                         bytes: number(4, row),
                         hash: from_digits(hashes.value(row))?,
-                    })
+                    };
+                    Some((time(row), folded))
                 }));
             }
         }
@@ -161,18 +186,20 @@ fn from_digits(text: &str) -> Option<Hash> {
     (hash.to_string() == text).then_some(hash)
 }
 
-/// What transactions say of bases, in the order of the log.
+/// What transactions say of bases, with the Times of these, in the order of the log.
 #[derive(Debug, Default)]
-pub(crate) struct Said(pub(crate) Vec<FoldedTable>);
+pub(crate) struct Said(pub(crate) Vec<(Time, FoldedTable)>);
 
 impl Said {
-    fn has(&self, table: &TableName, since: Time, hash: &Hash) -> bool {
-        self.0.iter().any(|it| (&it.table, it.since, &it.hash) == (table, since, hash))
+    /// The first Time at which that is said.
+    fn at(&self, table: &TableName, since: Time, hash: &Hash) -> Option<Time> {
+        let is_said = |it: &FoldedTable| (&it.table, it.since, &it.hash) == (table, since, hash);
+        self.0.iter().find(|(_, it)| is_said(it)).map(|(time, _)| *time)
     }
 
     /// Whether one of them says that a base is what it is.
     pub(crate) fn contains(&self, base: &FoldedTable) -> bool {
-        self.has(&base.table, base.since, &base.hash)
+        self.at(&base.table, base.since, &base.hash).is_some()
     }
 }
 

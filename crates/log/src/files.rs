@@ -160,8 +160,9 @@ impl Log {
             }
             Err(error) => return Err(LogError::io("open", &path, error)),
         };
+        // After a crash that a list did not outlive, its bases' numbers are given once more.
         let path = retention::file_name(base.number);
-        Ok(LogFile { name: path.clone(), path, bytes: base.bytes, content })
+        Ok(LogFile { name: format!("{path}.{}", base.hash), path, bytes: base.bytes, content })
     }
 
     /// A segment that ends at `end`, if it was not rewritten.

@@ -1,5 +1,8 @@
 //! Tests of what only this crate sees: the codec, without a log around it; and the order in which a failure is told.
 
+use std::io;
+use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -13,12 +16,15 @@ use change::{
 use proptest::prelude::*;
 
 use crate::decode::{self, Wanted};
+use crate::disk::{Access, Disk, DiskFile};
 use crate::encode::{self, Compression};
 use crate::faults::FaultyDisk;
 use crate::format::{FormatError, FrameKind, Header, Place};
 use crate::preamble::Preamble;
 use crate::schema::{FoundSchema, Registry, Schemas};
-use crate::{Log, LogError, LogOptions};
+use crate::scrub::Scrubber;
+use crate::scrub::survey::{Ending, survey};
+use crate::{Log, LogError, LogOptions, RealDisk};
 
 fn group() -> TransactionGroup {
     let lists = vec![Some(vec![Some(1), None]), None, Some(vec![Some(2)])];
@@ -149,6 +155,113 @@ fn whoever_is_refused_finds_the_reason() {
         assert!(matches!(result, Err(LogError::SyncFailed { .. })), "{result:?}");
         assert!(matches!(log.failure(), Some(LogError::SyncFailed { .. })));
     });
+}
+
+/// A disk that gives what is behind some place of a file only to who begins to read there: as if the rest had been
+/// written after it was read ahead.
+struct Late(u64);
+
+struct LateFile(Arc<dyn DiskFile>, u64);
+
+impl Disk for Late {
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        RealDisk.create_dir(dir)
+    }
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        RealDisk.list(dir)
+    }
+    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(LateFile(RealDisk.open(path, access)?, self.0)))
+    }
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        RealDisk.create(path)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        RealDisk.rename(from, to)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        RealDisk.remove(path)
+    }
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        RealDisk.sync_dir(dir)
+    }
+}
+
+impl DiskFile for LateFile {
+    fn length(&self) -> io::Result<u64> {
+        self.0.length()
+    }
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let read = self.0.read_at(buffer, offset)?;
+        if let Some(early) = self.1.checked_sub(offset).filter(|early| *early > 0) {
+            let early = usize::try_from(early).unwrap().min(read);
+            buffer[early..read].fill(0);
+        }
+        Ok(read)
+    }
+    fn write_at(&self, pieces: &[&[u8]], offset: u64) -> io::Result<()> {
+        self.0.write_at(pieces, offset)
+    }
+    fn allocate(&self, length: u64) -> io::Result<()> {
+        self.0.allocate(length)
+    }
+    fn truncate(&self, length: u64) -> io::Result<()> {
+        self.0.truncate(length)
+    }
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync()
+    }
+}
+
+#[test]
+fn what_was_written_after_it_was_read_ahead_is_no_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = LogOptions::default();
+    let (log, _) = Log::open(dir.path(), options, Arc::new(RealDisk), || 0).unwrap();
+    for _ in 0..5 {
+        let (sender, durable) = mpsc::channel();
+        log.append(&group(), Box::new(move |told| sender.send(told).unwrap())).unwrap();
+        durable.recv_timeout(Duration::from_secs(60)).unwrap().unwrap();
+    }
+    let surveyed = |disk: &dyn Disk| {
+        let mut starts = Vec::new();
+        let mut take = |header: &Header, _: u64, _: Buffer| starts.push(header.place.offset);
+        let mut go_on = |_| ControlFlow::Continue(());
+        let found = survey(disk, (dir.path(), 1), Ending::Open, &mut go_on, &mut take).unwrap();
+        (found.wounds, starts)
+    };
+    let (wounds, starts) = surveyed(&RealDisk);
+    assert_eq!((wounds.len(), starts.len() >= 6), (0, true));
+    for late in &starts[1..] {
+        assert_eq!(surveyed(&Late(*late)), (vec![], starts.clone()), "from byte {late} on");
+    }
+}
+
+#[test]
+fn an_index_is_not_made_again_while_segments_are_rewritten() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = LogOptions { segment_bytes_max: 4096, ..LogOptions::default() };
+    let (log, _) = Log::open(dir.path(), options, Arc::new(RealDisk), || 0).unwrap();
+    while log.shared.full_segments().is_empty() {
+        let (sender, durable) = mpsc::channel();
+        log.append(&group(), Box::new(move |told| sender.send(told).unwrap())).unwrap();
+        durable.recv_timeout(Duration::from_secs(60)).unwrap().unwrap();
+    }
+    log.shared.keep_index(1).unwrap();
+    let path = dir.path().join("index").join(format!("{:020}", 1));
+    std::fs::write(&path, "no index").unwrap();
+    let shared = Some(Arc::clone(&log.shared));
+    let scrubber = Scrubber { disk: Arc::new(RealDisk), dir: dir.path().to_owned(), shared };
+    let pass = || scrubber.pass(true, 0, &mut |_| ControlFlow::Continue(())).unwrap();
+    let (mut found, mut tiles) = pass();
+    let thinning = log.shared.thinning.lock().unwrap();
+    scrubber.make_again(&mut found, &mut tiles).unwrap();
+    assert_eq!((found.made_again, found.damage.len()), (0, 1));
+    assert_eq!(std::fs::read(&path).unwrap(), b"no index");
+    drop(thinning);
+    scrubber.make_again(&mut found, &mut tiles).unwrap();
+    assert_eq!((found.made_again, found.damage.len()), (1, 0));
+    assert_eq!(pass().0.damage, []);
 }
 
 proptest! {

@@ -58,7 +58,7 @@ pub(crate) async fn back_up(
     let uploaded = place.upload(items, before.as_ref()).await;
     let published = match uploaded {
         Ok(uploaded) => place
-            .publish(&manifest(upper, uploaded.files))
+            .publish(&manifest(upper, uploaded.files), &lock)
             .await
             .map(|id| (id, uploaded.pieces, uploaded.bytes)),
         Err(error) => Err(error),

@@ -2,7 +2,7 @@
 //!
 //! The order makes the copy consistent. What is signed is read first, then it is asked up to where the log is durable:
 //! so no checkpoint signs more than is copied. The views are of a Time that the copy holds. Nothing is written in the
-//! data directory.
+//! data directory of a process that runs; at rest, what a crash left unfinished is cut off the log first, as a start does.
 //!
 //! The running process may fold history meanwhile. What is copied is open all the time, as it was at one moment
 //! (`Log::files`). What was folded then is what was folded before the process was asked; so the transaction that says
@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use backup::{BackupError, BackupId, Item, Manifest, Place, Pruned, Signed, ViewDigests};
+use backup::{BackupError, BackupId, Item, Lock, Manifest, Place, Pruned, Signed, ViewDigests};
 use change::Time;
 use log::notary::proof_dir;
 use log::{FoldedTable, Log, LogError, LogFile, LogFiles, LogOptions, RealDisk};
@@ -76,7 +76,7 @@ pub(crate) async fn backup(arguments: BackupArgs) -> Result<(), Failure> {
     let place = Place::create(&arguments.place)?;
     let lock = place.lock().await?;
     let made = async {
-        let mut report = whole(&place, &root, arguments.with_key).await?;
+        let mut report = whole((&place, &lock), &root, arguments.with_key).await?;
         if let Some(keep) = arguments.prune {
             let Pruned { backups, bytes, .. } = place.prune(keep.get(), &lock).await?;
             (report.pruned_backups, report.pruned_bytes) = (Some(backups), Some(bytes));
@@ -134,14 +134,18 @@ struct Source {
 }
 
 /// Backs the log up; begins again when history was folded meanwhile.
-async fn whole(place: &Place, root: &Path, with_key: bool) -> Result<Report, Failure> {
+async fn whole(
+    (place, lock): (&Place, &Lock),
+    root: &Path,
+    with_key: bool,
+) -> Result<Report, Failure> {
     let files_max = rustix::process::getrlimit(Resource::Nofile);
     let more = Rlimit { current: files_max.maximum, ..files_max };
     if let Err(error) = rustix::process::setrlimit(Resource::Nofile, more) {
         tracing::debug!(%error, "a log of very many segments cannot be backed up");
     }
     for _ in 0..ATTEMPTS {
-        if let Some(report) = back_up(place, root, with_key).await? {
+        if let Some(report) = back_up((place, lock), root, with_key).await? {
             return Ok(report);
         }
         tracing::debug!("history was folded meanwhile, or is not signed yet; it begins again");
@@ -154,7 +158,11 @@ async fn whole(place: &Place, root: &Path, with_key: bool) -> Result<Report, Fai
 }
 
 /// Backs the log up once; `None` when what was found does not belong together.
-async fn back_up(place: &Place, root: &Path, with_key: bool) -> Result<Option<Report>, Failure> {
+async fn back_up(
+    (place, lock): (&Place, &Lock),
+    root: &Path,
+    with_key: bool,
+) -> Result<Option<Report>, Failure> {
     let dir = directory::log_dir(root);
     // First, so that it signs no more than what is copied.
     let signed = signed(&dir)?;
@@ -167,7 +175,11 @@ async fn back_up(place: &Place, root: &Path, with_key: bool) -> Result<Option<Re
     let files = source.log.files(source.upper).map_err(Failure::from);
     let Some(files) = unless_folded(files)? else { return Ok(None) };
     let since = files.since.0;
-    let is_signed = signed.as_ref().is_none_or(|signed| since <= signed.size);
+    let said = unless_folded(source.log.folds_said_by(&files.folded).map_err(Failure::from))?;
+    // What a base must hold is certain only when the transaction that says it is signed.
+    let is_signed = signed.as_ref().is_none_or(|signed| {
+        since <= signed.size && said.flatten().is_some_and(|said| said.0 <= signed.size)
+    });
     if files.folded != source.folded || since > source.views.time || !is_signed {
         return Ok(None);
     }
@@ -190,7 +202,7 @@ async fn back_up(place: &Place, root: &Path, with_key: bool) -> Result<Option<Re
         views: source.views,
         files: uploaded.files,
     };
-    let backup = place.publish(&manifest).await?;
+    let backup = place.publish(&manifest, lock).await?;
     Ok(Some(Report {
         backup,
         place: place.to_string(),
@@ -213,6 +225,12 @@ async fn back_up(place: &Place, root: &Path, with_key: bool) -> Result<Option<Re
 fn unless_folded<T>(done: Result<T, Failure>) -> Result<Option<T>, Failure> {
     match done {
         Err(Failure::Log(LogError::Pruned { .. })) => Ok(None),
+        // It was folded again and again while its files were opened.
+        Err(Failure::Log(LogError::Io { source, .. }))
+            if source.kind() == io::ErrorKind::ResourceBusy =>
+        {
+            Ok(None)
+        }
         done => done.map(Some),
     }
 }

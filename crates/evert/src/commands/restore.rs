@@ -13,11 +13,11 @@
 
 use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use backup::{BackupId, Manifest, Place, Signed, StoredFile, ViewDigests};
+use backup::{BackupError, BackupId, Manifest, Place, Signed, StoredFile, ViewDigests};
 use change::Time;
 use log::notary::proof_dir;
 use log::{Log, RealDisk};
@@ -34,7 +34,7 @@ use crate::failure::Failure;
 use crate::{digests, output, restored, signing};
 
 /// Where a log keeps what another one signed, whose beginning it has.
-const BEFORE: &str = "before";
+pub(crate) const BEFORE: &str = "before";
 
 /// What was restored.
 #[derive(Debug, Serialize)]
@@ -63,6 +63,8 @@ struct Chosen {
     last: Time,
     /// Up to where the original is known to have gone on.
     known: u64,
+    /// What the operator should know of the choice.
+    notes: Vec<String>,
 }
 
 /// Restores a backup.
@@ -108,10 +110,32 @@ fn must_be_free(target: &Path) -> Result<(), Failure> {
         there => there.map(|mut entries| entries.next().is_some()),
     };
     match there {
-        Ok(false) => Ok(()),
+        Ok(false) => must_be_replaceable(target),
         Ok(true) => Err(Failure::Usage {
             what: format!("{} is not empty", target.display()),
             help: "name a directory that is not there yet, with --to DIR".to_owned(),
+        }),
+        Err(error) => Err(Failure::io(format!("cannot use {}", target.display()), error)),
+    }
+}
+
+/// Fails unless another directory can take the place of an empty one, which is seen at the end only otherwise.
+fn must_be_replaceable(target: &Path) -> Result<(), Failure> {
+    let above = target.parent().filter(|above| !above.as_os_str().is_empty());
+    let device =
+        |path: &Path| fs::symlink_metadata(path).map(|found| (found.dev(), found.is_dir()));
+    let found = device(target).and_then(|of| {
+        // The name above may be a link.
+        Ok((of, fs::metadata(above.unwrap_or(Path::new(".")))?.dev()))
+    });
+    match found {
+        Ok(((device, true), above)) if device == above => Ok(()),
+        Ok(_) => Err(Failure::Usage {
+            what: format!(
+                "{} is a link or a place where a disk is mounted: no other directory can take its place",
+                target.display()
+            ),
+            help: "name a directory below it that is not there yet, with --to DIR".to_owned(),
         }),
         Err(error) => Err(Failure::io(format!("cannot use {}", target.display()), error)),
     }
@@ -159,11 +183,11 @@ async fn choose(place: &Place, arguments: &RestoreArgs) -> Result<Chosen, Failur
         (None, None) => newest.clone(),
     };
     let manifest = place.manifest(&id).await?;
-    Ok(Chosen { last: Time(last_of(&id)), id, manifest, known })
+    Ok(Chosen { last: Time(last_of(&id)), id, manifest, known, notes: Vec::new() })
 }
 
 fn none(place: &Place, wanted: String) -> Failure {
-    backup::BackupError::None { place: place.to_string(), wanted }.into()
+    BackupError::None { place: place.to_string(), wanted }.into()
 }
 
 /// The only backup whose name begins or ends like this.
@@ -187,9 +211,16 @@ fn named_by(place: &Place, ids: &[BackupId], named: &str) -> Result<BackupId, Fa
 async fn reaching(place: &Place, ids: &[BackupId], time: u64) -> Result<Chosen, Failure> {
     let known = ids.last().map_or(0, last_of);
     let mut chosen: Option<Chosen> = None;
-    let mut folded = None;
+    let (mut folded, mut damaged, mut notes) = (None, None, Vec::new());
     for id in ids.iter().filter(|id| id.upper() > time) {
-        let manifest = place.manifest(id).await?;
+        let manifest = match place.manifest(id).await {
+            Err(error @ BackupError::Damaged { .. }) => {
+                notes.push(format!("backup {id} was passed over: {error}"));
+                damaged.get_or_insert(error);
+                continue;
+            }
+            manifest => manifest?,
+        };
         if manifest.since > time {
             // Later backups hold no more of the history.
             folded = Some(manifest.since);
@@ -197,7 +228,8 @@ async fn reaching(place: &Place, ids: &[BackupId], time: u64) -> Result<Chosen, 
         }
         let is_signed = manifest.signed.as_ref().is_some_and(|signed| signed.size >= time);
         if chosen.is_none() || is_signed {
-            chosen = Some(Chosen { id: id.clone(), manifest, last: Time(time), known });
+            let (id, notes) = (id.clone(), Vec::new());
+            chosen = Some(Chosen { id, manifest, last: Time(time), known, notes });
         }
         if is_signed {
             // What is kept can be compared with what was signed.
@@ -205,7 +237,7 @@ async fn reaching(place: &Place, ids: &[BackupId], time: u64) -> Result<Chosen, 
         }
     }
     match (chosen, folded) {
-        (Some(chosen), _) => Ok(chosen),
+        (Some(chosen), _) => Ok(Chosen { notes, ..chosen }),
         (None, Some(since)) => Err(Failure::Usage {
             what: format!(
                 "the log cannot be restored as it was at Time {time}: in each backup that holds it, its history up \
@@ -215,9 +247,10 @@ async fn reaching(place: &Place, ids: &[BackupId], time: u64) -> Result<Chosen, 
                 "name a Time from {since} on; `evert backup --list {place}` shows what each backup holds"
             ),
         }),
-        (None, None) => {
-            Err(none(place, format!("backup of Time {time}: the last one ends at Time {known}")))
-        }
+        (None, None) => Err(damaged.map_or_else(
+            || none(place, format!("backup of Time {time}: the last one ends at Time {known}")),
+            Failure::from,
+        )),
     }
 }
 
@@ -232,7 +265,7 @@ async fn make(
     work: &Path,
     arguments: &RestoreArgs,
 ) -> Result<Report, Failure> {
-    let Chosen { id, manifest, last, known } = chosen;
+    let Chosen { id, manifest, last, known, notes } = chosen;
     if last == Time::ZERO {
         return Err(Failure::Usage {
             what: format!("backup {id} holds no transaction"),
@@ -252,7 +285,7 @@ async fn make(
         views_at: manifest.views.time,
         views: manifest.views.views.len(),
         facts: Vec::new(),
-        notes: Vec::new(),
+        notes,
     };
     fetch(place, &manifest, &dir, &mut report).await?;
     let (verified, key) = (manifest.clone(), arguments.key.clone());
@@ -370,6 +403,15 @@ fn audit(
     report: &mut Report,
 ) -> Result<(), Failure> {
     if manifest.signed.is_none() {
+        if key.is_some() {
+            return Err(Failure::NotProven {
+                what: "the backup holds nothing signed, which --key could be compared with"
+                    .to_owned(),
+                help: "name another backup with --backup ID; only without --key is a log restored \
+                       that was never signed"
+                    .to_owned(),
+            });
+        }
         let audit = log.audit(&[], 0)?;
         if let Some(wrong) = audit.wrong_bases.first() {
             return Err(not_proven(format!(

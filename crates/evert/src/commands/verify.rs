@@ -324,7 +324,7 @@ fn tiles(audit: &Audit, report: &mut Report) {
 
 /// What is said of history that was folded: its hashes stay, and what it came to is what was logged of it.
 fn folded(audit: &Audit, gone: u64, report: &mut Report) {
-    if audit.bases > 0 && audit.wrong_bases.is_empty() {
+    if audit.bases > 0 && audit.wrong_bases.is_empty() && audit.unsigned_bases.is_empty() {
         let bases = output::counted(audit.bases, "table");
         report
             .facts
@@ -345,6 +345,18 @@ fn folded(audit: &Audit, gone: u64, report: &mut Report) {
             ),
             place: base.path.display().to_string(),
             help: "put the file back from a backup that verifies".to_owned(),
+        });
+    }
+    for base in &audit.unsigned_bases {
+        report.findings.push(Finding {
+            what: format!(
+                "the folded history of table {} up to Time {} is what only a transaction says that is not signed",
+                base.table, base.since
+            ),
+            place: base.path.display().to_string(),
+            help: "`evert run` signs it within a second, then verify again; if nobody folded history just now, put \
+                   the log back from a backup that verifies"
+                .to_owned(),
         });
     }
 }

@@ -68,12 +68,16 @@ fn vault(user: &User) -> Place {
 /// The last manifest, changed, as if it had been written so.
 fn meddled(user: &User, change: impl FnOnce(&mut Manifest)) {
     let place = vault(user);
-    let id = block_on(place.backups()).unwrap().pop().unwrap();
-    let mut manifest = block_on(place.manifest(&id)).unwrap();
-    change(&mut manifest);
-    // What is taken later is the last.
-    manifest.taken_at_us += 1;
-    block_on(place.publish(&manifest)).unwrap();
+    block_on(async {
+        let id = place.backups().await.unwrap().pop().unwrap();
+        let mut manifest = place.manifest(&id).await.unwrap();
+        change(&mut manifest);
+        // What is taken later is the last.
+        manifest.taken_at_us += 1;
+        let lock = place.lock().await.unwrap();
+        place.publish(&manifest, &lock).await.unwrap();
+        lock.release().await.unwrap();
+    });
 }
 
 #[test]
@@ -110,6 +114,12 @@ fn a_backup_becomes_a_directory_that_holds_the_same_and_goes_on() {
     assert_ne!(origin("back"), before);
     user.ok(&["verify", "--data", "back"]);
     assert_eq!(user.read("back/log/before/checkpoint"), user.read(".evert/log/proof/checkpoint"));
+    // A link's place cannot be taken at the end.
+    fs::create_dir(user.dir().join("elsewhere")).unwrap();
+    std::os::unix::fs::symlink("elsewhere", user.dir().join("link")).unwrap();
+    let ended = user.evert(&["restore", "vault", "--to", "link"]);
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    assert!(ended.stderr.contains("is a link"), "{}", ended.stderr);
     let ended = user.evert(&["restore", "vault", "--to", "back"]);
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
     assert!(ended.stderr.contains("back is not empty"), "{}", ended.stderr);
@@ -280,6 +290,36 @@ fn what_is_wrong_with_a_backup_is_found() {
     });
     meddled(&user, |manifest| manifest.signed = theirs.signed);
     code(8, "the leaves in the backup are not those of the checkpoint in it");
+    // Who leaves out what was signed does not get past somebody who knows the key.
+    meddled(&user, |manifest| {
+        manifest.signed = None;
+        manifest.files.retain(|file| file.name != "proof/leaves");
+    });
+    let key = user.dir().join(".evert/log/proof/verifier");
+    let key = key.to_str().unwrap();
+    let ended = user.evert(&["restore", "vault", "--to", "back", "--key", key]);
+    assert_eq!(ended.code, Some(8), "{}", ended.stderr);
+    assert!(ended.stderr.contains("holds nothing signed"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_damaged_backup_is_passed_over_when_another_holds_the_time() {
+    let user = with_orders();
+    back_up(&user, &[]);
+    user.append("orders.ndjson", &line(21));
+    user.append("orders.ndjson", &line(22));
+    user.ok(&["run", "--once"]);
+    back_up(&user, &[]);
+    let manifests = files(&user.dir().join("vault/manifests"));
+    assert_eq!(manifests.len(), 2);
+    let harm = |path: &Path| fs::write(path, "no manifest").unwrap();
+    harm(&manifests[0]);
+    let restored = restore(&user, "then", &["--time", "1"]);
+    assert_eq!(restored["last"], 1);
+    assert!(restored["notes"].to_string().contains("was passed over"), "{restored}");
+    harm(&manifests[1]);
+    let ended = user.evert(&["restore", "vault", "--to", "never", "--time", "1"]);
+    assert!(ended.stderr.contains("error[BKP006]"), "{}", ended.stderr);
 }
 
 #[test]
@@ -372,6 +412,18 @@ fn with_its_key_a_log_goes_on_under_its_name() {
     let restored = restore(&user, "then", &["--time", "1"]);
     assert!(!user.dir().join("then/log/key").exists());
     assert_ne!(restored["log"], made["log"]);
+    user.ok(&["run", "--once", "--data", "then"]);
+    let refused = |key: &str, says: &str| {
+        let ended = user.shell(&format!("EVERT_LOG_KEY={key} evert run --once --data then"));
+        assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+        assert!(ended.stderr.contains("error[LOG013]"), "{}", ended.stderr);
+        assert!(ended.stderr.contains(says), "{}", ended.stderr);
+    };
+    refused(".evert/log/key", "it is named for the log");
+    // Whatever its name is.
+    let log = user.dir().join("then/log");
+    fs::copy(log.join("proof/verifier"), log.join("before/verifier")).unwrap();
+    refused("then/log/key", "it is the original's");
     // The key is elsewhere: named, it is used.
     let restored = user.shell(
         "cp .evert/log/key safe.key; evert backup vault2 > told; \

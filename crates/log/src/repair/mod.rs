@@ -206,8 +206,16 @@ impl<'a> Mender<'a> {
         mended.reverse();
         for ready in mended {
             match self.is_signed(ready.number) {
-                true => self.put(ready)?,
-                false => {
+                Some(true) => self.put(ready)?,
+                None => {
+                    let file = file_name(ready.number);
+                    let copy = self.copies.name();
+                    self.repaired.warnings.push(format!(
+                        "{file} is as {copy} has it now, and not all of it could be compared with what was signed"
+                    ));
+                    self.put(ready)?;
+                }
+                Some(false) => {
                     let why =
                         format!("{} holds other transactions than were signed", self.copies.name());
                     self.repaired.refused.insert(file_name(ready.number), why);
@@ -272,7 +280,7 @@ impl<'a> Mender<'a> {
         is_there: bool,
         damage: &[Damage],
     ) -> Result<Vec<Piece>, Refused> {
-        let mut wounds = Vec::new();
+        let (mut wounds, mut altered) = (Vec::new(), Vec::new());
         let ending = self.ending(number);
         if is_there {
             let (disk, dir) = (Arc::clone(&self.overlay), self.dir);
@@ -281,7 +289,8 @@ impl<'a> Mender<'a> {
                 survey::survey(&*disk, (dir, number), ending, &mut go_on, &mut |_, _, _| {})?;
             wounds = found.wounds;
             // Frames that are whole and not what was signed.
-            wounds.extend(damage.iter().filter(|d| d.kind == DamageKind::Altered).map(altered));
+            let found = damage.iter().filter(|damage| damage.kind == DamageKind::Altered);
+            altered.extend(found.filter_map(|damage| self.altered(number, damage)));
         } else {
             let length = match ending {
                 Ending::At(end, _) => Some(end),
@@ -294,12 +303,30 @@ impl<'a> Mender<'a> {
             let (from, held, previous) = (0, 0..until, None);
             wounds.push(Wound { from, until, held, reason, before, behind, previous });
         }
-        wounds.iter().map(|wound| self.piece(number, ending, wound)).collect()
+        // When nothing here says where the frames end, the copy does. Of a frame that is whole it is known.
+        let is_end = |wound: &Wound| wound.behind.is_none() && !matches!(ending, Ending::At(..));
+        let all = wounds.iter().map(|wound| (wound, is_end(wound)));
+        let all = all.chain(altered.iter().map(|wound| (wound, false)));
+        all.map(|(wound, is_end)| self.piece(number, wound, is_end)).collect()
     }
 
-    fn piece(&mut self, number: u64, ending: Ending, wound: &Wound) -> Result<Piece, Refused> {
-        // When nothing here says where the frames end, the copy does.
-        let is_end = wound.behind.is_none() && !matches!(ending, Ending::At(..));
+    /// A frame that is whole and not what was signed, as a wound. Its damage tells those of its transactions that differ.
+    fn altered(&self, number: u64, damage: &Damage) -> Option<Wound> {
+        let place = Place { segment: number, offset: damage.offset };
+        let header = Header::from_bytes(&self.header_at(number, damage.offset)?, place).ok()?;
+        let (from, until) = (damage.offset, damage.offset + damage.bytes);
+        Some(Wound {
+            from,
+            until,
+            held: from..until,
+            reason: damage.reason.clone(),
+            before: header.first_time,
+            behind: Some(header.next_time()),
+            previous: None,
+        })
+    }
+
+    fn piece(&mut self, number: u64, wound: &Wound, is_end: bool) -> Result<Piece, Refused> {
         let mut until = wound.until;
         if is_end {
             until = self.copies.length(&file_name(number))?.unwrap_or(0).max(wound.from);
@@ -399,13 +426,10 @@ impl<'a> Mender<'a> {
         Ok(found.wounds.is_empty())
     }
 
-    /// Whether a segment as it will be is what was signed, as far as that can be known.
-    fn is_signed(&self, number: u64) -> bool {
+    /// Whether a segment as it will be is what was signed; `None` when that cannot be known, as when more is damaged.
+    fn is_signed(&self, number: u64) -> Option<bool> {
         let disk = Arc::clone(&self.overlay) as Arc<dyn Disk>;
-        let Ok((log, _)) = Log::open_read_only(self.dir, Arc::clone(&disk)) else {
-            // More is damaged: that is told.
-            return true;
-        };
+        let (log, _) = Log::open_read_only(self.dir, Arc::clone(&disk)).ok()?;
         let shared = Some(Arc::clone(&log.shared));
         let scrubber = Scrubber { disk, dir: self.dir.to_owned(), shared };
         scrubber.is_signed(number)
@@ -505,20 +529,6 @@ fn file_name(number: u64) -> String {
 /// Where the new file of a segment is written.
 fn new_path(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("{}.repaired", file_name(number)))
-}
-
-/// A frame that is whole and not what was signed, as a wound.
-fn altered(damage: &Damage) -> Wound {
-    let (first, last) = damage.times.unwrap_or_default();
-    Wound {
-        from: damage.offset,
-        until: damage.offset + damage.bytes,
-        held: damage.offset..damage.offset + damage.bytes,
-        reason: damage.reason.clone(),
-        before: Time::ZERO,
-        behind: (last > first).then(|| last.next()),
-        previous: None,
-    }
 }
 
 /// The headers of the whole frames that some bytes begin with, and where those end.

@@ -29,7 +29,7 @@ pub(crate) fn listed_again(
 ) -> Result<Result<Bases, String>, LogError> {
     let log = Log::open_unlisted(dir, Arc::clone(disk))?;
     let mut said: BTreeMap<TableName, Vec<FoldedTable>> = BTreeMap::new();
-    for base in log.said_of_bases()?.0 {
+    for (_, base) in log.said_of_bases()?.0 {
         said.entry(base.table.clone()).or_default().push(base);
     }
     let (there, next) = bases_in(dir, &**disk)?;

@@ -228,15 +228,17 @@ impl Scrubber {
         })
     }
 
-    /// Whether nothing in a segment is other than what was signed.
-    pub(crate) fn is_signed(&self, number: u64) -> bool {
+    /// Whether nothing in a segment is other than what was signed; `None` when not all of it could be compared.
+    pub(crate) fn is_signed(&self, number: u64) -> Option<bool> {
         let go_on = &mut |_| ControlFlow::Continue(());
         let mut tiles = Tiles::open(Arc::clone(&self.disk), &self.dir);
         tiles.verify(go_on);
         let (tiles, gone) = (&mut tiles, &mut Vec::new());
         let mut reading = Reading { tiles, leaves: None, compared: 0, altered: Vec::new(), gone };
-        let read = self.segment(number, number, &mut reading, go_on);
-        read.is_ok() && reading.altered.is_empty()
+        self.segment(number, number, &mut reading, go_on).ok()?;
+        let Reading { tiles, leaves, altered, .. } = reading;
+        let is_compared = leaves.is_some() && tiles.uncompared == 0;
+        if altered.is_empty() { is_compared.then_some(true) } else { Some(false) }
     }
 
     /// How the segment that still grows ends.
@@ -344,13 +346,17 @@ impl Scrubber {
             if damage.file.starts_with("proof/") {
                 return bad.contains(&damage.file);
             }
-            if damage.kind != DamageKind::Derived {
-                return true;
+            match (damage.kind, damage.times) {
+                (DamageKind::Derived, _) => {}
+                (DamageKind::Altered, Some(times)) => return !tiles.clears(times),
+                (DamageKind::Altered, None) | (DamageKind::Segment, _) => return true,
             }
             let number = damage.file.strip_prefix("index/").and_then(|name| name.parse().ok());
             let (Some(number), Some(shared)) = (number, shared) else {
                 return bad.contains(&damage.file);
             };
+            // One that is being rewritten has another index soon; and the notary writes them under the same lock.
+            let Ok(_nobody_rewrites) = shared.thinning.try_lock() else { return true };
             match shared.keep_index(number) {
                 Ok(()) => {
                     scrubbed.made_again += 1;

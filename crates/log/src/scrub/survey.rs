@@ -146,14 +146,16 @@ impl Surveyor {
     fn run(&mut self, pace: &mut Pace<'_>, each: &mut Each<'_>) -> Result<(), LogError> {
         while self.offset < self.limit {
             let begun = self.at;
-            match self.frame() {
+            let mut frame = self.frame();
+            if matches!(frame, Err(ReadError::Format(_))) {
+                // What was read ahead may be from before the frame was written.
+                self.frames.forget();
+                frame = self.frame();
+            }
+            match frame {
                 Ok((header, stored)) => self.take(&header, stored, each),
-                Err(ReadError::Format(reason)) => {
-                    if self.is_the_end()? {
-                        break;
-                    }
-                    self.wound(&reason.to_string());
-                }
+                Err(ReadError::Format(_)) if self.is_the_end()? => break,
+                Err(ReadError::Format(reason)) => self.wound(&reason.to_string()),
                 Err(ReadError::Log(LogError::Io { source, .. })) => {
                     self.wound(&format!("the disk does not give it back: {source}"));
                 }

@@ -3,8 +3,11 @@
 //! A full tile is right when its root is the hash that the tile above it has in its place; the highest are right when the
 //! signed root follows from them. So a tile that went bad is told from a log that was changed: the first is made again from
 //! what is below it, when that fits; the second is not covered up.
+//!
+//! Below a bad tile nothing says whether a tile is right. So what can be made again there is kept in memory until the tile
+//! above, made of it, fits; then both are written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -50,10 +53,25 @@ pub(crate) struct Tiles {
     pub(crate) bad: Vec<BadTile>,
     /// How many were read.
     pub(crate) read: u64,
+    /// How many leaves were compared with nothing that is known to be right.
+    pub(crate) uncompared: u64,
     /// The tile that leaves were compared with last.
     current: Option<(u64, Vec<Hash>)>,
-    /// The leaves of tiles of level 0 that are to be made again, by the tiles' numbers.
+    /// The leaves of tiles of level 0 that are to be made again, or may be, by the tiles' numbers.
     leaves: BTreeMap<u64, Vec<Hash>>,
+    /// Tiles of level 0 that can be read, below one that is not right.
+    unsure: BTreeSet<u64>,
+    /// Tiles as they follow from what is below them, while nothing says whether they are right.
+    candidates: BTreeMap<TileId, Vec<Hash>>,
+    /// Tiles of level 0 that were not right, and are now.
+    mended: BTreeSet<u64>,
+}
+
+/// Which of two tiles is taken first to make the one above: the one that lies on the disk, or the one that was computed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum First {
+    Held,
+    Computed,
 }
 
 impl Tiles {
@@ -65,8 +83,12 @@ impl Tiles {
             size: 0,
             bad: Vec::new(),
             read: 0,
+            uncompared: 0,
             current: None,
             leaves: BTreeMap::new(),
+            unsure: BTreeSet::new(),
+            candidates: BTreeMap::new(),
+            mended: BTreeSet::new(),
         }
     }
 
@@ -114,6 +136,8 @@ impl Tiles {
             let expected = hashes.and_then(|hashes| hashes.get(place)).copied();
             if let Some(reason) = self.wrong(id, expected) {
                 self.bad.push(BadTile { id, reason, root: expected });
+            } else if level == 0 && expected.is_none() {
+                self.unsure.insert(index);
             }
             self.read += 1;
             if pace(TILE_BYTES).is_break() {
@@ -157,11 +181,15 @@ impl Tiles {
         };
         let (index, at) = (place / u64::from(WIDTH), in_memory(place % u64::from(WIDTH)));
         let is_bad = |bad: &BadTile| (bad.id.level(), bad.id.index()) == (LEAVES, index);
-        if self.bad.iter().any(is_bad) {
+        let is_bad = self.bad.iter().any(is_bad);
+        if is_bad || self.unsure.contains(&index) {
+            self.uncompared += 1;
             let leaves = self.leaves.entry(index).or_default();
             if leaves.len() == at {
                 leaves.push(leaf);
             }
+        }
+        if is_bad {
             return false;
         }
         if self.current.as_ref().is_none_or(|(current, _)| *current != index) {
@@ -169,6 +197,7 @@ impl Tiles {
             self.current = id.and_then(|id| Some((index, self.hashes(id).ok()?)));
         }
         let known = self.current.as_ref().and_then(|(_, hashes)| hashes.get(at));
+        self.uncompared += u64::from(known.is_none());
         known.is_some_and(|known| *known != leaf)
     }
 
@@ -199,24 +228,61 @@ impl Tiles {
         let mut made = 0;
         // From the leaves up: a tile is made of those below it.
         for bad in std::mem::take(&mut self.bad).into_iter().rev() {
-            let hashes = self.made_of(bad.id).filter(|hashes| {
-                hashes.len() == usize::from(bad.id.width())
-                    && bad.root.is_some_and(|root| root_of(hashes.iter().copied()) == root)
-            });
-            match hashes {
-                Some(hashes) => {
-                    self.write(bad.id, &hashes)?;
-                    made += 1;
-                }
-                None => self.bad.push(bad),
+            match self.make(&bad)? {
+                0 => self.bad.push(bad),
+                tiles => made += tiles,
             }
         }
         self.bad.reverse();
-        Ok(made + self.make_edge_again()?)
+        for first in [First::Held, First::Computed] {
+            made += self.make_edge_again(first)?;
+        }
+        Ok(made)
+    }
+
+    /// Makes a tile again, and those below it that it says are right; returns how many were written.
+    fn make(&mut self, bad: &BadTile) -> Result<u64, LogError> {
+        for first in [First::Held, First::Computed] {
+            let hashes = self.made_of(bad.id, first);
+            let is_full = |hashes: &Vec<Hash>| hashes.len() == usize::from(WIDTH);
+            let Some(hashes) = hashes.filter(|hashes| !bad.id.is_partial() && is_full(hashes))
+            else {
+                continue;
+            };
+            match bad.root {
+                Some(root) if root == root_of(hashes.iter().copied()) => {
+                    let below = self.settle(bad.id, first)?;
+                    self.write(bad.id, &hashes)?;
+                    return Ok(below + 1);
+                }
+                Some(_) => {}
+                None => drop(self.candidates.insert(bad.id, hashes)),
+            }
+        }
+        Ok(0)
+    }
+
+    /// Writes the tiles below one that turned out right, as far as they were computed for it; returns how many.
+    fn settle(&mut self, id: TileId, first: First) -> Result<u64, LogError> {
+        let mut written = 0;
+        for child in Self::children(id).unwrap_or_default() {
+            let Some(computed) = self.computed(child) else { continue };
+            let held = self.hashes(child).ok();
+            let is_held = held.as_ref() == Some(&computed);
+            if held.is_none() || first == First::Computed {
+                written += self.settle(child, first)?;
+                if !is_held {
+                    self.write(child, &computed)?;
+                    written += 1;
+                }
+                self.bad.retain(|bad| bad.id != child);
+            }
+        }
+        Ok(written)
     }
 
     /// Makes the tiles at the tree's right edge again, all of them or none: only together they have the signed root.
-    fn make_edge_again(&mut self) -> Result<u64, LogError> {
+    fn make_edge_again(&mut self, first: First) -> Result<u64, LogError> {
         let ids = TileId::partials(self.size);
         let is_edge = |bad: &BadTile| ids.contains(&bad.id);
         let Some(signed) = self.signed().filter(|_| self.bad.iter().any(is_edge)) else {
@@ -224,7 +290,7 @@ impl Tiles {
         };
         let (mut tiles, mut made) = (MemoryTiles::default(), Vec::new());
         for id in &ids {
-            let hashes = self.made_of(*id).and_then(|hashes| {
+            let hashes = self.made_of(*id, first).and_then(|hashes| {
                 let width = usize::from(id.width());
                 hashes.get(..width).map(<[Hash]>::to_vec)
             });
@@ -237,28 +303,57 @@ impl Tiles {
         if signed.size() != self.size || !is_right {
             return Ok(0);
         }
+        let mut written = on_disk(made.len());
         for (id, hashes) in &made {
+            written += self.settle(*id, first)?;
             self.write(*id, hashes)?;
         }
         self.bad.retain(|bad| !is_edge(bad));
-        Ok(on_disk(made.len()))
+        Ok(written)
     }
 
-    fn made_of(&self, id: TileId) -> Option<Vec<Hash>> {
-        let TileLevel::Hashes(level) = id.level() else { return None };
-        let Some(below) = level.checked_sub(1) else {
+    fn made_of(&self, id: TileId, first: First) -> Option<Vec<Hash>> {
+        if id.level() == LEAVES {
             return self.leaves.get(&id.index()).cloned();
+        }
+        let root = |child| {
+            let held = || self.hashes(child).ok();
+            let hashes = match first {
+                First::Held => held().or_else(|| self.computed(child)),
+                First::Computed => self.computed(child).or_else(held),
+            };
+            Some(root_of(hashes?))
         };
+        Self::children(id)?.into_iter().map(root).collect()
+    }
+
+    /// The full tiles that a tile has the roots of; none below the leaves'.
+    fn children(id: TileId) -> Option<Vec<TileId>> {
+        let TileLevel::Hashes(level) = id.level() else { return None };
+        let below = TileLevel::Hashes(level.checked_sub(1)?);
         let first = id.index().checked_mul(u64::from(WIDTH))?;
         let children = first..first.checked_add(id.width().into())?;
-        let root = |index| {
-            let child = TileId::new(TileLevel::Hashes(below), index, WIDTH)?;
-            Some(root_of(self.hashes(child).ok()?))
-        };
-        children.map(root).collect()
+        children.map(|index| TileId::new(below, index, WIDTH)).collect()
     }
 
-    fn write(&self, id: TileId, hashes: &[Hash]) -> Result<(), LogError> {
+    /// A full tile as it follows from what is below it, when nothing said whether that is right.
+    fn computed(&self, id: TileId) -> Option<Vec<Hash>> {
+        let is_unsure = id.level() == LEAVES && self.unsure.contains(&id.index());
+        let leaves = self.leaves.get(&id.index()).filter(|_| is_unsure);
+        let leaves = leaves.filter(|leaves| leaves.len() == usize::from(WIDTH));
+        self.candidates.get(&id).or(leaves).cloned()
+    }
+
+    /// Whether transactions differed from a tile that was not right itself: they are what was signed.
+    pub(crate) fn clears(&self, (first, last): (Time, Time)) -> bool {
+        let tile = |time: Time| time.0.saturating_sub(1) / u64::from(WIDTH);
+        (tile(first)..=tile(last)).all(|tile| self.mended.contains(&tile))
+    }
+
+    fn write(&mut self, id: TileId, hashes: &[Hash]) -> Result<(), LogError> {
+        if id.level() == LEAVES {
+            self.mended.insert(id.index());
+        }
         let (path, unborn) = (self.root.join(id.path()), self.root.join("remade"));
         let failed = |error| LogError::io("write", &path, error);
         let bytes: Vec<u8> = hashes.iter().flat_map(|hash| hash.0).collect();

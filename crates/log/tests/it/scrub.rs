@@ -10,14 +10,14 @@ use change::Time;
 use log::format::{FrameKind, Header};
 use log::notary::proof_dir;
 use log::{
-    CopiedDirectory, Damage, DamageKind, Disk, Log, Notary, RealDisk, Repaired, ScrubOptions,
-    Scrubbed,
+    Compression, CopiedDirectory, Damage, DamageKind, Disk, Log, LogOptions, Notary, RealDisk,
+    Repaired, ScrubOptions, Scrubbed,
 };
 use proof::Signer;
 use tempfile::TempDir;
 
 use crate::world::{
-    PATIENCE, append, dir, frames, group, ids, open_with, segments, small_segments,
+    PATIENCE, append, dir, frames, group, ids, open_with, options, segments, small_segments,
 };
 
 /// The transactions of a [`log_of_segments`].
@@ -256,6 +256,36 @@ fn a_transaction_that_is_not_what_was_signed_is_found_and_only_the_signed_one_pu
 }
 
 #[test]
+fn a_frame_of_the_segment_that_grows_is_put_back_from_an_older_copy_and_nothing_is_cut_off() {
+    let (place, copy) = (dir(), dir());
+    let options = || LogOptions { compression: Compression::Off, ..options() };
+    let (log, _) = open_with(place.path(), options());
+    let append_some = |log: &Log, steps: std::ops::Range<u64>| {
+        for step in steps {
+            append(log, &group("s", step, &[1])).unwrap();
+        }
+    };
+    append_some(&log, 0..5);
+    let signer = Signer::from_seed("log/test", &[3; 32]).unwrap();
+    let mut notary = Notary::open(&log, signer).unwrap();
+    while notary.step().unwrap().is_some() {}
+    notary.publish().unwrap();
+    notary.settle().unwrap();
+    drop((notary, log));
+    copy_all(place.path(), copy.path());
+    let (log, _) = open_with(place.path(), options());
+    append_some(&log, 5..10);
+    drop(log);
+    let path = segments(place.path()).pop().unwrap();
+    let good = fs::read(&path).unwrap();
+    forge(&path, &transactions(&path)[2]);
+    assert_eq!(scrub(place.path()).damage[0].kind, DamageKind::Altered);
+    let repaired = repair(place.path(), Some(copy.path()));
+    assert_eq!((repaired.left, repaired.warnings), (vec![], vec![]));
+    assert!(fs::read(&path).unwrap() == good);
+}
+
+#[test]
 fn tiles_and_indexes_are_made_again_as_they_were() {
     let (place, _copy) = log_of_segments();
     let (log, _) = open_with(place.path(), small_segments());
@@ -292,6 +322,46 @@ fn tiles_and_indexes_are_made_again_as_they_were() {
         let after: Vec<Vec<u8>> = files.iter().map(|file| fs::read(file).unwrap()).collect();
         assert!(before == after, "{harmed}");
     }
+}
+
+#[test]
+fn what_cannot_be_compared_with_what_was_signed_is_put_back_with_a_warning() {
+    let (place, copy) = log_of_segments();
+    let path = segments(place.path()).remove(1);
+    change(&path, |bytes| bytes[500] ^= 1);
+    assert_eq!(repair(place.path(), Some(copy.path())).warnings, Vec::<String>::new());
+    change(&path, |bytes| bytes[500] ^= 1);
+    change(&proof_dir(place.path()).join("tile/0/000"), |bytes| bytes.truncate(100));
+    let Repaired { left, warnings, .. } = repair(place.path(), Some(copy.path()));
+    assert_eq!((left, warnings.len()), (vec![], 1));
+    assert!(warnings[0].contains("could be compared with what was signed"), "{warnings:?}");
+}
+
+#[test]
+fn tiles_below_a_tile_that_is_bad_too_are_made_again() {
+    let (place, _copy) = log_of_segments();
+    let proofs = proof_dir(place.path());
+    let edge = proofs.join("tile/1/000.p/2");
+    let files = [proofs.join("tile/0/000"), proofs.join("tile/0/001"), edge.clone()];
+    let before: Vec<Vec<u8>> = files.iter().map(|file| fs::read(file).unwrap()).collect();
+    let flip = |path: &Path| change(path, |bytes| bytes[33] ^= 4);
+    let harms: [fn(&mut Vec<u8>); 3] =
+        [|bytes| bytes[33] ^= 4, |bytes| bytes.truncate(100), |bytes| bytes.clear()];
+    for harm in harms {
+        change(&files[0], harm);
+        flip(&edge);
+        let repaired = repair(place.path(), None);
+        assert_eq!((repaired.left, repaired.made_again >= 2), (vec![], true));
+        let after: Vec<Vec<u8>> = files.iter().map(|file| fs::read(file).unwrap()).collect();
+        assert!(before == after);
+    }
+    // What was changed in the segments is not covered up by that.
+    let path = segments(place.path()).remove(1);
+    forge(&path, &transactions(&path)[1]);
+    flip(&files[0]);
+    flip(&edge);
+    let left = repair(place.path(), None).left;
+    assert!(left.iter().any(|damage| damage.kind != DamageKind::Derived), "{left:?}");
 }
 
 #[test]
