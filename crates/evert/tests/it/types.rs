@@ -402,8 +402,8 @@ impl Follower {
 
     /// The rows of the next event: those of the snapshot, then changes with their diffs.
     fn next(&mut self) -> Vec<String> {
-        let lines = self.0.by_ref().map(Result::unwrap);
-        let data = lines.skip_while(|line| !line.starts_with("data: ")).next().unwrap();
+        let mut lines = self.0.by_ref().map(Result::unwrap);
+        let data = lines.find(|line| line.starts_with("data: ")).unwrap();
         let event: Value = serde_json::from_str(&data["data: ".len()..]).unwrap();
         let rows = event.as_array().or_else(|| event["rows"].as_array()).unwrap();
         json_rows(&rows.iter().map(|row| format!("{row}\n")).collect::<String>())
