@@ -15,7 +15,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::{DataFusionError, Result as PlanResult};
 use datafusion::functions_nested::expr_fn::array_has_all;
-use datafusion::logical_expr::expr::{Between, InList, ScalarFunction, Sort, WindowFunction};
+use datafusion::logical_expr::expr::{Between, Case, InList, ScalarFunction, Sort, WindowFunction};
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::{
     BinaryExpr, Distinct, Expr, ExprSchemable, LogicalPlan, Operator, ScalarUDF, WindowFrameBound,
@@ -165,6 +165,8 @@ fn replaced(expression: Expr, schema: &DFSchema) -> PlanResult<Transformed<Expr>
         Expr::BinaryExpr(binary) => operator(binary, schema),
         Expr::Negative(inner) => negative(*inner, schema),
         Expr::WindowFunction(call) => Ok(frame_of_bytes(call, schema)),
+        Expr::Case(case) if case.expr.is_some() => simple_case(case, schema),
+        Expr::ScalarFunction(call) if call.func.name() == "nullif" => nullif(call, schema),
         Expr::ScalarFunction(call) if call.args.len() == 2 => literal_lists(call, schema),
         Expr::Between(Between { expr, negated, low, high }) if is_timestamp(&expr, schema) => {
             let to = expr.get_type(schema)?;
@@ -273,7 +275,8 @@ fn operator(binary: BinaryExpr, schema: &DFSchema) -> PlanResult<Transformed<Exp
     if let Some([DataType::List(_), DataType::List(_)]) = holds {
         let BinaryExpr { left, op, right } = binary;
         let (one, other) = if op == Operator::AtArrow { (left, right) } else { (right, left) };
-        return Ok(Transformed::yes(array_has_all(*one, *other)));
+        let [one, other] = [one, other].map(|side| fold_list(*side, schema));
+        return Ok(Transformed::yes(array_has_all(one, other)));
     }
     let orders = matches!(binary.op, Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq);
     if orders && matches!(left_type, DataType::List(_)) {
@@ -361,6 +364,46 @@ fn literal_list(side: Expr, beside: &DataType) -> Expr {
     }
 }
 
+/// `case x when 0 …` of floats, as a comparison each: Arrow compares their bits there.
+fn simple_case(mut case: Case, schema: &DFSchema) -> PlanResult<Transformed<Expr>> {
+    let compared = case.when_then_expr.iter().map(|(value, _)| value).chain(&case.expr);
+    if !compared.into_iter().any(|part| is_of_floats(part, schema)) {
+        return Ok(Transformed::no(Expr::Case(case)));
+    }
+    let Some(operand) = case.expr.take() else {
+        return Ok(Transformed::no(Expr::Case(case)));
+    };
+    for (value, _) in &mut case.when_then_expr {
+        **value = is_equal((*operand).clone(), (**value).clone(), schema)?;
+    }
+    Ok(Transformed::yes(Expr::Case(case)))
+}
+
+/// `nullif` of floats, for the same reason.
+fn nullif(call: ScalarFunction, schema: &DFSchema) -> PlanResult<Transformed<Expr>> {
+    let [value, other] = call.args.as_slice() else {
+        return Ok(Transformed::no(Expr::ScalarFunction(call)));
+    };
+    if !is_of_floats(value, schema) && !is_of_floats(other, schema) {
+        return Ok(Transformed::no(Expr::ScalarFunction(call)));
+    }
+    let null = Expr::Literal(ScalarValue::try_from(&value.get_type(schema)?)?, None);
+    let equal = is_equal(value.clone(), other.clone(), schema)?;
+    let otherwise = Some(Box::new(value.clone()));
+    let branches = vec![(Box::new(equal), Box::new(null))];
+    Ok(Transformed::yes(Expr::Case(Case::new(None, branches, otherwise))))
+}
+
+fn is_equal(left: Expr, right: Expr, schema: &DFSchema) -> PlanResult<Expr> {
+    let (left, right) = (Box::new(left), Box::new(right));
+    Ok(operator(BinaryExpr { left, op: Operator::Eq, right }, schema)?.data)
+}
+
+/// The same, folded if it is a list of floats.
+fn fold_list(expression: Expr, schema: &DFSchema) -> Expr {
+    if is_of_floats(&expression, schema) { fold(expression) } else { expression }
+}
+
 /// Functions of two lists, such as those behind `@>`.
 fn literal_lists(mut call: ScalarFunction, schema: &DFSchema) -> PlanResult<Transformed<Expr>> {
     const OF_LISTS: [&str; 4] = ["array_cat", "array_has_all", "array_has_any", "array_overlaps"];
@@ -369,7 +412,12 @@ fn literal_lists(mut call: ScalarFunction, schema: &DFSchema) -> PlanResult<Tran
     }
     let types = [call.args[0].get_type(schema)?, call.args[1].get_type(schema)?];
     let sides = call.args.into_iter().zip(types.iter().rev());
-    call.args = sides.map(|(side, beside)| literal_list(side, beside)).collect();
+    let compares = call.func.name() != "array_cat";
+    let side = |(side, beside)| {
+        let side = literal_list(side, beside);
+        if compares { fold_list(side, schema) } else { side }
+    };
+    call.args = sides.map(side).collect();
     Ok(Transformed::yes(Expr::ScalarFunction(call)))
 }
 
