@@ -110,7 +110,7 @@ pub struct Scrubbed {
     pub bytes: u64,
     /// How many bases were read.
     pub bases: u64,
-    /// How many transactions were compared with the tree.
+    /// How many transactions were compared with the tree, as far as there is one.
     pub compared: u64,
     /// How many tiles were compared with the signed root.
     pub tiles: u64,
