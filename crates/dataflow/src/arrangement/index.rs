@@ -112,6 +112,17 @@ impl Index {
         std::hint::black_box(seen);
     }
 
+    /// How many numbers there are.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// All tags with their numbers, in no order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, u32)> {
+        let used = self.slots.iter().filter(|slot| slot.number != NONE);
+        used.map(|slot| (slot.tag, slot.number))
+    }
+
     /// The bytes of its memory.
     pub(super) fn bytes(&self) -> usize {
         self.slots.capacity() * size_of::<Slot>()

@@ -16,6 +16,7 @@ use change::map::BuildHasher;
 
 use super::index::{BLOCK, Index};
 use super::layout::{Encoded, Layout, Stored};
+use super::words::Words;
 use super::{Floats, NONE, Pages, StateSize, Texts, number};
 
 /// What a key with a NULL is.
@@ -39,7 +40,7 @@ pub(crate) struct Keys {
 
 enum Form {
     /// The number of each word; the NULL key has none, so its number is kept apart.
-    Word { table: Index, keys: Pages, null: u32 },
+    Word { table: Words, keys: Pages, null: u32 },
     /// The number of each hash, and the keys' words.
     Words { table: Index, keys: Pages, width: usize },
 }
@@ -94,10 +95,10 @@ impl Keys {
         floats: Floats,
     ) -> Result<Self, ArrowError> {
         let layout = Layout::new(types, floats)?;
-        let (table, width) = (Index::default(), layout.value_words() + layout.null_words());
+        let width = layout.value_words() + layout.null_words();
         let form = match types.len() == 1 && layout.value_words() == 1 {
-            true => Form::Word { table, keys: Pages::new(1), null: NONE },
-            false => Form::Words { table, keys: Pages::new(width), width },
+            true => Form::Word { table: Words::default(), keys: Pages::new(1), null: NONE },
+            false => Form::Words { table: Index::default(), keys: Pages::new(width), width },
         };
         let (encoded, numbers) = (Encoded::default(), Numbers::default());
         Ok(Self { layout, texts: Texts::default(), form, nulls, encoded, numbers })
@@ -116,7 +117,7 @@ impl Keys {
             && let Some(words) = self.layout.plain_words(columns)
         {
             for block in words.chunks(BLOCK) {
-                touch_words(table, block.iter().copied());
+                table.touch(block.iter().copied());
                 let number = |&key| word_number(table, keys, key, &mut self.numbers);
                 numbers.extend(block.iter().map(number));
             }
@@ -129,7 +130,7 @@ impl Keys {
         match form {
             Form::Word { table, keys, null } => {
                 for block in encoded.words.chunks(encoded.stride * BLOCK) {
-                    touch_words(table, block.iter().copied().step_by(encoded.stride));
+                    table.touch(block.iter().copied().step_by(encoded.stride));
                     for row in block.chunks_exact(encoded.stride) {
                         numbers.push(if encoded.has_nulls && is_null(row) {
                             null_number(null, keys, self.nulls, &mut self.numbers)
@@ -208,7 +209,7 @@ impl Keys {
         match &mut self.form {
             Form::Word { null, .. } if number == *null => *null = NONE,
             Form::Word { table, keys, .. } => {
-                table.remove(keys.word(number, 0), number, mix);
+                table.remove(keys.word(number, 0), number);
             }
             Form::Words { table, keys, width } => {
                 let key = keys.row(number);
@@ -238,8 +239,11 @@ impl Keys {
 
     /// How much the keys hold.
     pub(crate) fn size(&self) -> StateSize {
-        let (Form::Word { table, keys, .. } | Form::Words { table, keys, .. }) = &self.form;
-        let bytes = table.bytes() + keys.bytes() + self.texts.bytes();
+        let bytes = match &self.form {
+            Form::Word { table, keys, .. } => table.bytes() + keys.bytes(),
+            Form::Words { table, keys, .. } => table.bytes() + keys.bytes(),
+        };
+        let bytes = bytes + self.texts.bytes();
         StateSize { rows: self.numbers.upper - self.numbers.free.len(), bytes }
     }
 }
@@ -252,22 +256,15 @@ fn null_number(null: &mut u32, keys: &mut Pages, nulls: Nulls, numbers: &mut Num
     *null
 }
 
-/// Begins to look words up.
-fn touch_words(table: &Index, words: impl Iterator<Item = u64>) {
-    let (mut tags, mut hashes, mut len) = ([0; BLOCK], [0; BLOCK], 0);
-    for word in words {
-        (tags[len], hashes[len]) = (word, mix(word));
-        len += 1;
-    }
-    table.touch(&hashes[..len], &tags[..len], |_number| 0);
+#[inline]
+fn word_number(table: &mut Words, keys: &mut Pages, key: u64, numbers: &mut Numbers) -> u32 {
+    table.find(key).unwrap_or_else(|| new_word(table, keys, key, numbers))
 }
 
-fn word_number(table: &mut Index, keys: &mut Pages, key: u64, numbers: &mut Numbers) -> u32 {
-    if let Some(number) = table.find(mix(key), key, |_same| true) {
-        return number;
-    }
+#[cold]
+fn new_word(table: &mut Words, keys: &mut Pages, key: u64, numbers: &mut Numbers) -> u32 {
     let number = numbers.next();
-    table.insert(key, number, mix);
+    table.insert(key, number);
     keys.reserve(number as usize + 1);
     keys.row_mut(number)[0] = key;
     number

@@ -5,7 +5,8 @@
 //! summed alike. An operator holds arrangements and nothing else that outlives a step; so what is written to disk,
 //! moved to another worker or dropped from memory is decided here and nowhere else. The pieces:
 //!
-//! - [`Keys`] gives every key a small number, dense and reused. Everything else is indexed by that number.
+//! - [`Keys`] gives every key a small number, dense and reused. Everything else is indexed by that number. Keys of one
+//!   word are found by their place among their neighbours ([`Words`](words)), others by their hash ([`Index`](index)).
 //! - [`Space`] is keys that several arrangements share, and forgets those that none of them holds.
 //! - [`Rows`] holds the rows of each key with their counts, as words: a side of a join.
 //! - [`Bands`] finds, of the rows of a long run, those that an interval meets.
@@ -15,9 +16,10 @@
 //! - [`Ordered`] holds rows in order with their counts: a minimum's candidates, a list's elements.
 //! - [`Ranked`] holds them with their places as well, and sums over any range of places: a top-k, windows.
 //!
-//! All that are words lie in [`Pages`], which never move. Rows are kept as words, or as bytes of Arrow's row format ([`Codec`]) in pages of a [`Heap`]. Weights may be negative
-//! inside of a step, because parts of it arrive in any order; at its end they are not. What reaches weight zero gives its
-//! number back only at the end of the step, so numbers stay valid until then.
+//! All that are words lie in [`Pages`], which never move. Rows are kept as words, or as bytes of Arrow's row format
+//! ([`Codec`]) in pages of a [`Heap`]. Weights may be negative inside of a step, because parts of it arrive in any order;
+//! at its end they are not. What reaches weight zero gives its number back only at the end of the step, so numbers stay
+//! valid until then.
 
 mod bands;
 mod codec;
@@ -34,6 +36,7 @@ mod slots;
 mod space;
 mod texts;
 mod totals;
+mod words;
 
 pub(crate) use bands::{Bands, Interval, Met};
 pub(crate) use codec::{Codec, Encoded, Floats};
