@@ -59,14 +59,13 @@ impl Peer {
             let at = |index: usize| changes.len() * index / self.peers;
             return Ok(changes.slice(at(self.index), at(self.index + 1) - at(self.index)));
         };
-        let owners = owners(changes, columns, self.peers)?;
         // Every row is written and the next one written over those that are not wanted: a branch that is taken as often
         // as not would cost more than all else here.
-        let (mut mine, mut wanted) = (vec![0; owners.len()], 0);
-        for (row, &owner) in (0..).zip(&owners) {
-            mine[wanted] = row;
+        let (mut mine, mut wanted) = (vec![0; changes.len()], 0);
+        each_owner(changes, columns, self.peers, |row, owner| {
+            mine[wanted] = number(row);
             wanted += usize::from(owner == self.index);
-        }
+        })?;
         mine.truncate(wanted);
         Ok(changes.take(&UInt32Array::from(mine))?)
     }
@@ -81,18 +80,17 @@ pub(crate) fn partition(
     peers: usize,
 ) -> Result<Vec<ChangeBatch>, OperatorError> {
     let mut rows: Vec<Vec<u32>> = vec![Vec::with_capacity(changes.len() / peers + 16); peers];
-    for (row, owner) in owners(changes, columns, peers)?.into_iter().enumerate() {
-        rows[owner].push(number(row));
-    }
+    each_owner(changes, columns, peers, |row, owner| rows[owner].push(number(row)))?;
     rows.into_iter().map(|rows| Ok(changes.take(&UInt32Array::from(rows))?)).collect()
 }
 
-/// The worker that each row belongs to by the hash of columns.
-fn owners(
+/// Calls `each` with every row and the worker that it belongs to by the hash of columns.
+fn each_owner(
     changes: &ChangeBatch,
     columns: &[usize],
     peers: usize,
-) -> Result<Vec<usize>, OperatorError> {
+    mut each: impl FnMut(usize, usize),
+) -> Result<(), OperatorError> {
     let key = pick(changes.rows().columns(), columns);
     if let [column] = &key[..]
         && let Some(words) = column.as_primitive_opt::<Int64Type>()
@@ -100,18 +98,23 @@ fn owners(
         // The most frequent key by far, and the cheapest to hash.
         let of =
             |word: Option<i64>| owner(mix(SEED ^ word.map_or(NULL, i64::cast_unsigned)), peers);
-        return Ok(match words.null_count() {
-            0 => words.values().iter().map(|&word| of(Some(word))).collect(),
-            _ => words.iter().map(of).collect(),
-        });
+        if words.null_count() == 0 {
+            let words = words.values().iter().enumerate();
+            words.for_each(|(row, &word)| each(row, of(Some(word))));
+        } else {
+            words.iter().enumerate().for_each(|(row, word)| each(row, of(word)));
+        }
+        return Ok(());
     }
     let key: Vec<ArrayRef> = key.iter().map(folded).collect();
     let mut hashes = vec![0; changes.len()];
     create_hashes(&key, &RandomState::with_seed(SEED), &mut hashes).map_err(|source| {
         OperatorError::Evaluate { expression: "a key's hash".to_owned(), source }
     })?;
-    let owner = |&hash: &u64| if columns.is_empty() { 0 } else { owner(hash, peers) };
-    Ok(hashes.iter().map(owner).collect())
+    for (row, &hash) in hashes.iter().enumerate() {
+        each(row, if columns.is_empty() { 0 } else { owner(hash, peers) });
+    }
+    Ok(())
 }
 
 /// The worker that a hash belongs to: its share of the range of all hashes.

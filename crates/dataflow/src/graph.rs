@@ -31,6 +31,10 @@ use crate::state::{Delta, State};
 use crate::timer::{Timer, Turn};
 use crate::workers::{Order, Step};
 
+/// The rows that run through the stages together: so few that what each stage makes of them is still in the processor's
+/// cache when the next one reads it.
+const PUSHED_ROWS: usize = 4_096;
+
 /// Staged rows are consolidated when there are this many, and again when they have doubled since.
 const STAGED_ROWS: usize = 65_536;
 
@@ -183,14 +187,17 @@ impl Graph {
     /// Takes exact changes of a table in.
     pub(crate) fn push(&mut self, table: usize, changes: &ChangeBatch) {
         for at in self.of_table(table) {
-            let Work::Table { owners, .. } = &self.stages[at].work else { continue };
-            match self.peer.part(changes, owners.as_deref()) {
-                Ok(part) => {
-                    self.stages[at].batches += 1;
-                    self.stages[at].rows_in += part.len() as u64;
-                    self.receive(at, part);
+            for start in (0..changes.len()).step_by(PUSHED_ROWS) {
+                let Work::Table { owners, .. } = &self.stages[at].work else { continue };
+                let some = changes.slice(start, PUSHED_ROWS.min(changes.len() - start));
+                match self.peer.part(&some, owners.as_deref()) {
+                    Ok(part) => {
+                        self.stages[at].batches += 1;
+                        self.stages[at].rows_in += part.len() as u64;
+                        self.receive(at, part);
+                    }
+                    Err(error) => self.fail(at, error),
                 }
-                Err(error) => self.fail(at, error),
             }
         }
     }

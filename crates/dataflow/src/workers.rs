@@ -33,9 +33,9 @@ use crate::stat::ViewStat;
 /// The batches that may wait for a worker.
 const WAITING_BATCHES: usize = 8;
 
-/// How often a worker that waits gives its turn away before it sleeps: what it waits for mostly comes at once, and to be
-/// woken takes longer than many steps do.
-const PATIENT_TURNS: usize = 64;
+/// How often whoever waits, a worker or the one who asked it, gives its turn away before it sleeps: less than half a
+/// millisecond in all. What is waited for mostly comes sooner, and to be woken takes longer than many steps do.
+const PATIENT_TURNS: usize = 1_024;
 
 /// The workers of a dataflow, as seen by who gives them work.
 pub(crate) struct Workers {
@@ -154,7 +154,7 @@ impl Workers {
         let mut parts: Vec<Vec<ChangeBatch>> = vec![Vec::new(); self.schemas.len()];
         let (mut faults, mut lost) = (Vec::new(), BTreeSet::new());
         for worker in &self.answers {
-            let Ok(Answer::Step { step, failed, errors }) = worker.recv() else {
+            let Some(Answer::Step { step, failed, errors }) = next(worker) else {
                 unreachable!("a worker answers what it is asked");
             };
             step.views.into_iter().for_each(|(view, part)| parts[view].extend(part));
@@ -323,14 +323,14 @@ impl Seat {
     }
 }
 
-/// The next command; `None` when there will be none.
-fn next(commands: &Receiver<Command>) -> Option<Command> {
+/// What comes next; `None` when nothing will.
+fn next<T>(arriving: &Receiver<T>) -> Option<T> {
     for _ in 0..PATIENT_TURNS {
-        match commands.try_recv() {
+        match arriving.try_recv() {
             Ok(command) => return Some(command),
             Err(TryRecvError::Empty) => std::thread::yield_now(),
             Err(TryRecvError::Disconnected) => return None,
         }
     }
-    commands.recv().ok()
+    arriving.recv().ok()
 }
