@@ -276,7 +276,7 @@ mod tests {
         assert!(far.places.len() <= PLACES_MIN * 2);
         // A few small ones, some that are anywhere, then a sequence that begins elsewhere, in no order.
         let mixed = (0..50)
-            .chain((0..50).map(|at| mix(at)))
+            .chain((0..50).map(mix))
             .chain((0..20_000).map(|at| 3_000_000_000 + at * 7_919 % 20_000));
         let mixed = filled(mixed);
         assert!(mixed.inside >= 20_000, "{} are inside", mixed.inside);
