@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use change::TRUNCATE;
 
+use crate::filling::LATE;
 use crate::tables::{Cell, Change, Table, Transaction};
 
 /// The views, and what they mean.
@@ -99,9 +100,9 @@ impl Tables {
         None
     }
 
-    /// The rows of a view.
+    /// The rows of a view, or of the same one that was created later.
     pub(crate) fn view(&self, name: &str) -> Rows {
-        match name {
+        match name.strip_prefix(LATE).unwrap_or(name) {
             "dear" => self.dear(),
             "placed" => self.placed(),
             "regions" => self.regions(),

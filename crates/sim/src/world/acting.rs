@@ -20,6 +20,16 @@ impl World {
         if self.setup.folds && self.folding.one_in(4) {
             return self.fold(process);
         }
+        // These go on beside everything else.
+        if self.setup.fills
+            && self.creating.one_in(3)
+            && let Some(end) = self.create(process)?
+        {
+            return Ok(Some(end));
+        }
+        if self.setup.backups && self.backups.random.one_in(3) {
+            self.back_up(process)?;
+        }
         if process.log.full().is_some() && self.random.one_in(4) {
             // Somebody makes room, some or all of it, while the process runs.
             let room = self.random.pick(&[None, None, Some(200), Some(2_000), Some(20_000)]);
@@ -169,6 +179,7 @@ impl World {
             self.harmed.retain(|harm| !harm.meets(&place));
             self.written.push(Written { place, upto: self.acknowledged });
         }
+        self.look_at_creation(process);
         if let Some(error) = &failure {
             self.disk.say(|| format!("the log stops: {}", told(error)));
             self.failed(process, error)?;
@@ -223,7 +234,9 @@ impl World {
         match process.follower.step(&mut self.random) {
             Ok(_moved) => {
                 let views = process.follower.views();
-                check::views_are(views, &self.entries, &mut self.states)?;
+                let noted = process.follower.noted();
+                check::views_are(views, &self.entries, noted, &mut self.states)?;
+                self.look_at_creation(process);
                 Ok(None)
             }
             Err(Stopped::Log(error)) => self.unreadable(&error).map(Some),

@@ -42,6 +42,12 @@ impl World {
         while self.acknowledged < self.entries.len() as u64 {
             self.write(&mut process)?;
         }
+        if self.setup.fills && process.creation.is_none() {
+            self.create(&mut process)?;
+        }
+        if let Some(End::Over(outcome)) = self.finish_creation(&mut process)? {
+            return Ok(outcome);
+        }
         let mut moved = true;
         while moved {
             let before = process.follower.views().snapshot().time;
@@ -54,6 +60,9 @@ impl World {
             }
         }
         self.all_is_equal(&process)?;
+        if self.setup.backups {
+            self.finish_backup(&process)?;
+        }
         if let End::Over(outcome) = self.close(process)? {
             return Ok(outcome);
         }

@@ -9,6 +9,8 @@
 //! all must be equal; or the disk was harmed in a way that one copy cannot survive, and that must have been said.
 
 mod acting;
+mod backing_up;
+mod creating;
 mod ending;
 mod opening;
 
@@ -22,12 +24,14 @@ use crate::canary::Canary;
 use crate::check::{self, Entry, States};
 use crate::clock;
 use crate::disk::{Extent, Faults, SimDisk, Stop};
+use crate::filling::Creation;
 use crate::follower::Follower;
 use crate::random::Random;
 use crate::setup::Setup;
 use crate::source::{SOURCES, Source};
 use crate::target::Target;
 use crate::violation::Violation;
+use backing_up::Backups;
 
 /// Where the log is.
 const DIR: &str = "/data/log";
@@ -54,6 +58,12 @@ pub struct Report {
     pub acknowledged: u64,
     /// How often history was folded.
     pub folds: u64,
+    /// How many views were created, filled and shown while a process ran.
+    pub fills: u64,
+    /// How many backups were made.
+    pub backups: u64,
+    /// How often one was restored and compared.
+    pub restores: u64,
     /// How often the log had no room, and went on when there was some.
     pub went_on: u64,
     /// A hash of all that the disk did and answered.
@@ -87,6 +97,7 @@ struct Process {
     log: Log,
     writer: LogWriter,
     follower: Follower,
+    creation: Option<Creation>,
     answers: Arc<Mutex<Vec<Answer>>>,
 }
 
@@ -97,6 +108,10 @@ pub(crate) struct World {
     /// Chance of what is folded.
     folding: Random,
     folds: u64,
+    /// Chance of views that are created.
+    creating: Random,
+    fills: u64,
+    backups: Backups,
     disk: SimDisk,
     sources: Vec<Source>,
     targets: Vec<Target>,
@@ -130,6 +145,9 @@ impl World {
             random: Random::new(setup.seed, 3),
             folding: Random::new(setup.seed, 5),
             folds: 0,
+            creating: Random::new(setup.seed, 7),
+            fills: 0,
+            backups: Backups::new(setup.seed),
             disk,
             sources: (0..SOURCES.len()).map(Source::new).collect(),
             targets: crate::model::VIEWS.iter().map(|_| Target::new(setup.canary)).collect(),
@@ -154,10 +172,13 @@ impl World {
         if self.disk.is_down() {
             self.disk.restart(Stop::Process);
         }
-        check::scrub_agrees(&self.disk, Path::new(DIR), &outcome, self.setup.canary)?;
+        let (place, last) = ((&self.disk, Path::new(DIR)), self.written.last());
+        let last = last.map(|written| &written.place);
+        check::scrub_agrees(place, last, &outcome, self.setup.canary)?;
         let (steps, trace) = (self.disk.steps(), self.disk.trace());
         let (acknowledged, went_on, folds) = (self.acknowledged, self.went_on, self.folds);
-        Ok(Report { outcome, steps, acknowledged, went_on, folds, trace })
+        let (fills, Backups { made: backups, restored: restores, .. }) = (self.fills, self.backups);
+        Ok(Report { outcome, steps, acknowledged, folds, fills, backups, restores, went_on, trace })
     }
 
     fn lives(&mut self) -> Result<Outcome, Violation> {
@@ -211,6 +232,7 @@ impl World {
     /// Stops the machine or the process, and makes ready for the next one.
     fn stop(&mut self, stop: Stop) {
         self.disk.restart(stop);
+        self.backups.end();
         if self.random.one_in(20) {
             clock::advance(self.random.signed(-10_000_000_000, 10_000_000_000));
         }
@@ -279,7 +301,7 @@ impl World {
     fn kill(&mut self, process: Process) {
         // The writer first, for it would be told that the log is closed.
         drop(process.writer);
-        drop((process.log, process.follower));
+        drop((process.log, process.follower, process.creation));
         let stop = self.stop_kind();
         self.stop(stop);
     }

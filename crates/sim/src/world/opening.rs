@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use change::Time;
 use log::{Log, LogError, Recovery};
 
 use super::{DIR, End, Outcome, Process, World, Written, is_damage};
@@ -51,8 +52,9 @@ impl World {
             )));
         }
         let (workers, canary) = (self.setup.workers, self.setup.canary);
-        let follower = Follower::new(&log, &self.targets, workers, canary)?;
-        Ok(Ok(Process { log, writer, follower, answers: Arc::default() }))
+        let created = check::created(&self.entries, Time(u64::MAX));
+        let follower = Follower::new(&log, &self.targets, (workers, &created), canary)?;
+        Ok(Ok(Process { log, writer, follower, creation: None, answers: Arc::default() }))
     }
 
     /// Opens once more what was just recovered: nothing may be different.
