@@ -95,7 +95,8 @@ impl Tables {
                     self.ledger.remove(&entry);
                 }
             }
-            (Table::Customers | Table::Orders | Table::Ledger, _, None) | (Table::Catalog, ..) => {}
+            (Table::Customers | Table::Orders | Table::Ledger, _, None)
+            | (Table::Catalog | Table::Folds, ..) => {}
         }
         None
     }

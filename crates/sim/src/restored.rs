@@ -120,6 +120,9 @@ impl Restored {
             return Err(error.into());
         }
         check::recovery_is(&recovery, entries)?;
+        if log.folds_said_by(&log.folded())?.is_none() {
+            return Err(violation("what was folded is nowhere said").into());
+        }
         views_are(&log, entries, random)?;
         if original.stat().since == Time::ZERO {
             // What has the same leaves has the same bytes.

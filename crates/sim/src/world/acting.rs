@@ -1,9 +1,8 @@
 //! What happens while a process runs: sources send, the log's writer makes steps, views and targets follow.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
-use change::Time;
+use change::TransactionGroup;
 use log::{LogError, OnFull, Progress};
 
 use super::{Answer, End, Process, World, Written};
@@ -11,8 +10,25 @@ use crate::canary::Canary;
 use crate::check::{self, Entry};
 use crate::follower::Stopped;
 use crate::source::{OWN, SOURCES, Sending};
-use crate::tables::TABLES;
 use crate::violation::{Violation, told, violation};
+
+impl Process {
+    /// Gives the log a group of a source, with the number by which its answer is known.
+    pub(super) fn append(
+        &self,
+        (group, source): (u64, usize),
+        appended: &TransactionGroup,
+        on_full: OnFull,
+    ) -> Result<(), Violation> {
+        let answers = Arc::clone(&self.answers);
+        let done = move |result| {
+            let mut answers = answers.lock().unwrap_or_else(PoisonError::into_inner);
+            answers.push(Answer { group, source, result });
+        };
+        let appended = self.log.append_with(appended, on_full, Box::new(done));
+        appended.map_err(|error| violation(format!("a group is refused: {}", told(&error))))
+    }
+}
 
 impl World {
     /// Something happens.
@@ -70,49 +86,6 @@ impl World {
         Ok(None)
     }
 
-    /// The history of some tables is folded, up to where it may be.
-    ///
-    /// What is logged of it goes through the same writer as everything else, and is left out here.
-    pub(super) fn fold(&mut self, process: &Process) -> Result<Option<End>, Violation> {
-        // What a target holds is what it goes on from.
-        let held = self.targets.iter().map(|target| target.held().0);
-        let held = held.filter(|held| *held > Time::ZERO).min().unwrap_or(Time(u64::MAX));
-        let mut wanted = BTreeMap::new();
-        for table in TABLES {
-            if self.folding.one_in(2) {
-                let upto = Time(self.folding.between(0, 3 * self.acknowledged));
-                wanted.insert(table.schema().name().clone(), upto.min(held));
-            }
-        }
-        // It may be ended anywhere, as when the process is told to stop.
-        let mut left = if self.folding.one_in(3) { self.folding.below(12) } else { u64::MAX };
-        let mut pace = |_| {
-            left = left.saturating_sub(1);
-            left > 0
-        };
-        let before = process.log.folded();
-        let folded = process.log.prepare_fold(&wanted, &mut pace);
-        let folded = folded.and_then(|fold| fold.map(|fold| fold.commit(&mut pace)).transpose());
-        let failed = match folded {
-            Ok(outcome) => {
-                if outcome.is_some() {
-                    self.folds += 1;
-                    let (before, after) = (before.len(), process.log.folded());
-                    self.disk.say(|| format!("folded: {before} bases before, now {after:?}"));
-                }
-                check::history_is(&process.log, &self.entries)?
-            }
-            Err(error) => Some(error),
-        };
-        match failed {
-            Some(error) => {
-                self.disk.say(|| format!("not folded: {}", told(&error)));
-                self.unreadable(&error).map(Some)
-            }
-            None => self.read_all(&process.log),
-        }
-    }
-
     /// A source hands over what it has to say next.
     pub(super) fn append(&mut self, process: &Process, source: usize) -> Result<(), Violation> {
         let Some(sending) = self.sources[source].send(&mut self.random) else { return Ok(()) };
@@ -130,16 +103,7 @@ impl World {
         }
         // As the product does: who can send again waits, who cannot is told.
         let on_full = if source == OWN { OnFull::Refuse } else { OnFull::Wait };
-        for appended in groups {
-            let answers = Arc::clone(&process.answers);
-            let done = move |result| {
-                let mut answers = answers.lock().unwrap_or_else(PoisonError::into_inner);
-                answers.push(Answer { group, source, result });
-            };
-            let appended = process.log.append_with(&appended, on_full, Box::new(done));
-            appended.map_err(|error| violation(format!("a group is refused: {}", told(&error))))?;
-        }
-        Ok(())
+        groups.iter().try_for_each(|appended| process.append((group, source), appended, on_full))
     }
 
     /// The log's writer makes a step.

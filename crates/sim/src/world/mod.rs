@@ -12,6 +12,7 @@ mod acting;
 mod backing_up;
 mod creating;
 mod ending;
+mod folding;
 mod opening;
 
 use std::path::Path;
@@ -32,6 +33,7 @@ use crate::source::{SOURCES, Source};
 use crate::target::Target;
 use crate::violation::Violation;
 use backing_up::Backups;
+use folding::Told;
 
 /// Where the log is.
 const DIR: &str = "/data/log";
@@ -98,6 +100,7 @@ struct Process {
     writer: LogWriter,
     follower: Follower,
     creation: Option<Creation>,
+    fold: Option<Told>,
     answers: Arc<Mutex<Vec<Answer>>>,
 }
 
@@ -301,7 +304,7 @@ impl World {
     fn kill(&mut self, process: Process) {
         // The writer first, for it would be told that the log is closed.
         drop(process.writer);
-        drop((process.log, process.follower, process.creation));
+        drop((process.log, process.follower, process.creation, process.fold));
         let stop = self.stop_kind();
         self.stop(stop);
     }

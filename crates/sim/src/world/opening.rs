@@ -54,7 +54,14 @@ impl World {
         let (workers, canary) = (self.setup.workers, self.setup.canary);
         let created = check::created(&self.entries, Time(u64::MAX));
         let follower = Follower::new(&log, &self.targets, (workers, &created), canary)?;
-        Ok(Ok(Process { log, writer, follower, creation: None, answers: Arc::default() }))
+        Ok(Ok(Process {
+            log,
+            writer,
+            follower,
+            creation: None,
+            fold: None,
+            answers: Arc::default(),
+        }))
     }
 
     /// Opens once more what was just recovered: nothing may be different.
