@@ -81,7 +81,7 @@ fn a_view_may_be_created_and_a_backup_made_while_a_process_is_killed_at_every_st
     let runs = (0..100).map(|seed| (seed, run(seed, &never, 2)));
     let does_all = |run: &Report| run.folds > 0 && run.fills > 1 && run.backups > 1;
     let (seed, Report { steps, .. }) = { runs }.find(|(_, run)| does_all(run)).unwrap();
-    for step in (1..=steps).step_by(2) {
+    for step in (1..=steps).step_by(5) {
         run(seed, &[(step, Stop::Process)], 2);
         run(seed, &[(step + 1, Stop::Power)], 10);
     }

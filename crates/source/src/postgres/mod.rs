@@ -32,6 +32,7 @@ mod backfill;
 mod catalog;
 mod decode;
 mod delivery;
+#[doc(hidden)]
 pub mod exercise;
 mod gather;
 mod kinds;
