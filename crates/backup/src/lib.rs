@@ -24,6 +24,9 @@
 )]
 
 mod error;
+#[doc(hidden)]
+pub mod exercise;
+pub mod faults;
 mod fetch;
 pub mod limits;
 mod lock;

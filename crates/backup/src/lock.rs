@@ -43,7 +43,7 @@ type Renewed = Arc<Mutex<Instant>>;
 
 /// Who holds a lock.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Holder {
+pub(crate) struct Holder {
     /// The machine's name, for people.
     host: String,
     /// The process.

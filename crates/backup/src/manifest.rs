@@ -130,7 +130,7 @@ impl BackupId {
     }
 
     /// Names a manifest by its text.
-    fn of(manifest: &Manifest, text: &[u8]) -> Self {
+    pub(crate) fn of(manifest: &Manifest, text: &[u8]) -> Self {
         let taken = u64::try_from(manifest.taken_at_us).unwrap_or(0);
         let hash: String = sha256(text).chars().take(NAMED_DIGITS).collect();
         Self(format!("{:020}-{taken:016x}-{hash}", manifest.upper))

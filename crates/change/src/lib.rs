@@ -8,6 +8,8 @@ pub mod batch;
 pub mod catalog;
 pub mod cell;
 pub mod consolidate;
+#[doc(hidden)]
+pub mod exercise;
 pub mod floats;
 pub mod limits;
 pub mod map;

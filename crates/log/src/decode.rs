@@ -265,6 +265,9 @@ impl TableHead {
         at: usize,
         (schema, transactions): (&Arc<TableSchema>, usize),
     ) -> Result<TableChanges, FormatError> {
+        if self.body_length > bytes.len() {
+            return Err(FormatError::Short);
+        }
         let mut cursor = Cursor::new(bytes);
         let diffs = self.diffs(&mut cursor)?;
         cursor.align()?;

@@ -5,21 +5,16 @@
 use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
-
-use tempfile::TempDir;
 
 use crate::install::{Fetcher, kept};
-use crate::process::Daemon;
-use crate::{ServerError, Signal, Stop, free_port};
+use crate::process::{Daemon, READY_MAX};
+use crate::{ServerError, free_port};
 
 /// The version that is fetched.
 const VERSION: &str = "4.2.0";
-
-/// How long the broker may take to answer, and to end.
-const READY_MAX: Duration = Duration::from_secs(60);
 
 /// The cluster's identity.
 const CLUSTER: &str = "ZXZlcnQtdGVzdC1rYWZrYQ";
@@ -63,10 +58,21 @@ impl KafkaOptions {
 /// A Kafka broker of its own; stopped and removed when dropped.
 #[derive(Debug)]
 pub struct Kafka {
-    port: u16,
-    // Dropped before the directory that it writes to.
     daemon: Daemon,
-    _directory: TempDir,
+}
+
+impl Deref for Kafka {
+    type Target = Daemon;
+
+    fn deref(&self) -> &Daemon {
+        &self.daemon
+    }
+}
+
+impl DerefMut for Kafka {
+    fn deref_mut(&mut self) -> &mut Daemon {
+        &mut self.daemon
+    }
 }
 
 impl Kafka {
@@ -76,10 +82,7 @@ impl Kafka {
     /// When it cannot be fetched, with what is missing for that; or when it does not become ready.
     pub fn start(options: KafkaOptions) -> Result<Self, ServerError> {
         let (jars, port) = (jars()?, free_port()?);
-        let directory = tempfile::Builder::new()
-            .prefix("evert-kafka-")
-            .tempdir()
-            .map_err(ServerError::io("make a temporary directory"))?;
+        let directory = Daemon::directory_for("kafka")?;
         let settings = directory.path().join("server.properties");
         let text = properties(options, port, free_port()?, &directory.path().join("data"));
         fs::write(&settings, text).map_err(ServerError::io("write server.properties"))?;
@@ -88,50 +91,14 @@ impl Kafka {
         JAVA.run(&mut format)?;
         let mut command = java(&jars);
         command.arg("kafka.Kafka").arg(&settings);
-        let daemon = Daemon::new(command, directory.path().join("log"));
-        let mut server = Self { port, daemon, _directory: directory };
-        server.start_again()?;
-        Ok(server)
+        let daemon = Daemon::start(command, directory, port, answers)?;
+        Ok(Self { daemon })
     }
 
     /// The address for clients: host and port.
     #[must_use]
     pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
-    }
-
-    /// The TCP port.
-    #[must_use]
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
-    /// Sends a signal to the broker; one that does not run is left alone.
-    ///
-    /// # Errors
-    /// When the system refuses.
-    pub fn signal(&mut self, signal: Signal) -> Result<(), ServerError> {
-        self.daemon.signal(signal)
-    }
-
-    /// Stops the broker and waits until it is gone.
-    ///
-    /// # Errors
-    /// When it does not stop in a minute.
-    pub fn stop(&mut self, stop: Stop) -> Result<(), ServerError> {
-        self.daemon.stop(stop, READY_MAX)
-    }
-
-    /// Starts the broker again, on the same port and data.
-    ///
-    /// # Errors
-    /// When it does not become ready, with the end of its log.
-    ///
-    /// # Panics
-    /// When it runs.
-    pub fn start_again(&mut self) -> Result<(), ServerError> {
-        let port = self.port;
-        self.daemon.start(READY_MAX, || metadata(port, None).is_ok_and(|said| said.brokers() > 0))
+        format!("127.0.0.1:{}", self.port())
     }
 }
 
@@ -159,6 +126,11 @@ fn properties(options: KafkaOptions, port: u16, controller: u16, data: &Path) ->
          group.initial.rebalance.delay.ms=0\n",
         data.display()
     )
+}
+
+/// Whether a broker answers, and has joined its cluster.
+fn answers(port: u16) -> bool {
+    metadata(port, None).is_ok_and(|said| said.brokers() > 0)
 }
 
 /// What a broker says of its cluster.
@@ -237,7 +209,7 @@ fn jars() -> Result<PathBuf, ServerError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wait_until;
+    use crate::{Stop, wait_until};
 
     #[test]
     fn a_broker_keeps_its_topics_over_a_restart() {
@@ -262,7 +234,7 @@ mod tests {
     #[test]
     fn a_dropped_broker_leaves_no_process_and_no_directory() {
         let server = Kafka::start(KafkaOptions::quick()).unwrap();
-        let (directory, port) = (server._directory.path().to_owned(), server.port());
+        let (directory, port) = (server.directory().to_owned(), server.port());
         drop(server);
         assert!(!directory.exists());
         assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err());

@@ -19,5 +19,5 @@ pub use error::ServerError;
 pub use kafka::{Kafka, KafkaOptions};
 pub use nats::{Nats, NatsOptions};
 pub use postgres::{Auth, PASSWORD, Postgres, PostgresOptions};
-pub use process::{Process, Signal, Stop, free_port, wait_until};
+pub use process::{Daemon, Process, Signal, Stop, free_port, wait_until};
 pub use s3::S3;

@@ -6,21 +6,16 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, TcpStream};
+use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
-
-use tempfile::TempDir;
 
 use crate::install::{Fetcher, kept};
-use crate::process::Daemon;
-use crate::{ServerError, Signal, Stop, free_port};
+use crate::process::{Daemon, READY_MAX};
+use crate::{ServerError, free_port};
 
 /// The version that is built.
 const VERSION: &str = "2.15.2";
-
-/// How long the server may take to answer, and to end.
-const READY_MAX: Duration = Duration::from_secs(60);
 
 const FETCHER: Fetcher = Fetcher {
     program: "nats-server, or Go that builds it,",
@@ -52,10 +47,21 @@ impl NatsOptions {
 /// A NATS server of its own; stopped and removed when dropped.
 #[derive(Debug)]
 pub struct Nats {
-    port: u16,
-    // Dropped before the directory that it writes to.
     daemon: Daemon,
-    _directory: TempDir,
+}
+
+impl Deref for Nats {
+    type Target = Daemon;
+
+    fn deref(&self) -> &Daemon {
+        &self.daemon
+    }
+}
+
+impl DerefMut for Nats {
+    fn deref_mut(&mut self) -> &mut Daemon {
+        &mut self.daemon
+    }
 }
 
 impl Nats {
@@ -65,10 +71,7 @@ impl Nats {
     /// When it cannot be built, with what is missing for that; or when it does not become ready.
     pub fn start(options: NatsOptions) -> Result<Self, ServerError> {
         let (program, port) = (program()?, free_port()?);
-        let directory = tempfile::Builder::new()
-            .prefix("evert-nats-")
-            .tempdir()
-            .map_err(ServerError::io("make a temporary directory"))?;
+        let directory = Daemon::directory_for("nats")?;
         let sync = if options.fsync { "sync_interval: always" } else { "" };
         let data = directory.path().join("data");
         let configuration = directory.path().join("nats.conf");
@@ -79,50 +82,14 @@ impl Nats {
         fs::write(&configuration, text).map_err(ServerError::io("write nats.conf"))?;
         let mut command = Command::new(program);
         command.arg("-c").arg(configuration);
-        let daemon = Daemon::new(command, directory.path().join("log"));
-        let mut server = Self { port, daemon, _directory: directory };
-        server.start_again()?;
-        Ok(server)
+        let daemon = Daemon::start(command, directory, port, answers)?;
+        Ok(Self { daemon })
     }
 
     /// The URL for clients.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.port)
-    }
-
-    /// The TCP port.
-    #[must_use]
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
-    /// Sends a signal to the server; one that does not run is left alone.
-    ///
-    /// # Errors
-    /// When the system refuses.
-    pub fn signal(&mut self, signal: Signal) -> Result<(), ServerError> {
-        self.daemon.signal(signal)
-    }
-
-    /// Stops the server and waits until it is gone.
-    ///
-    /// # Errors
-    /// When it does not stop in a minute.
-    pub fn stop(&mut self, stop: Stop) -> Result<(), ServerError> {
-        self.daemon.stop(stop, READY_MAX)
-    }
-
-    /// Starts the server again, on the same port and data.
-    ///
-    /// # Errors
-    /// When it does not become ready, with the end of its log.
-    ///
-    /// # Panics
-    /// When it runs.
-    pub fn start_again(&mut self) -> Result<(), ServerError> {
-        let port = self.port;
-        self.daemon.start(READY_MAX, || answers(port))
+        format!("nats://127.0.0.1:{}", self.port())
     }
 }
 
@@ -152,6 +119,7 @@ mod tests {
     use std::io::Write as _;
 
     use super::*;
+    use crate::Stop;
 
     /// Publishes to a subject and returns the answer.
     fn ask(server: &Nats, subject: &str, text: &str) -> String {
@@ -184,7 +152,7 @@ mod tests {
     #[test]
     fn a_dropped_server_leaves_no_process_and_no_directory() {
         let server = Nats::start(NatsOptions::quick()).unwrap();
-        let (directory, port) = (server._directory.path().to_owned(), server.port());
+        let (directory, port) = (server.directory().to_owned(), server.port());
         drop(server);
         assert!(!directory.exists());
         assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err());

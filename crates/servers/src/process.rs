@@ -2,11 +2,12 @@
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, kill_process};
+use tempfile::TempDir;
 
 use crate::ServerError;
 
@@ -148,50 +149,92 @@ impl Drop for Process {
     }
 }
 
-/// A server's process that can be stopped and started again.
+/// How long a server may take to answer, and to end.
+pub(crate) const READY_MAX: Duration = Duration::from_secs(60);
+
+/// A server on a port, with a directory of its own, that can be stopped and started again. Stopped and removed when
+/// dropped.
 #[derive(Debug)]
-pub(crate) struct Daemon {
+pub struct Daemon {
+    port: u16,
     command: Command,
-    log: PathBuf,
+    /// Whether the server on this port answers.
+    is_ready: fn(u16) -> bool,
+    // Dropped before the directory that it writes to.
     process: Option<Process>,
+    directory: TempDir,
 }
 
 impl Daemon {
-    /// A server that is not started yet, and the file that it is to log to.
-    pub(crate) fn new(command: Command, log: PathBuf) -> Self {
-        Self { command, log, process: None }
+    /// Makes the directory of a server with this name.
+    pub(crate) fn directory_for(name: &str) -> Result<TempDir, ServerError> {
+        let made = tempfile::Builder::new().prefix(&format!("evert-{name}-")).tempdir();
+        made.map_err(ServerError::io("make a temporary directory"))
     }
 
-    /// Starts the server and waits until it is ready.
+    /// Starts a server in its directory, which it also logs to, and waits until it is ready.
     pub(crate) fn start(
-        &mut self,
-        ready_max: Duration,
-        is_ready: impl FnMut() -> bool,
-    ) -> Result<(), ServerError> {
-        assert!(self.process.is_none(), "the server was stopped before");
-        let process = Process::start_server(&mut self.command, &self.log, ready_max, is_ready)?;
-        self.process = Some(process);
-        Ok(())
+        command: Command,
+        directory: TempDir,
+        port: u16,
+        is_ready: fn(u16) -> bool,
+    ) -> Result<Self, ServerError> {
+        let mut daemon = Self { port, command, is_ready, process: None, directory };
+        daemon.start_again()?;
+        Ok(daemon)
     }
 
-    /// Sends a signal; a server that does not run is left alone.
-    pub(crate) fn signal(&mut self, signal: Signal) -> Result<(), ServerError> {
+    /// The TCP port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Where its files are.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Sends a signal to the server; one that does not run is left alone.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn signal(&mut self, signal: Signal) -> Result<(), ServerError> {
         self.process.as_mut().map_or(Ok(()), |process| process.signal(signal))
     }
 
-    /// Stops the server and waits until it is gone; one that takes longer is killed.
-    pub(crate) fn stop(&mut self, stop: Stop, deadline: Duration) -> Result<(), ServerError> {
+    /// Stops the server and waits until it is gone.
+    ///
+    /// # Errors
+    /// When it does not stop in a minute.
+    pub fn stop(&mut self, stop: Stop) -> Result<(), ServerError> {
         let Some(mut process) = self.process.take() else { return Ok(()) };
         let signal = match stop {
             Stop::Fast => Signal::Terminate,
             Stop::Immediate => Signal::Kill,
         };
         process.signal(signal)?;
-        if process.wait(deadline)?.is_none() {
+        if process.wait(READY_MAX)?.is_none() {
             let program = self.command.get_program().to_string_lossy().into_owned();
-            let output = format!("it did not end within {deadline:?}");
+            let output = format!("it did not end within {READY_MAX:?}");
             return Err(ServerError::Failed { program, output });
         }
+        Ok(())
+    }
+
+    /// Starts the server again, on the same port and data.
+    ///
+    /// # Errors
+    /// When it does not become ready, with the end of its log.
+    ///
+    /// # Panics
+    /// When it runs.
+    pub fn start_again(&mut self) -> Result<(), ServerError> {
+        assert!(self.process.is_none(), "the server was stopped before");
+        let (log, is_ready) = (self.directory.path().join("log"), || (self.is_ready)(self.port));
+        let process = Process::start_server(&mut self.command, &log, READY_MAX, is_ready)?;
+        self.process = Some(process);
         Ok(())
     }
 }

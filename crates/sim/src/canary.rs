@@ -37,11 +37,19 @@ pub enum Canary {
     TimeApart,
     /// A fold forgets that a row was deleted.
     RowKept,
+    /// A view that was filled is shown as it was a while ago.
+    HandedOverEarly,
+    /// A backup lacks the last frame that it says it has.
+    BackedUpShort,
+    /// A restore changes a byte, and makes all checksums right.
+    RestoredWrong,
+    /// A copy is ended one transaction later than it was told.
+    CutLate,
 }
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 18] = [
         Self::NoSync,
         Self::NoDirectorySync,
         Self::CutTooMuch,
@@ -56,7 +64,21 @@ impl Canary {
         Self::AppliedTwice,
         Self::TimeApart,
         Self::RowKept,
+        Self::HandedOverEarly,
+        Self::BackedUpShort,
+        Self::RestoredWrong,
+        Self::CutLate,
     ];
+
+    /// Whether it needs a run in which views are created.
+    pub(crate) fn is_of_fills(self) -> bool {
+        self == Self::HandedOverEarly
+    }
+
+    /// Whether it needs a run in which backups are made.
+    pub(crate) fn is_of_backups(self) -> bool {
+        matches!(self, Self::BackedUpShort | Self::RestoredWrong | Self::CutLate)
+    }
 
     /// A chunk as the log gives it: with the bug that it is a base with a row that is not in the table any more.
     pub(crate) fn read(canary: Option<Self>, mut chunk: Chunk, since: Time) -> Chunk {

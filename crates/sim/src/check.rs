@@ -4,17 +4,18 @@
 //! from [`crate::model`], and what a fault may explain is known from the disk, which keeps what it promised beside what
 //! it did.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
 use change::{ChangeBatch, SourcePosition, Time};
-use log::{Chunk, Disk, Log, LogError, Recovery};
+use log::{Chunk, Disk, Log, LogError, Recovery, folds_table};
 use view::Views;
 
 use crate::canary::Canary;
-use crate::disk::SimDisk;
+use crate::disk::{Extent, SimDisk};
+use crate::filling::{created_by, late_name};
 use crate::model::{Rows, Tables, VIEWS};
 use crate::source::{OWN, SOURCES, head};
 use crate::tables::{Transaction, changes_of, lines, lines_of};
@@ -32,14 +33,17 @@ pub(crate) struct Entry {
     pub(crate) transaction: Arc<Transaction>,
 }
 
-/// A scrub finds what stopped the log, and nothing on a disk that kept its word.
+/// A scrub finds what stopped the log, and nothing on a disk that kept its word. At rest, harm to the last write looks like
+/// one that did not finish.
 pub(crate) fn scrub_agrees(
-    disk: &SimDisk,
-    dir: &Path,
+    (disk, dir): (&SimDisk, &Path),
+    last_write: Option<&Extent>,
     outcome: &Outcome,
     canary: Option<Canary>,
 ) -> Result<(), Violation> {
-    let is_harmed = !disk.harm().is_empty();
+    let harm = disk.harm();
+    let is_harmed = !harm.is_empty();
+    let looks_torn = last_write.is_some_and(|last| harm.iter().any(|harm| harm.meets(last)));
     let disk: Arc<dyn Disk> = Arc::new(disk.clone());
     let damage = match log::scrub(dir, &disk, 0, |_| ControlFlow::Continue(())) {
         Ok(found) => found.damage,
@@ -49,7 +53,7 @@ pub(crate) fn scrub_agrees(
     if !damage.is_empty() && !is_harmed && canary.is_none() {
         return Err(violation(format!("scrub: without any harm: {damage:?}")));
     }
-    if damage.is_empty() && *outcome == Outcome::Reported("LOG004") {
+    if damage.is_empty() && *outcome == Outcome::Reported("LOG004") && !looks_torn {
         return Err(violation("scrub: what stopped the log is not found"));
     }
     Ok(())
@@ -61,6 +65,25 @@ pub(crate) fn log_is(
     expected: &[Entry],
     canary: Option<Canary>,
 ) -> Result<Option<LogError>, Violation> {
+    read_log(log, expected, canary, None)
+}
+
+/// The same for a log that may say once more, in its last transaction, what was folded.
+pub(crate) fn log_is_with(
+    log: &Log,
+    expected: &[Entry],
+    folds_said: bool,
+) -> Result<Option<LogError>, Violation> {
+    let last = Time(expected.len() as u64 + 1);
+    read_log(log, expected, None, folds_said.then_some(last))
+}
+
+fn read_log(
+    log: &Log,
+    expected: &[Entry],
+    canary: Option<Canary>,
+    folds_said: Option<Time>,
+) -> Result<Option<LogError>, Violation> {
     let (mut reader, since) = (log.reader(Time::ZERO), log.stat().since);
     let mut reading = Reading { expected, next: 1, open: Vec::new(), positions: BTreeMap::new() };
     let mut folded = (since > Time::ZERO).then(Tables::default);
@@ -70,6 +93,10 @@ pub(crate) fn log_is(
                 let chunk = Canary::read(canary, chunk, since);
                 match folded.take() {
                     Some(tables) => folded = reading.take_folded(tables, &chunk, since)?,
+                    None if folds_said == Some(chunk.last) => {
+                        says_folds(&chunk)?;
+                        reading.next += 1;
+                    }
                     None => reading.take(&chunk)?,
                 }
             }
@@ -86,6 +113,15 @@ pub(crate) fn log_is(
         return Err(violation(format!("order: read up to {}, but upper is {upper}", reading.next)));
     }
     Ok(None)
+}
+
+/// Whether a chunk is nothing but what was folded.
+fn says_folds(chunk: &Chunk) -> Result<(), Violation> {
+    let is_of_folds = chunk.tables.iter().all(|table| *table.table() == folds_table());
+    if chunk.first == chunk.last && chunk.complete && is_of_folds {
+        return Ok(());
+    }
+    Err(violation(format!("order: {chunk:?} is more than what was folded")))
 }
 
 /// The log as it is read, beside what is expected.
@@ -287,10 +323,20 @@ impl States {
     }
 }
 
-/// Whether all views are what a batch over the log's prefix gives.
+/// The views that are created in a log up to a Time, besides those that always are.
+pub(crate) fn created(entries: &[Entry], upto: Time) -> Vec<usize> {
+    let upto = usize::try_from(upto.0).unwrap_or(usize::MAX).min(entries.len());
+    let changes = entries[..upto].iter().flat_map(|entry| &entry.transaction.changes);
+    let all: BTreeSet<usize> = changes.filter_map(created_by).collect();
+    all.into_iter().collect()
+}
+
+/// Whether all views are what a batch over the log's prefix gives: those that always are, and those that were created,
+/// each from the Time on at which the catalogue has it. Views of the catalogue up to `noted` are there from the beginning.
 pub(crate) fn views_are(
     views: &Views,
     entries: &[Entry],
+    noted: Time,
     states: &mut States,
 ) -> Result<(), Violation> {
     let snapshot = views.snapshot();
@@ -298,7 +344,16 @@ pub(crate) fn views_are(
         return Ok(());
     }
     let tables = states.at(snapshot.time, entries)?;
-    for name in VIEWS {
+    let there = created(entries, snapshot.time.max(noted));
+    if let Some(early) =
+        (0..VIEWS.len()).find(|it| !there.contains(it) && snapshot.rows(&late_name(*it)).is_ok())
+    {
+        let (name, time) = (late_name(early), snapshot.time);
+        return Err(violation(format!("view: {name} is shown at {time}, and not created")));
+    }
+    let created = there.into_iter().map(late_name);
+    for name in VIEWS.into_iter().map(str::to_owned).chain(created) {
+        let name = name.as_str();
         let batches = snapshot.rows(name).map_err(|error| violation(error.to_string()))?;
         let mut found = Rows::new();
         for batch in batches {

@@ -13,11 +13,12 @@ use dataflow::{Dataflow, DataflowOptions};
 use futures::FutureExt as _;
 use log::{Chunk, Log, LogError, LogReader};
 use plan::Catalog;
-use plan::ir::Program;
+use plan::ir::{Program, ViewPlan};
 use sink::{Outbox, Sink, Step};
 use view::{ViewInfo, Views};
 
 use crate::canary::Canary;
+use crate::filling::{Filling, Hidden, Shown, created, late, taken};
 use crate::model::SCRIPT;
 use crate::random::Random;
 use crate::tables::TABLES;
@@ -25,12 +26,15 @@ use crate::target::Target;
 use crate::violation::{Violation, violation};
 
 /// The views of [`SCRIPT`], planned.
-static PROGRAM: LazyLock<Program> = LazyLock::new(|| {
+static PROGRAM: LazyLock<Program> = LazyLock::new(|| planned(SCRIPT));
+
+/// What a script means.
+pub(crate) fn planned(script: &str) -> Program {
     let tables = TABLES.iter().map(|table| table.schema()).collect();
     let catalog = Catalog { tables, ..Catalog::default() };
-    let script = plan::parse(SCRIPT).expect("the script is right");
+    let script = plan::parse(script).expect("the script is right");
     plan::plan(&script, &catalog).expect("the script can be planned")
-});
+}
 
 /// Why the follower cannot go on.
 #[derive(Debug)]
@@ -49,6 +53,13 @@ pub(crate) struct Follower {
     /// What was folded when the process began.
     since: Time,
     dataflow: Dataflow,
+    /// The views that came since, each with a dataflow of its own.
+    came: Vec<Shown>,
+    hidden: Vec<Hidden>,
+    /// Views that came by what was pushed since `at`.
+    news: Vec<usize>,
+    /// What the catalogue says up to here is what runs from the beginning.
+    noted: Time,
     views: Arc<Views>,
     deliveries: Vec<Delivery>,
     boundaries: BTreeSet<Time>,
@@ -67,19 +78,21 @@ struct Delivery {
 }
 
 impl Follower {
-    /// Begins at the log's beginning.
+    /// Begins at the log's beginning, with the views that were created there besides those that always are.
     pub(crate) fn new(
         log: &Log,
         targets: &[Target],
-        workers: usize,
+        (workers, created): (usize, &[usize]),
         canary: Option<Canary>,
     ) -> Result<Self, Violation> {
         let options = DataflowOptions { workers, ..DataflowOptions::default() };
-        let dataflow = Dataflow::with_options(&PROGRAM.views, &options);
+        let created = created.iter().map(|&view| late(view).clone());
+        let plans: Vec<ViewPlan> = PROGRAM.views.iter().cloned().chain(created).collect();
+        let dataflow = Dataflow::with_options(&plans, &options);
         let dataflow =
             dataflow.map_err(|error| violation(format!("the views cannot be built: {error}")))?;
-        let views = Views::new(PROGRAM.views.iter().map(ViewInfo::from).collect());
-        let delivery = |(plan, target): (&plan::ir::ViewPlan, &Target)| {
+        let views = Views::new(plans.iter().map(ViewInfo::from).collect());
+        let delivery = |(plan, target): (&ViewPlan, &Target)| {
             let sink = target.open();
             let held = sink.held();
             let outbox = Outbox::new(Arc::clone(&plan.schema), held);
@@ -89,7 +102,52 @@ impl Follower {
         let boundaries = deliveries.iter().map(|delivery| delivery.held).collect();
         let (at, pushed) = (Time::ZERO, Time::ZERO);
         let (reader, since) = (log.reader(Time::ZERO), log.stat().since);
-        Ok(Self { reader, since, dataflow, views, deliveries, boundaries, at, pushed, canary })
+        let (came, hidden, news) = (Vec::new(), Vec::new(), Vec::new());
+        let noted = Time(log.upper().0 - 1);
+        Ok(Self {
+            reader,
+            since,
+            dataflow,
+            came,
+            hidden,
+            news,
+            noted,
+            views,
+            deliveries,
+            boundaries,
+            at,
+            pushed,
+            canary,
+        })
+    }
+
+    /// The Time up to which the catalogue says what runs from the beginning.
+    pub(crate) fn noted(&self) -> Time {
+        self.noted
+    }
+
+    /// Takes over a view that is being filled, unless it is ahead: then it is given back.
+    pub(crate) fn adopt(&mut self, filling: Filling) -> Result<Option<Filling>, Stopped> {
+        if filling.at() > self.at {
+            return Ok(Some(filling));
+        }
+        let view = filling.view();
+        let (dataflow, draft) = match self.canary {
+            Some(Canary::HandedOverEarly) => filling.now(),
+            _ => filling.at_time(self.at)?,
+        };
+        self.hidden.push(Hidden { view, dataflow, draft });
+        Ok(None)
+    }
+
+    /// Forgets a view that was taken over and does not come into the catalogue.
+    pub(crate) fn abandon(&mut self, view: usize) {
+        self.hidden.retain(|hidden| hidden.view != view);
+    }
+
+    /// Whether a view was taken over and is not seen yet.
+    pub(crate) fn hides(&self, view: usize) -> bool {
+        self.hidden.iter().any(|hidden| hidden.view == view)
     }
 
     /// The views.
@@ -130,7 +188,7 @@ impl Follower {
     /// Pushes a chunk, ending a step wherever one of its transactions is a boundary.
     fn push(&mut self, chunk: &Chunk) -> Result<(), Stopped> {
         if !chunk.complete {
-            return self.push_tables(&chunk.tables);
+            return self.push_tables(chunk.first, &chunk.tables);
         }
         let mut done = 0;
         let within: Vec<Time> = self.boundaries.range(chunk.first..=chunk.last).copied().collect();
@@ -139,21 +197,29 @@ impl Follower {
                 continue;
             }
             let upto = usize::try_from(boundary.0 - chunk.first.0).expect("in memory") + 1;
-            self.push_tables(&of_transactions(&chunk.tables, done, upto))?;
+            self.push_tables(chunk.first, &of_transactions(&chunk.tables, done, upto))?;
             self.pushed = boundary;
             self.finish()?;
             done = upto;
         }
         if done < chunk.heads.len() {
-            self.push_tables(&of_transactions(&chunk.tables, done, chunk.heads.len()))?;
+            let rest = of_transactions(&chunk.tables, done, chunk.heads.len());
+            self.push_tables(chunk.first, &rest)?;
         }
         self.pushed = chunk.last;
         Ok(())
     }
 
-    fn push_tables(&mut self, tables: &[TableChanges]) -> Result<(), Stopped> {
-        let pushed = self.dataflow.push(tables);
-        pushed.map_err(|error| Stopped::Wrong(violation(format!("the dataflow refuses: {error}"))))
+    fn push_tables(&mut self, first: Time, tables: &[TableChanges]) -> Result<(), Stopped> {
+        let refused = |error: String| Stopped::Wrong(violation(format!("dataflow: {error}")));
+        if first > self.noted {
+            self.news.extend(created(tables));
+        }
+        self.dataflow.push(tables).map_err(|error| refused(error.to_string()))?;
+        for came in &mut self.came {
+            came.dataflow.push(tables).map_err(|error| refused(error.to_string()))?;
+        }
+        self.hidden.iter_mut().try_for_each(|hidden| hidden.push(tables)).map_err(refused)
     }
 
     /// Ends the step: all views and outboxes move to the last transaction pushed.
@@ -168,8 +234,24 @@ impl Follower {
             .into_iter()
             .map(|(view, batch)| (view, self.forget_what_went(view, batch)))
             .collect();
-        let moved = self.views.apply(upto, differences.clone());
-        moved.map_err(|error| failed(error.to_string()))?;
+        let mut step = view::Step { changes: differences.clone(), ..view::Step::to(upto) };
+        for Shown { number, dataflow } in &mut self.came {
+            let changes = dataflow.finish_step().map_err(|error| failed(error.to_string()))?;
+            step.changes.extend(changes.into_iter().map(|(_, batch)| (*number, batch)));
+        }
+        self.hidden.iter_mut().try_for_each(Hidden::finish).map_err(failed)?;
+        let mut shown = Vec::new();
+        for view in std::mem::take(&mut self.news) {
+            // One of another process, which this one has from the beginning, is no news.
+            let Some(Hidden { dataflow, draft, .. }) = taken(&mut self.hidden, view) else {
+                continue;
+            };
+            step.shown.push(draft);
+            shown.push(dataflow);
+        }
+        let numbers = self.views.step(step).map_err(|error| failed(error.to_string()))?;
+        let came = numbers.into_iter().zip(shown);
+        self.came.extend(came.map(|(number, dataflow)| Shown { number, dataflow }));
         for (view, delivery) in self.deliveries.iter().enumerate() {
             if delivery.held >= upto {
                 continue;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::process::ExitCode;
 
-use sim::{Canary, Setup};
+use sim::{Canary, Outcome, Setup};
 
 const USAGE: &str = "usage: sim --seed N | --seeds FROM..TO [--canary NAME]";
 
@@ -17,7 +17,7 @@ fn main() -> ExitCode {
         eprintln!("{USAGE}\ncanaries: {}", names.join(" "));
         return ExitCode::from(2);
     };
-    let (mut outcomes, mut failed) = (BTreeMap::new(), 0_u64);
+    let (mut outcomes, mut did, mut failed) = (BTreeMap::new(), BTreeMap::new(), 0_u64);
     let single = seeds.end - seeds.start == 1;
     for seed in seeds {
         let mut setup = Setup::new(seed, canary);
@@ -31,6 +31,19 @@ fn main() -> ExitCode {
                     println!("{report:#?}");
                 }
                 *outcomes.entry(format!("{:?}", report.outcome)).or_insert(0_u64) += 1;
+                for (what, count) in [
+                    ("fold history", report.folds),
+                    ("create views", report.fills),
+                    ("make backups", report.backups),
+                    ("restore them", report.restores),
+                    ("run on a disk that may be full", u64::from(setup.mix.is_full())),
+                    ("go on when there is room again", report.went_on),
+                    ("are stopped by harm", u64::from(report.outcome != Outcome::Equal)),
+                ] {
+                    let (seeds, times) = did.entry(what).or_insert((0_u64, 0_u64));
+                    *seeds += u64::from(count > 0);
+                    *times += count;
+                }
             }
             Err(violation) => {
                 failed += 1;
@@ -40,6 +53,9 @@ fn main() -> ExitCode {
     }
     for (outcome, count) in outcomes {
         println!("{count} {outcome}");
+    }
+    for (what, (seeds, times)) in did {
+        println!("{seeds} {what}, {times} times");
     }
     if failed > 0 {
         println!("{failed} FAILED");

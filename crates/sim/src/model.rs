@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use change::TRUNCATE;
 
+use crate::filling::LATE;
 use crate::tables::{Cell, Change, Table, Transaction};
 
 /// The views, and what they mean.
@@ -94,14 +95,15 @@ impl Tables {
                     self.ledger.remove(&entry);
                 }
             }
-            (Table::Customers | Table::Orders | Table::Ledger, _, None) | (Table::Catalog, ..) => {}
+            (Table::Customers | Table::Orders | Table::Ledger, _, None)
+            | (Table::Catalog | Table::Folds, ..) => {}
         }
         None
     }
 
-    /// The rows of a view.
+    /// The rows of a view, or of the same one that was created later.
     pub(crate) fn view(&self, name: &str) -> Rows {
-        match name {
+        match name.strip_prefix(LATE).unwrap_or(name) {
             "dear" => self.dear(),
             "placed" => self.placed(),
             "regions" => self.regions(),

@@ -13,6 +13,11 @@ impl Random {
         random
     }
 
+    /// Begins a stream that has nothing to do with what comes next in this one.
+    pub(crate) fn split(&mut self) -> Self {
+        Self::new(self.next(), 1)
+    }
+
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;

@@ -45,6 +45,10 @@ pub struct Setup {
     pub is_compressed: bool,
     /// Whether history is folded.
     pub folds: bool,
+    /// Whether views are created while everything runs.
+    pub fills: bool,
+    /// Whether backups are made, and restored.
+    pub backups: bool,
     /// How many workers share the dataflow.
     pub workers: usize,
     /// How many processes are started before all is made well.
@@ -75,8 +79,10 @@ impl Setup {
             file_sync: canary == Some(Canary::NoSync),
             directory_sync: canary == Some(Canary::NoDirectorySync),
         };
-        // A stream of its own, so that what a seed found before folding came stays the same run without it.
+        // Streams of their own, so that what a seed found before these came stays the same run without them.
         let folds = canary == Some(Canary::RowKept) || Random::new(seed, 4).one_in(2);
+        let fills = canary.is_some_and(Canary::is_of_fills) || Random::new(seed, 6).one_in(2);
+        let backups = canary.is_some_and(Canary::is_of_backups) || Random::new(seed, 8).one_in(2);
         let sector_bytes = random.pick(&[512, 512, 4096]);
         let disk = DiskOptions { sector_bytes, names_in_order: !random.one_in(4), omissions };
         Self {
@@ -89,6 +95,8 @@ impl Setup {
             segment_bytes_max: random.pick(&[1 << 11, 1 << 12, 1 << 14, 1 << 20]),
             is_compressed: random.one_in(3),
             folds,
+            fills,
+            backups,
             workers: if random.one_in(16) { 2 } else { 1 },
             lives: random.between(2, 5),
             actions: random.between(10, 80),
@@ -114,6 +122,8 @@ impl Setup {
             segment_bytes_max: 1 << 11,
             is_compressed: false,
             folds: false,
+            fills: false,
+            backups: false,
             workers: 1,
             lives: 1 + stops.len() as u64,
             actions: 24,
@@ -125,7 +135,7 @@ impl Setup {
 
     /// The size at which a segment is full. History is folded between segments.
     pub(crate) fn segment_bytes(&self) -> u64 {
-        if self.folds { self.segment_bytes_max.min(1 << 12) } else { self.segment_bytes_max }
+        if self.folds { self.segment_bytes_max.min(1 << 11) } else { self.segment_bytes_max }
     }
 
     /// Whether the log compresses.

@@ -59,9 +59,16 @@ impl Source {
         let changes = match self.number {
             0 => shop(&self.tables, random),
             1 => bank(&self.tables, random),
-            _ => catalog(self.committed.len()),
+            _ => catalog(&format!("v{}", self.committed.len())),
         };
         let transaction = Transaction { changes };
+        self.tables.apply(&transaction);
+        self.committed.push(Arc::new(transaction));
+    }
+
+    /// Commits that a view is there, as Evert itself does.
+    pub(crate) fn create_view(&mut self, name: &str) {
+        let transaction = Transaction { changes: catalog(name) };
         self.tables.apply(&transaction);
         self.committed.push(Arc::new(transaction));
     }
@@ -219,8 +226,7 @@ fn bank(tables: &Tables, random: &mut Random) -> Vec<Change> {
     changes
 }
 
-fn catalog(number: usize) -> Vec<Change> {
-    let text = |text: String| Cell::Text(text);
-    let row = [text("view".to_owned()), text(format!("v{number}")), text("select 1".to_owned())];
+fn catalog(view: &str) -> Vec<Change> {
+    let row = ["view", view, "select 1"].map(|text| Cell::Text(text.to_owned()));
     vec![Table::Catalog.change(1, &row)]
 }

@@ -19,6 +19,8 @@ pub(crate) enum Table {
     Ledger,
     /// `evert.catalog(kind, name, definition)`, upserts: what Evert itself writes.
     Catalog,
+    /// `evert.folds`, upserts: what history came to when it was folded.
+    Folds,
 }
 
 /// A value.
@@ -45,8 +47,8 @@ pub(crate) struct Transaction {
     pub(crate) changes: Vec<Change>,
 }
 
-pub(crate) const TABLES: [Table; 4] =
-    [Table::Customers, Table::Orders, Table::Ledger, Table::Catalog];
+pub(crate) const TABLES: [Table; 5] =
+    [Table::Customers, Table::Orders, Table::Ledger, Table::Catalog, Table::Folds];
 
 impl Table {
     /// What is known of it.
@@ -73,6 +75,7 @@ impl Table {
             Self::Orders => Arc::clone(&SCHEMAS[1]),
             Self::Ledger => Arc::clone(&SCHEMAS[2]),
             Self::Catalog => catalog_table(),
+            Self::Folds => log::folds_table(),
         }
     }
 

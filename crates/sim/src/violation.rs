@@ -13,10 +13,10 @@ pub(crate) fn violation(what: impl Into<String>) -> Violation {
     Violation { what: what.into() }
 }
 
-/// An error of the log with what is behind it.
-pub(crate) fn told(error: &log::LogError) -> String {
+/// An error of the log, or of a backup, with what is behind it.
+pub(crate) fn told(error: &dyn std::error::Error) -> String {
     let mut told = error.to_string();
-    let mut source = std::error::Error::source(error);
+    let mut source = error.source();
     while let Some(behind) = source {
         told.push_str(&format!(": {behind}"));
         source = behind.source();

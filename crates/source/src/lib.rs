@@ -37,7 +37,7 @@ pub use columns::read_texts;
 pub use error::SourceError;
 pub use intake::{Intake, IntakeError, Ticket, TicketSender, ticket};
 #[doc(hidden)]
-pub use postgres::MessageDecoder;
+pub use postgres::{MessageDecoder, exercise};
 pub use progress::{Phase, Progress, ProgressReport};
 
 /// What a script says of a source.

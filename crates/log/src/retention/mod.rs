@@ -32,6 +32,7 @@ mod reading;
 mod thin;
 
 pub(crate) use again::listed_again;
+pub(crate) use base::BaseReader;
 pub(crate) use fold::record_of;
 pub use fold::{Fold, FoldOutcome, folds_table};
 pub use list::FoldedTable;

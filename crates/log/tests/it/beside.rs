@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use change::Time;
 use log::{Log, LogError, LogOptions, RealDisk};
 
-use crate::meddled::Meddled;
+use crate::meddled::meddled;
 use crate::world::{append, dir, group, ids, open_with, options, small_segments, try_open};
 
 #[test]
@@ -18,7 +18,7 @@ fn a_writer_that_overtakes_every_read_is_no_damage() {
         let (writer, steps) = (Arc::new(writer), AtomicU64::new(1));
         let overtaking = Arc::clone(&writer);
         // Two writes behind each read: the second says that the first was durable.
-        let disk = Meddled::new(move |_access, read| {
+        let disk = meddled(move |_access, read| {
             for _ in 0..2 {
                 let step = steps.fetch_add(1, Ordering::Relaxed);
                 if step < 60 {
@@ -38,7 +38,7 @@ fn opening_beside_a_fast_writer_never_fails() {
     // Many short logs: a long one takes long to open.
     for _ in 0..40 {
         let dir = dir();
-        let disk = Arc::new(Meddled::new(|_access, read| read));
+        let disk = Arc::new(meddled(|_access, read| read));
         let (writer, _) =
             try_open(dir.path(), LogOptions { segment_bytes_max: 64 << 10, ..options() }, disk)
                 .unwrap();

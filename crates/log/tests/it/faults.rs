@@ -8,7 +8,7 @@ use log::faults::FaultyDisk;
 use log::{Access, Log, LogError, LogOptions, OnFull};
 use tempfile::TempDir;
 
-use crate::meddled::Meddled;
+use crate::meddled::meddled;
 use crate::world::{
     PATIENCE, append, append_later, dir, group, ids, options, part, segments, small_segments,
     try_open,
@@ -182,7 +182,7 @@ fn what_cannot_be_read_back_is_not_written_over() {
     drop(log);
     let file = segments(dir.path()).remove(0);
     let before = fs::read(&file).unwrap();
-    let short = Meddled::new(|access, read| match access {
+    let short = meddled(|access, read| match access {
         Access::Read => read,
         Access::Write => read / 2,
     });

@@ -16,7 +16,6 @@ mod damage;
 mod faults;
 mod fixtures;
 mod format;
-mod hostile;
 mod index;
 mod leader;
 mod meddled;

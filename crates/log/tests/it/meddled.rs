@@ -1,4 +1,4 @@
-//! The machine's disk, with something done at each read. Syncs cost nothing.
+//! The machine's disk, with something around its files. Syncs cost nothing.
 
 use std::io;
 use std::path::Path;
@@ -9,21 +9,30 @@ use log::{Access, Disk, DiskFile, RealDisk};
 /// What is done behind a read of a file opened for this access; returns how many of the bytes were read.
 type AtRead = Arc<dyn Fn(Access, usize) -> usize + Send + Sync>;
 
-pub(crate) struct Meddled {
-    at_read: AtRead,
+/// What becomes of a file: one that was opened for some access, or was created.
+type Wrap = Box<dyn Fn(Option<Access>, Arc<dyn DiskFile>) -> Arc<dyn DiskFile> + Send + Sync>;
+
+/// The machine's disk with something around its files.
+pub(crate) struct Wrapped(Wrap);
+
+impl Wrapped {
+    pub(crate) fn new(
+        wrap: impl Fn(Option<Access>, Arc<dyn DiskFile>) -> Arc<dyn DiskFile> + Send + Sync + 'static,
+    ) -> Self {
+        Self(Box::new(wrap))
+    }
 }
 
-impl Meddled {
-    pub(crate) fn new(at_read: impl Fn(Access, usize) -> usize + Send + Sync + 'static) -> Self {
-        Self { at_read: Arc::new(at_read) }
-    }
-
-    fn wrap(&self, access: Access, inner: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
-        Arc::new(MeddledFile { at_read: Arc::clone(&self.at_read), access, inner })
-    }
+/// The machine's disk, on which something is done at each read.
+pub(crate) fn meddled(at_read: impl Fn(Access, usize) -> usize + Send + Sync + 'static) -> Wrapped {
+    let at_read: AtRead = Arc::new(at_read);
+    Wrapped::new(move |access, inner| {
+        let access = access.unwrap_or(Access::Write);
+        Arc::new(MeddledFile { at_read: Arc::clone(&at_read), access, inner })
+    })
 }
 
-impl Disk for Meddled {
+impl Disk for Wrapped {
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
         RealDisk.create_dir(dir)
     }
@@ -33,11 +42,11 @@ impl Disk for Meddled {
     }
 
     fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(self.wrap(access, RealDisk.open(path, access)?))
+        Ok((self.0)(Some(access), RealDisk.open(path, access)?))
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(self.wrap(Access::Write, RealDisk.create(path)?))
+        Ok((self.0)(None, RealDisk.create(path)?))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

@@ -1,15 +1,15 @@
 //! Zeros are written ahead of the writer, and never where it writes.
 
 use std::io;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use log::{Access, Disk, DiskFile, RealDisk};
 
+use crate::meddled::Wrapped;
 use crate::world::{dir, group, ids, options, try_open};
 
-/// The machine's disk, on which zeros take a while, with a look at who writes where.
+/// Who writes where on the machine's disk, on which zeros take a while.
 #[derive(Clone, Default)]
 struct Watched(Arc<Mutex<Seen>>);
 
@@ -29,40 +29,20 @@ impl Watched {
         act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn wrap(&self, inner: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
-        Arc::new(WatchedFile { watched: self.clone(), inner })
-    }
-}
-
-impl Disk for Watched {
-    fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        RealDisk.create_dir(dir)
-    }
-
-    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        RealDisk.list(dir)
-    }
-
-    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn DiskFile>> {
-        let file = RealDisk.open(path, access)?;
-        Ok(if access == Access::Write { self.wrap(file) } else { file })
-    }
-
-    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        self.with(|seen| seen.written = 0);
-        Ok(self.wrap(RealDisk.create(path)?))
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        RealDisk.rename(from, to)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        RealDisk.remove(path)
-    }
-
-    fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
-        Ok(())
+    /// The disk that is watched.
+    fn disk(&self) -> Wrapped {
+        let watched = self.clone();
+        Wrapped::new(move |access, inner| {
+            if access.is_none() {
+                watched.with(|seen| seen.written = 0);
+            }
+            match access {
+                Some(Access::Read) => inner,
+                Some(Access::Write) | None => {
+                    Arc::new(WatchedFile { watched: watched.clone(), inner })
+                }
+            }
+        })
     }
 }
 
@@ -140,7 +120,7 @@ fn appended(groups: u64, rows: u32) -> Seen {
         compression: log::Compression::Off,
         ..options()
     };
-    let (log, _) = try_open(dir.path(), options, Arc::new(disk.clone())).unwrap();
+    let (log, _) = try_open(dir.path(), options, Arc::new(disk.disk())).unwrap();
     for step in 0..groups {
         log.append_durably(&group("s", step, &[rows])).unwrap();
     }

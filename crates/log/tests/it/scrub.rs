@@ -30,6 +30,12 @@ fn log_of_segments() -> (TempDir, TempDir) {
     for step in 0..TRANSACTIONS / 20 {
         append(&log, &group("s", step * 20, &[1; 20])).unwrap();
     }
+    sign_and_copy(log, &place, &copy);
+    (place, copy)
+}
+
+/// Signs all of a log, ends it and copies it.
+fn sign_and_copy(log: Log, place: &TempDir, copy: &TempDir) {
     let signer = Signer::from_seed("log/test", &[3; 32]).unwrap();
     let mut notary = Notary::open(&log, signer).unwrap();
     while notary.step().unwrap().is_some() {}
@@ -37,7 +43,6 @@ fn log_of_segments() -> (TempDir, TempDir) {
     notary.settle().unwrap();
     drop((notary, log));
     copy_all(place.path(), copy.path());
-    (place, copy)
 }
 
 pub(crate) fn copy_all(from: &Path, to: &Path) {
@@ -266,13 +271,7 @@ fn a_frame_of_the_segment_that_grows_is_put_back_from_an_older_copy_and_nothing_
         }
     };
     append_some(&log, 0..5);
-    let signer = Signer::from_seed("log/test", &[3; 32]).unwrap();
-    let mut notary = Notary::open(&log, signer).unwrap();
-    while notary.step().unwrap().is_some() {}
-    notary.publish().unwrap();
-    notary.settle().unwrap();
-    drop((notary, log));
-    copy_all(place.path(), copy.path());
+    sign_and_copy(log, &place, &copy);
     let (log, _) = open_with(place.path(), options());
     append_some(&log, 5..10);
     drop(log);

@@ -10,7 +10,6 @@
 )]
 
 mod document;
-mod hostile;
 mod leaf;
 mod model;
 mod notes;

@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests: a panic is a failure")]
 
 mod canaries;
+mod hostile;
 mod seeds;
 mod stops;

@@ -19,11 +19,15 @@ fn run(seed: u64) -> sim::Report {
 fn nothing_is_wrong_whatever_the_disk_does() {
     let mut outcomes: BTreeMap<&str, u64> = BTreeMap::new();
     let (mut acknowledged, mut folds, mut went_on) = (0, 0, 0);
+    let (mut fills, mut backups, mut restores) = (0, 0, 0);
     for seed in 0..SEEDS {
         let report = run(seed);
         acknowledged += report.acknowledged;
         folds += report.folds;
         went_on += report.went_on;
+        fills += report.fills;
+        backups += report.backups;
+        restores += report.restores;
         let outcome = match report.outcome {
             Outcome::Equal => "equal",
             Outcome::Reported(_) => "reported",
@@ -36,6 +40,8 @@ fn nothing_is_wrong_whatever_the_disk_does() {
     // The runs do something, and harm is found.
     assert!(acknowledged > SEEDS * 20, "{acknowledged} transactions");
     assert!(folds > SEEDS / 4, "{folds} folds");
+    assert!(fills > SEEDS / 4, "{fills} views were created");
+    assert!(backups > SEEDS / 2 && restores > SEEDS / 4, "{backups} backups, {restores} restored");
     assert!(went_on > SEEDS / 20, "{went_on} times there was room again");
     assert!(outcomes["equal"] > SEEDS / 2 && outcomes["reported"] > SEEDS / 20, "{outcomes:?}");
 }
@@ -44,8 +50,9 @@ fn nothing_is_wrong_whatever_the_disk_does() {
 fn seeds_that_once_found_something_are_well() {
     // Recovery wrote back what it had not looked at again; and harm that recovery cuts off, and is stopped.
     for seed in [293, 403, 656, 805, 5_072] {
-        for folds in [false, true] {
-            let setup = Setup { folds, ..Setup::new(seed, None) };
+        for extras in [false, true] {
+            let (folds, fills, backups) = (extras, extras, extras);
+            let setup = Setup { folds, fills, backups, ..Setup::new(seed, None) };
             sim::run(&setup).unwrap_or_else(|violation| panic!("{violation}\n{setup:#?}"));
         }
     }

@@ -71,6 +71,23 @@ fn the_recovery_from_each_may_be_stopped_too() {
 }
 
 #[test]
+fn a_view_may_be_created_and_a_backup_made_while_a_process_is_killed_at_every_step() {
+    let run = |seed: u64, stops: &[(u64, Stop)], disk_stream: u64| {
+        let setup = Setup::stopped(seed, stops.to_vec(), disk_stream);
+        let setup = Setup { folds: true, fills: true, backups: true, actions: 48, ..setup };
+        run_setup(&setup, stops)
+    };
+    let never = [(u64::from(u32::MAX), Stop::Process)];
+    let runs = (0..100).map(|seed| (seed, run(seed, &never, 2)));
+    let does_all = |run: &Report| run.folds > 0 && run.fills > 1 && run.backups > 1;
+    let (seed, Report { steps, .. }) = { runs }.find(|(_, run)| does_all(run)).unwrap();
+    for step in (1..=steps).step_by(5) {
+        run(seed, &[(step, Stop::Process)], 2);
+        run(seed, &[(step + 1, Stop::Power)], 10);
+    }
+}
+
+#[test]
 fn a_fold_may_be_stopped_at_every_step_and_so_may_what_follows() {
     let never = [(u64::from(u32::MAX), Stop::Process)];
     // The first run that folds history a few times.

@@ -32,6 +32,8 @@ mod backfill;
 mod catalog;
 mod decode;
 mod delivery;
+#[doc(hidden)]
+pub mod exercise;
 mod gather;
 mod kinds;
 mod messages;

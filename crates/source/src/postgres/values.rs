@@ -17,6 +17,9 @@ const EPOCH_DAYS: i32 = 10_957;
 /// Microseconds between the same.
 const EPOCH_US: i64 = 946_684_800_000_000;
 
+/// The microseconds of a day.
+const DAY_US: i64 = 86_400_000_000;
+
 /// Why a value was not taken into its column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Misfit {
@@ -59,7 +62,7 @@ fn push_binary(column: &mut Column, kind: &Kind, bytes: &[u8]) -> Result<(), Mis
         Kind::Uuid => column.push_str(uuid(fixed(bytes)?, &mut [0; 36])),
         Kind::Bytes => column.push_bytes(bytes),
         Kind::Date => column.push_i32(date(i32::from_be_bytes(fixed(bytes)?))?),
-        Kind::Time => column.push_i64(i64::from_be_bytes(fixed(bytes)?)),
+        Kind::Time => column.push_i64(time(i64::from_be_bytes(fixed(bytes)?))?),
         Kind::Timestamp | Kind::TimestampTz => {
             column.push_i64(timestamp(i64::from_be_bytes(fixed(bytes)?))?);
         }
@@ -173,6 +176,11 @@ fn uuid(bytes: [u8; 16], text: &mut [u8; 36]) -> &str {
         }
     }
     str::from_utf8(text).unwrap_or_default()
+}
+
+/// A time of day; midnight may be the end of the day.
+fn time(us: i64) -> Result<i64, Misfit> {
+    if (0..=DAY_US).contains(&us) { Ok(us) } else { Err(Misfit::Malformed("no time of day")) }
 }
 
 /// Keeps ±infinity, which PostgreSQL writes as the extreme values.
@@ -304,6 +312,15 @@ mod tests {
         let times = column_of(&Kind::Timestamp, &times.each_ref().map(|time| &time[..]));
         let values = times.as_primitive::<TimestampMicrosecondType>().values().to_vec();
         assert_eq!(values, [i64::MIN, 946_684_800_000_001, i64::MAX]);
+    }
+
+    #[test]
+    fn a_time_is_within_a_day() {
+        let mut column = Column::new(&Kind::Time.field("a")).unwrap();
+        for (us, fits) in [(0, true), (DAY_US, true), (DAY_US + 1, false), (-1, false)] {
+            let pushed = push(&mut column, &Kind::Time, (&i64::to_be_bytes(us), Form::Binary));
+            assert_eq!(pushed.is_ok(), fits, "{us}");
+        }
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! What a fuzzer does with arbitrary bytes: read them as the log reads a disk. The fuzz targets call these functions,
 //! and so does a plain test. They panic when a promise is broken; on no bytes may they.
 
+mod memory;
+mod whole;
+
 use std::sync::Arc;
 
 use arrow::buffer::Buffer;
@@ -11,6 +14,8 @@ use crate::decode::{self, Wanted};
 use crate::format::{FLAG_LZ4, FrameKind, HEADER_BYTES, HEADER_CRC, Header, MAGIC, Place, VERSION};
 use crate::preamble::Preamble;
 use crate::schema::{FoundSchema, Schemas};
+
+pub use whole::{base, segment};
 
 /// Reads a frame's header, once as it is and once with its magic, version and checksum made right; then what follows
 /// as the frame's payload.
