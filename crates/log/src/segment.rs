@@ -99,7 +99,7 @@ pub(crate) fn create(
     header.wall_clock_us = wall_clock_us;
     header.payload_length = u32::try_from(payload.len()).expect("a preamble is small");
     header.plain_length = header.payload_length;
-    header.payload_crc = crc32c::crc32c(&payload);
+    header.payload_crc = crate::crc::crc32c(&payload);
     let failed = |error| LogError::io("create", &path, error);
     let file = disk.create(&unborn).map_err(failed)?;
     let end = header.end();
@@ -351,7 +351,7 @@ impl Frames {
         let leaves = self.read(offset, in_memory(header.leaves_bytes()))?;
         let payload = header.payload_length as usize;
         let payload = self.read(offset + header.leaves_bytes(), payload)?;
-        let crcs = (crc32c::crc32c(&leaves), crc32c::crc32c(&payload));
+        let crcs = (crate::crc::crc32c(&leaves), crate::crc::crc32c(&payload));
         if crcs != (header.leaves_crc, header.payload_crc) {
             return Err(FormatError::PayloadChecksum.into());
         }

@@ -5,8 +5,7 @@
 //! missing cannot be computed any more; then bundles begin again with the next one that is whole.
 
 use proof::{
-    LEAF_BYTES, LeafRecord, Tile, TileId, TileLevel, TileReader, Tree, decode_bundle,
-    encode_bundle,
+    LEAF_BYTES, LeafRecord, Tile, TileId, TileLevel, TileReader, Tree, decode_bundle, encode_bundle,
 };
 
 use crate::notary::shelf::Shelf;
