@@ -2,7 +2,7 @@
 //!
 //! Whoever audits wants another opinion than the notary's. So nothing of how proofs are made is used here: leaves are
 //! put together by hand from the payload's bytes as `docs/format.md` describes them, the tree is hashed level by level,
-//! and tiles are compared byte for byte. Only the hash and the reading of frames are shared.
+//! tiles are compared byte for byte, and each published record with its leaf. Only the hash and the reading of frames are shared.
 //!
 //! What an audit that finds nothing says: every frame is whole; the transactions are exactly those of which the root at
 //! each size was asked; and every tile that is there is the one that follows from them. Of transactions whose frames
@@ -45,6 +45,10 @@ pub struct Audit {
     pub tiles: u64,
     /// Tiles that are not what follows from the log.
     pub wrong_tiles: Vec<WrongTile>,
+    /// How many bundles of records were there and compared.
+    pub bundles: u64,
+    /// Bundles whose records are not those of the transactions.
+    pub wrong_bundles: Vec<WrongTile>,
     /// Transactions of which nothing is there any more: the first and the last Time of each range.
     pub pruned: Vec<(Time, Time)>,
     /// How many bases were read.
@@ -412,6 +416,30 @@ impl Auditor<'_> {
         Ok(())
     }
 
+    /// Compares the records that are published of a tile's leaves, if they are. What was folded before there were bundles,
+    /// or came back from a backup, has none.
+    fn compare_records(&mut self, index: u64, leaves: &[Hash]) -> Result<(), LogError> {
+        let name = tile_name(0, index, leaves.len()).replacen("tile/0/", "tile/entries/", 1);
+        let path = proof_dir(&self.log.shared.dir).join(name);
+        let read = read_file(&*self.log.shared.disk, &path);
+        let bundle = match read.map_err(|error| LogError::io("read", &path, error))? {
+            Some(bundle) => bundle,
+            None if self.log.shared.disk.open(&path, Access::Read).is_err() => return Ok(()),
+            // It is too long for one.
+            None => Vec::new(),
+        };
+        self.audit.bundles += 1;
+        if let Some(at) = wrong_record(&bundle, leaves) {
+            let begin = index * TILE as u64;
+            self.audit.wrong_bundles.push(WrongTile {
+                path,
+                first: Some(Time(begin + at as u64 + 1)),
+                covers: (Time(begin + 1), Time(begin + leaves.len() as u64)),
+            });
+        }
+        Ok(())
+    }
+
     fn compare(&mut self, level: usize, index: u64, hashes: &[Hash]) -> Result<(), LogError> {
         let name = tile_name(level, index, hashes.len());
         let path = proof_dir(&self.log.shared.dir).join(name);
@@ -428,6 +456,9 @@ impl Auditor<'_> {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => return Err(LogError::io("open", &path, error)),
         };
+        if level == 0 {
+            self.compare_records(index, hashes)?;
+        }
         if found.as_ref() == Some(&expected) {
             return Ok(());
         }
@@ -444,6 +475,22 @@ impl Auditor<'_> {
         });
         Ok(())
     }
+}
+
+/// The first place where a bundle has another record than that of the leaf; `None` when all are right.
+fn wrong_record(bundle: &[u8], leaves: &[Hash]) -> Option<usize> {
+    let mut rest = bundle;
+    for (place, leaf) in leaves.iter().enumerate() {
+        let record = rest.split_first_chunk::<2>().and_then(|(length, rest)| {
+            rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))
+        });
+        match record {
+            Some((record, after)) if leaf_hash(record) == *leaf => rest = after,
+            Some(_) | None => return Some(place),
+        }
+    }
+    // What is behind the last one belongs to none.
+    (!rest.is_empty()).then(|| leaves.len().saturating_sub(1))
 }
 
 /// The root over hashes whose number is a power of two.

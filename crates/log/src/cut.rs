@@ -180,7 +180,7 @@ fn rename_in(
     let mut payload = vec![0; header.payload_length as usize];
     file.read_at(&mut payload, on_disk(HEADER_BYTES)).map_err(failed)?;
     payload[..log_id.len()].copy_from_slice(&log_id);
-    header.payload_crc = crc32c::crc32c(&payload);
+    header.payload_crc = crate::crc::crc32c(&payload);
     file.write_at(&[&header.to_bytes(), &payload], 0).map_err(failed)
 }
 

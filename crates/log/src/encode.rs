@@ -9,6 +9,7 @@ use arrow::buffer::Buffer;
 use change::catalog::OWN_SOURCE;
 use change::{Part, SourcePosition, TRUNCATE, TableChanges, TransactionGroup, TransactionHead};
 
+use crate::crc::crc32c_of;
 use crate::error::LogError;
 use crate::format::{
     FLAG_LZ4, FLAG_OWN, FramePart, HEAD_BYTES, SECTION_ALIGNMENT, TABLE_BYTES, position_kind,
@@ -81,7 +82,7 @@ impl Encoded {
 
 /// The CRC-32C of bytes in pieces.
 pub(crate) fn checksum<'a>(pieces: impl IntoIterator<Item = &'a Buffer>) -> u32 {
-    pieces.into_iter().fold(0, |crc, piece| crc32c::crc32c_append(crc, piece))
+    crc32c_of(pieces.into_iter().map(Buffer::as_slice))
 }
 
 /// Encodes a group; its checksum is left to whoever queues or writes it.

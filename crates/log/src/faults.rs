@@ -36,6 +36,8 @@ struct State {
     /// A number for each file that was opened, which it keeps when its name changes.
     files: BTreeMap<PathBuf, u64>,
     files_opened: u64,
+    /// Up to where a file was asked to be read ahead, at the furthest.
+    expected: u64,
     /// Grows with each crash; files of earlier lives do not work any more.
     life: u64,
     down: bool,
@@ -70,6 +72,12 @@ impl FaultyDisk {
     /// Lets `count` syncs succeed, then fails one, then succeeds again, as kernels do.
     pub fn fail_sync_after(&self, count: u64) {
         self.state().syncs = Some(count);
+    }
+
+    /// Up to where any file was asked to be read ahead, at the furthest; 0 when none was.
+    #[must_use]
+    pub fn expected(&self) -> u64 {
+        self.state().expected
     }
 
     /// Stops the machine: nothing works until [`restart`](Self::restart).
@@ -217,6 +225,11 @@ impl DiskFile for FaultyFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         self.up()?;
         self.inner.read_at(buffer, offset)
+    }
+
+    fn expect(&self, offset: u64, length: u64) {
+        let mut state = self.disk.state();
+        state.expected = state.expected.max(offset + length);
     }
 
     fn write_at(&self, pieces: &[&[u8]], offset: u64) -> io::Result<()> {

@@ -320,7 +320,7 @@ impl Header {
         put(&mut bytes, F_LEAVES, &self.leaves.to_le_bytes());
         put(&mut bytes, F_LEAVES_CRC, &self.leaves_crc.to_le_bytes());
         put(&mut bytes, F_SPAN, &self.span.to_le_bytes());
-        let crc = crc32c::crc32c(bytes.get(..F_HEADER_CRC.offset).expect("within the header"));
+        let crc = crate::crc::crc32c(bytes.get(..F_HEADER_CRC.offset).expect("within the header"));
         put(&mut bytes, F_HEADER_CRC, &crc.to_le_bytes());
         bytes
     }
@@ -335,7 +335,7 @@ impl Header {
         if take::<4>(bytes, F_MAGIC) != MAGIC {
             return Err(FormatError::NotAFrame);
         }
-        let crc = crc32c::crc32c(bytes.get(..F_HEADER_CRC.offset).ok_or(FormatError::Short)?);
+        let crc = crate::crc::crc32c(bytes.get(..F_HEADER_CRC.offset).ok_or(FormatError::Short)?);
         if crc != take_u32(bytes, F_HEADER_CRC) {
             return Err(FormatError::HeaderChecksum);
         }

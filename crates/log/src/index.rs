@@ -153,13 +153,13 @@ impl SegmentIndex {
             put(bytes, *hash);
             put(bytes, (*block).into());
         });
-        bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
+        bytes.extend_from_slice(&crate::crc::crc32c(&bytes).to_le_bytes());
         bytes
     }
 
     fn from_bytes(bytes: &[u8]) -> Result<Self, FormatError> {
         let (bytes, crc) = bytes.split_last_chunk::<4>().ok_or(FormatError::Short)?;
-        if crc32c::crc32c(bytes) != u32::from_le_bytes(*crc) {
+        if crate::crc::crc32c(bytes) != u32::from_le_bytes(*crc) {
             return Err(FormatError::PayloadChecksum);
         }
         let mut cursor = Cursor::new(bytes);
@@ -441,7 +441,7 @@ impl Shared {
 /// Reads arbitrary bytes as an index, once as they are and once with their checksum made right.
 pub(crate) fn exercise(bytes: &[u8]) {
     let body = bytes.get(..bytes.len().saturating_sub(4)).unwrap_or_default();
-    let right = [body, &crc32c::crc32c(body).to_le_bytes()].concat();
+    let right = [body, &crate::crc::crc32c(body).to_le_bytes()].concat();
     for bytes in [bytes, &right] {
         let Ok(index) = SegmentIndex::from_bytes(bytes) else { continue };
         assert_eq!(SegmentIndex::from_bytes(&index.to_bytes()).as_ref(), Ok(&index));

@@ -26,6 +26,7 @@
 //! program that owns it does that.
 
 mod audit;
+mod crc;
 mod cut;
 mod decode;
 mod disk;

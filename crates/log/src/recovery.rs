@@ -193,7 +193,7 @@ fn are_frames(bytes: &[u8], place: Place) -> bool {
         let Ok(header) = Header::from_bytes(rest, Place { offset, ..place }) else { return false };
         let leaves = HEADER_BYTES..HEADER_BYTES + in_memory(header.leaves_bytes());
         let payload = leaves.end..leaves.end + header.payload_length as usize;
-        let crc = |range| rest.get(range).map(crc32c::crc32c);
+        let crc = |range| rest.get(range).map(crate::crc::crc32c);
         if (crc(leaves), crc(payload)) != (Some(header.leaves_crc), Some(header.payload_crc)) {
             return false;
         }

@@ -99,7 +99,7 @@ pub(crate) fn create(
     header.wall_clock_us = wall_clock_us;
     header.payload_length = u32::try_from(payload.len()).expect("a preamble is small");
     header.plain_length = header.payload_length;
-    header.payload_crc = crc32c::crc32c(&payload);
+    header.payload_crc = crate::crc::crc32c(&payload);
     let failed = |error| LogError::io("create", &path, error);
     let file = disk.create(&unborn).map_err(failed)?;
     let end = header.end();
@@ -145,6 +145,8 @@ pub(crate) struct Frames {
     window_bytes: usize,
     /// Up to where the disk was asked to read on its own.
     expected: u64,
+    /// Up to where the file holds frames, as far as is known here.
+    filled: u64,
     /// Where frames are in the file, when that is not where the segment had them: it was rewritten then.
     thin: Option<Thin>,
 }
@@ -207,6 +209,7 @@ impl Frames {
             window_offset: 0,
             window_bytes: WINDOW_BYTES,
             expected: 0,
+            filled: 0,
             thin: None,
         })
     }
@@ -296,6 +299,7 @@ impl Frames {
         if end < offset.saturating_add(on_disk(HEADER_BYTES)) {
             return Err(FormatError::Short.into());
         }
+        self.filled = self.filled.max(end);
         let at = self.locate(offset, end)?;
         let header = self.header_at(offset, at, end)?;
         if header.end() > end {
@@ -347,7 +351,7 @@ impl Frames {
         let leaves = self.read(offset, in_memory(header.leaves_bytes()))?;
         let payload = header.payload_length as usize;
         let payload = self.read(offset + header.leaves_bytes(), payload)?;
-        let crcs = (crc32c::crc32c(&leaves), crc32c::crc32c(&payload));
+        let crcs = (crate::crc::crc32c(&leaves), crate::crc::crc32c(&payload));
         if crcs != (header.leaves_crc, header.payload_crc) {
             return Err(FormatError::PayloadChecksum.into());
         }
@@ -355,12 +359,17 @@ impl Frames {
     }
 
     /// Lets the disk read what comes next while what was read is worked on.
+    ///
+    /// Not what nobody wrote yet: whoever writes there would wait until it is read.
     fn expect(&mut self, offset: u64) {
         let (ahead, left) = EXPECT_BYTES;
+        let filled = if self.thin.is_some() { u64::MAX } else { self.filled };
         if offset + left > self.expected {
-            let from = self.expected.max(offset);
-            self.file.expect(from, offset + ahead - from);
-            self.expected = offset + ahead;
+            let (from, until) = (self.expected.max(offset), filled.min(offset + ahead));
+            if from < until {
+                self.file.expect(from, until - from);
+                self.expected = until;
+            }
         }
     }
 

@@ -501,7 +501,7 @@ impl Batch {
         header.payload_length =
             u32::try_from(schema.payload.len()).expect("a schema was checked against its limit");
         header.plain_length = header.payload_length;
-        header.payload_crc = crc32c::crc32c(&schema.payload);
+        header.payload_crc = crate::crc::crc32c(&schema.payload);
         header.first_time = self.preamble.next;
         self.put(&mut header, std::slice::from_ref(&schema.payload));
         self.index.add_schema(header.place.offset);

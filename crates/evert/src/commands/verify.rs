@@ -320,6 +320,20 @@ fn tiles(audit: &Audit, report: &mut Report) {
                 .to_owned(),
         });
     }
+    for bundle in &audit.wrong_bundles {
+        let (first, last) = bundle.covers;
+        report.findings.push(Finding {
+            what: format!(
+                "a published record of the Times {first} to {last} is not that of its transaction, \
+                 from Time {} on",
+                bundle.first.unwrap_or(first)
+            ),
+            place: bundle.path.display().to_string(),
+            help: "if the log is what was signed, remove log/proof/settled and start `evert run`: \
+                   records are written anew, but for those of history that was folded"
+                .to_owned(),
+        });
+    }
 }
 
 /// What is said of history that was folded: its hashes stay, and what it came to is what was logged of it.

@@ -27,7 +27,7 @@ pub fn frame(bytes: &[u8]) {
     let mut right = *first;
     right[..4].copy_from_slice(&MAGIC);
     right[4..6].copy_from_slice(&VERSION.to_le_bytes());
-    let crc = crc32c::crc32c(&right[..HEADER_CRC.offset]);
+    let crc = crate::crc::crc32c(&right[..HEADER_CRC.offset]);
     right[HEADER_CRC.offset..].copy_from_slice(&crc.to_le_bytes());
     let number = |at: usize| {
         let bytes = first[at..at + 8].try_into().expect("eight bytes of a header");

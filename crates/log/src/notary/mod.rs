@@ -1,8 +1,8 @@
-//! Makes the log provable: every transaction a leaf of a Merkle tree, the tree as tiles beside the segments, its root
-//! signed.
+//! Makes the log provable: every transaction a leaf of a Merkle tree, the tree as tiles beside the segments, with the
+//! records of its leaves in bundles, and its root signed.
 //!
 //! ```text
-//! writer ─► segments ─► notary: leaves ─► tree ─► tiles ─► checkpoint
+//! writer ─► segments ─► notary: leaves ─► tree ─► tiles, bundles ─► checkpoint
 //!           (durable)   (follows, as any reader does)
 //! ```
 //!
@@ -13,10 +13,11 @@
 //! - **No two trees of one size are ever signed**, whatever crashes: the same bytes give the same tree. When the log
 //!   has become shorter than what was signed, or other than that, nothing more is signed: [`LogError::Behind`],
 //!   [`LogError::Altered`].
-//! - **A checkpoint's tiles are there before the checkpoint.**
+//! - **A checkpoint's tiles and bundles are there before the checkpoint.**
 //!
 //! A checkpoint follows the last transaction within [`NotaryOptions::interval`], or when the log is closed.
 
+mod bundles;
 pub(crate) mod leaves;
 mod shelf;
 mod thread;
@@ -26,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use change::Time;
-use proof::{Checkpoint, LeafRecord, Note, Signer, Tile, Tree, leaf_hash};
+use proof::{Checkpoint, LeafRecord, Note, Signer, Tile, TileId, Tree, leaf_hash};
 
 use crate::Log;
 use crate::disk::Disk;
@@ -34,6 +35,7 @@ use crate::error::LogError;
 use crate::format::{FrameKind, FramePart, Header};
 use crate::limits::{NOTARY_FRAMES_PER_STEP, NOTARY_TILES_MAX};
 use crate::walk::Walk;
+use bundles::{Bundle, Bundles};
 use leaves::Leaves;
 use shelf::Shelf;
 
@@ -67,6 +69,13 @@ pub struct Published {
     pub note: Note,
 }
 
+/// What was filled and is not written yet.
+#[derive(Default)]
+struct Filled {
+    tiles: Vec<Tile>,
+    bundles: Vec<Bundle>,
+}
+
 /// Keeps the tree of a log, step by step. [`Log::start_notary`] has a thread do that.
 pub struct Notary {
     walk: Walk,
@@ -74,8 +83,9 @@ pub struct Notary {
     shelf: Shelf,
     signer: Signer,
     tree: Tree,
-    /// Tiles that are to be written.
-    filled: Vec<Tile>,
+    bundles: Bundles,
+    /// Tiles and bundles that are to be written.
+    filled: Filled,
     /// The state that was signed before this process began, until the tree reaches it again.
     signed: Option<Checkpoint>,
     published: Option<Published>,
@@ -99,14 +109,14 @@ impl Notary {
             return Err(LogError::Behind { checkpoint, signed, held });
         }
         let is_folded = shared.state().bases.since() > Time::ZERO;
-        let tree = settled(&shelf, &signer, held, is_folded)?;
+        let (tree, bundles) = settled(&shelf, &signer, held, is_folded)?;
         let after = Time(tree.size());
         let walk = Walk::new(Arc::clone(&shared), shared.start(after));
         let leaves = Leaves::new(shared);
         let settled = tree.size();
-        let (filled, published) = (Vec::new(), None);
+        let (filled, published) = (Filled::default(), None);
         let mut notary =
-            Self { walk, leaves, shelf, signer, tree, filled, signed, published, settled };
+            Self { walk, leaves, shelf, signer, tree, bundles, filled, signed, published, settled };
         notary.compare()?;
         Ok(notary)
     }
@@ -134,7 +144,7 @@ impl Notary {
             bytes += header.bytes();
             self.take(&header)?;
             self.walk.pass(&header);
-            if self.filled.len() >= NOTARY_TILES_MAX {
+            if self.filled.tiles.len() >= NOTARY_TILES_MAX {
                 self.write_tiles()?;
             }
         }
@@ -154,9 +164,7 @@ impl Notary {
             return Ok(());
         }
         self.write_tiles()?;
-        for tile in self.tree.partial_tiles() {
-            self.shelf.put_tile(&tile)?;
-        }
+        self.write_partial()?;
         let checkpoint = self.checkpoint();
         let signature = self.signer.sign_checkpoint(&checkpoint);
         let note = Note::new(checkpoint.text(), vec![signature]).expect("a checkpoint is a note");
@@ -175,9 +183,7 @@ impl Notary {
             return Ok(());
         }
         self.write_tiles()?;
-        for tile in self.tree.partial_tiles() {
-            self.shelf.put_tile(&tile)?;
-        }
+        self.write_partial()?;
         self.shelf.settle(&self.checkpoint())?;
         self.settled = size;
         Ok(())
@@ -200,9 +206,24 @@ impl Notary {
 
     fn write_tiles(&mut self) -> Result<(), LogError> {
         // One by one: those that were written are not written again after a failure.
-        while let Some(tile) = self.filled.first() {
-            self.shelf.put_tile(tile)?;
-            self.filled.remove(0);
+        while let Some((id, bytes)) = self.filled.bundles.first() {
+            self.shelf.put_tile(*id, bytes)?;
+            self.filled.bundles.remove(0);
+        }
+        while let Some(tile) = self.filled.tiles.first() {
+            self.shelf.put_tile(tile.id(), &tile.to_bytes())?;
+            self.filled.tiles.remove(0);
+        }
+        Ok(())
+    }
+
+    /// Writes what is at the tree's right edge, as far as it is filled.
+    fn write_partial(&mut self) -> Result<(), LogError> {
+        if let Some((id, bytes)) = self.bundles.partial(self.tree.size()).filter(is_partial) {
+            self.shelf.put_tile(id, &bytes)?;
+        }
+        for tile in self.tree.partial_tiles() {
+            self.shelf.put_tile(tile.id(), &tile.to_bytes())?;
         }
         Ok(())
     }
@@ -241,7 +262,9 @@ impl Notary {
 
     fn append(&mut self, record: &LeafRecord) -> Result<(), LogError> {
         assert_eq!(record.time, self.tree.size() + 1, "leaves follow each other");
-        self.tree.append(leaf_hash(&record.encode()), &mut self.filled);
+        let (place, record) = (self.tree.size(), record.encode());
+        self.tree.append(leaf_hash(&record), &mut self.filled.tiles);
+        self.filled.bundles.extend(self.bundles.append(place, record));
         self.compare()
     }
 
@@ -264,11 +287,17 @@ impl Notary {
         self.signed = None;
         if self.settled < checkpoint.size() {
             // They may not have survived.
-            self.filled.extend(self.tree.partial_tiles());
+            self.filled.tiles.extend(self.tree.partial_tiles());
+            let bundle = self.bundles.partial(self.tree.size());
+            self.filled.bundles.extend(bundle.filter(is_partial));
         }
         self.published = note.map(|note| Published { checkpoint, note });
         Ok(())
     }
+}
+
+fn is_partial((id, _bytes): &(TileId, Vec<u8>)) -> bool {
+    id.is_partial()
 }
 
 /// The size up to which a log's tree is durable; `None` when it has no tree.
@@ -307,17 +336,32 @@ fn signed(shelf: &Shelf, signer: &Signer) -> Result<Option<Checkpoint>, LogError
 ///
 /// One of another name, as a restored log has it, is taken up only when it cannot be made anew because history was
 /// folded. Leaves do not depend on the name.
-fn settled(shelf: &Shelf, signer: &Signer, held: u64, is_folded: bool) -> Result<Tree, LogError> {
-    let Some(state) = shelf.settled()? else { return Ok(Tree::new()) };
+///
+/// So it is when bundles are missing, but where history was folded.
+fn settled(
+    shelf: &Shelf,
+    signer: &Signer,
+    held: u64,
+    is_folded: bool,
+) -> Result<(Tree, Bundles), LogError> {
+    let anew = || (Tree::new(), Bundles::new());
+    let Some(state) = shelf.settled()? else { return Ok(anew()) };
     let is_ours = state.origin() == signer.verifier().name();
     if !(is_ours || is_folded) || state.size() > held {
-        return Ok(Tree::new());
+        return Ok(anew());
     }
     match Tree::open(shelf, state.size(), &state.root()) {
-        Ok(tree) => Ok(tree),
+        Ok(tree) => {
+            let bundles = Bundles::open(shelf, &tree);
+            if is_folded || bundles.are_complete(shelf, &tree) {
+                return Ok((tree, bundles));
+            }
+            tracing::info!("the records of the log's tree are not all there; it is made anew");
+            Ok(anew())
+        }
         Err(error) => {
             tracing::warn!(%error, "tiles of the log's tree are damaged; they are made anew from the log");
-            Ok(Tree::new())
+            Ok(anew())
         }
     }
 }

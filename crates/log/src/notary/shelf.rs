@@ -4,7 +4,7 @@
 //! proof/
 //!   checkpoint         the log's signed state, for everyone
 //!   verifier           the public key that it is signed with
-//!   tile/…             the tree (C2SP tlog-tiles)
+//!   tile/…             the tree (C2SP tlog-tiles), with the leaves' records in tile/entries/
 //!   settled            the text of a checkpoint up to which all tiles are durable; for recovery only
 //! ```
 //!
@@ -17,7 +17,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use proof::{Checkpoint, Note, Tile, TileError, TileId, TileReader};
+use proof::{Checkpoint, Note, TileError, TileId, TileReader};
 
 use crate::disk::{Access, Disk};
 use crate::error::LogError;
@@ -65,10 +65,11 @@ impl Shelf {
         Ok(text.and_then(|text| Checkpoint::parse(&text).ok()))
     }
 
-    pub(crate) fn put_tile(&mut self, tile: &Tile) -> Result<(), LogError> {
-        self.put(&tile.id().path(), &tile.to_bytes())?;
-        if !tile.id().is_partial() {
-            self.remove_partials(tile.id());
+    /// Writes a tile, or a bundle of entries.
+    pub(crate) fn put_tile(&mut self, id: TileId, bytes: &[u8]) -> Result<(), LogError> {
+        self.put(&id.path(), bytes)?;
+        if !id.is_partial() {
+            self.remove_partials(id);
         }
         Ok(())
     }

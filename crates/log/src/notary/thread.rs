@@ -14,6 +14,10 @@ use crate::{Log, shared::Shared};
 /// How long the notary waits before it tries again what the disk refused.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How long groups gather, once one came, before the notary takes them in: to wake it for each costs who appends more
+/// than that the notary works meanwhile.
+const GATHER: Duration = Duration::from_millis(2);
+
 /// What the notary's thread tells.
 #[derive(Default)]
 pub(crate) struct Desk {
@@ -197,7 +201,11 @@ impl Follower {
     /// Waits for more in the log; returns whether something came.
     fn grows(&self) -> bool {
         let size = Time(self.notary.size());
-        self.shared.wait_past(size, self.interval) > size.next()
+        let grew = self.shared.wait_past(size, self.interval) > size.next();
+        if grew && self.shared.state().failure.is_none() {
+            std::thread::sleep(GATHER.min(self.interval));
+        }
+        grew
     }
 
     fn publish(&mut self) -> Result<(), LogError> {

@@ -551,8 +551,8 @@ fn whole_frame(bytes: &[u8], at: usize, place: Place) -> Option<Header> {
     let header = Header::from_bytes(rest, Place { offset, ..place }).ok()?;
     let leaves_end = HEADER_BYTES + in_memory(header.leaves_bytes());
     let payload_end = leaves_end + header.payload_length as usize;
-    let leaves = crc32c::crc32c(rest.get(HEADER_BYTES..leaves_end)?);
-    let payload = crc32c::crc32c(rest.get(leaves_end..payload_end)?);
+    let leaves = crate::crc::crc32c(rest.get(HEADER_BYTES..leaves_end)?);
+    let payload = crate::crc::crc32c(rest.get(leaves_end..payload_end)?);
     let is_whole = (leaves, payload) == (header.leaves_crc, header.payload_crc)
         && header.end() <= place.offset + on_disk(bytes.len());
     is_whole.then_some(header)

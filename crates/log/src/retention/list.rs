@@ -109,13 +109,13 @@ impl Bases {
             }
             bytes.extend_from_slice(&base.hash.0);
         }
-        bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
+        bytes.extend_from_slice(&crate::crc::crc32c(&bytes).to_le_bytes());
         bytes
     }
 
     pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, FormatError> {
         let (bytes, crc) = bytes.split_last_chunk::<4>().ok_or(FormatError::Short)?;
-        if crc32c::crc32c(bytes) != u32::from_le_bytes(*crc) {
+        if crate::crc::crc32c(bytes) != u32::from_le_bytes(*crc) {
             return Err(FormatError::PayloadChecksum);
         }
         let mut cursor = Cursor::new(bytes);
@@ -256,7 +256,7 @@ pub(crate) fn clear(disk: &dyn Disk, dir: &Path, bases: &Bases) -> Result<(), Lo
 /// Reads arbitrary bytes as a list, once as they are and once with their checksum made right.
 pub(crate) fn exercise(bytes: &[u8]) {
     let body = bytes.get(..bytes.len().saturating_sub(4)).unwrap_or_default();
-    let right = [body, &crc32c::crc32c(body).to_le_bytes()].concat();
+    let right = [body, &crate::crc::crc32c(body).to_le_bytes()].concat();
     for bytes in [bytes, &right] {
         if let Ok(bases) = Bases::from_bytes(bytes) {
             assert_eq!(Bases::from_bytes(&bases.to_bytes()).as_ref(), Ok(&bases));

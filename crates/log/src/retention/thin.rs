@@ -179,7 +179,7 @@ fn thin(header: &mut Header, plain: Vec<u8>) -> Buffer {
     }
     let stored = compressed.unwrap_or(plain);
     header.payload_length = length(stored.len());
-    header.payload_crc = crc32c::crc32c(&stored);
+    header.payload_crc = crate::crc::crc32c(&stored);
     Buffer::from_vec(stored)
 }
 

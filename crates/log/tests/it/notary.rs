@@ -51,7 +51,8 @@ fn check(dir: &Path) -> Checkpoint {
     let (log, _) = Log::open_read_only(dir, Arc::new(log::RealDisk)).unwrap();
     let audit = log.audit(&[state.size()], state.size()).unwrap();
     assert_eq!(audit.roots.get(&state.size()), Some(&state.root()));
-    assert_eq!(audit.wrong_tiles, []);
+    assert_eq!((audit.wrong_tiles, audit.wrong_bundles), (vec![], vec![]));
+    assert_eq!(audit.bundles, state.size().div_ceil(256), "all records are published");
     let leaves: Vec<_> = (1..=state.size())
         .map(|time| {
             let record = log.leaf_record(Time(time)).unwrap().expect("it is in the log");
@@ -273,6 +274,70 @@ fn a_wrong_tile_is_found_with_its_place() {
     assert_eq!(log.audit(&[], size).unwrap().wrong_tiles, []);
 }
 
+/// The entries of a bundle, as C2SP tlog-tiles describes them; panics when it is none.
+fn entries(path: &Path) -> Vec<Vec<u8>> {
+    let (bytes, mut at, mut entries) = (fs::read(path).unwrap(), 0, Vec::new());
+    while at < bytes.len() {
+        let length = usize::from(bytes[at]) * 256 + usize::from(bytes[at + 1]);
+        entries.push(bytes[at + 2..at + 2 + length].to_vec());
+        at += 2 + length;
+    }
+    entries
+}
+
+#[test]
+fn every_record_is_published_in_bundles_across_restarts() {
+    let dir = dir();
+    for round in 0..4 {
+        let (log, _) = open(dir.path());
+        fill(&log, round * 40, round * 40 + 40);
+        let mut notary = notarize(&log).unwrap();
+        if round != 2 {
+            // Once, the tree goes on from an earlier size.
+            notary.settle().unwrap();
+        }
+        let size = checkpoint(dir.path()).size();
+        let at = proof_dir(dir.path()).join("tile/entries");
+        let full = (0..size / 256).map(|index| format!("{index:03}"));
+        let last = (size % 256 > 0).then(|| format!("{:03}.p/{}", size / 256, size % 256));
+        let found: Vec<_> = full.chain(last).flat_map(|name| entries(&at.join(name))).collect();
+        let records = (1..=size).map(|time| log.leaf_record(Time(time)).unwrap().unwrap());
+        let expected: Vec<_> = records.map(|record| record.encode().to_vec()).collect();
+        assert!(found == expected, "round {round}: {} of {size} records", found.len());
+        let audit = log.audit(&[], size).unwrap();
+        assert_eq!((audit.bundles, audit.wrong_bundles.len()), (size.div_ceil(256), 0));
+    }
+    assert!(checkpoint(dir.path()).size() > 512, "more than two bundles");
+}
+
+#[test]
+fn a_wrong_record_is_found_and_lost_ones_are_written_anew() {
+    let dir = dir();
+    let (log, _) = open(dir.path());
+    fill(&log, 0, 140);
+    notarize(&log).unwrap().settle().unwrap();
+    let size = checkpoint(dir.path()).size();
+    let bundle = proof_dir(dir.path()).join("tile/entries/001");
+    let good = fs::read(&bundle).unwrap();
+    let long = [&good[..], &[0, 0]].concat();
+    let mut bad = good.clone();
+    bad[210 * 7 + 3] ^= 1;
+    let huge = vec![0; 2 << 20];
+    for (bytes, first) in [(bad, 264), (long, 512), (good[..300].to_vec(), 258), (huge, 257)] {
+        fs::write(&bundle, &bytes).unwrap();
+        let audit = log.audit(&[], size).unwrap();
+        assert_eq!(audit.wrong_tiles, []);
+        assert_eq!(audit.wrong_bundles.len(), 1);
+        assert_eq!(audit.wrong_bundles[0].first, Some(Time(first)));
+        assert_eq!(audit.wrong_bundles[0].covers, (Time(257), Time(512)));
+    }
+    fs::remove_dir_all(proof_dir(dir.path()).join("tile/entries")).unwrap();
+    assert_eq!(log.audit(&[], size).unwrap().bundles, 0);
+    drop(log);
+    drop(notarize(&open(dir.path()).0).unwrap());
+    assert_eq!(fs::read(&bundle).unwrap(), good);
+}
+
 #[test]
 fn a_full_disk_leaves_the_proofs_behind_until_there_is_room() {
     let (dir, disk) = (dir(), FaultyDisk::default());
@@ -326,7 +391,8 @@ fn no_crash_makes_a_log_sign_two_trees_of_one_size() {
         assert_eq!(notary.size(), log.upper().0 - 1);
         let sizes: Vec<u64> = states.iter().map(Checkpoint::size).collect();
         let audit = log.audit(&sizes, notary.size()).unwrap();
-        assert_eq!(audit.wrong_tiles, [], "seed {seed}");
+        assert_eq!((audit.wrong_tiles, audit.wrong_bundles), (vec![], vec![]), "seed {seed}");
+        assert_eq!(audit.bundles, notary.size().div_ceil(256), "seed {seed}");
         for state in &states {
             assert_eq!(audit.roots[&state.size()], state.root(), "seed {seed}");
         }

@@ -1,12 +1,14 @@
 //! Reading: from any Time, and following what is written.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use change::{Part, Time};
+use log::faults::FaultyDisk;
 use log::{Compression, LogOptions};
 
 use crate::world::{
-    PATIENCE, append, dir, group, ids, open, open_with, options, part, small_segments,
+    PATIENCE, append, dir, group, ids, open, open_with, options, part, small_segments, try_open,
 };
 
 #[test]
@@ -51,6 +53,22 @@ fn a_reader_starts_within_a_large_segment() {
     drop(log);
     let (log, _) = open_with(dir.path(), options);
     assert_eq!(ids(&log, 60), all.into_iter().filter(|(time, _)| *time > 60).collect::<Vec<_>>());
+}
+
+/// What is read ahead of the writer is read before it can be written.
+#[test]
+fn a_reader_reads_nothing_ahead_that_is_not_written() {
+    let dir = dir();
+    let disk = FaultyDisk::default();
+    let options = LogOptions { compression: Compression::Off, ..options() };
+    let (log, _) = try_open(dir.path(), options, Arc::new(disk.clone())).unwrap();
+    for step in 0..4 {
+        append(&log, &group("a", step * 2, &[1000, 1000])).unwrap();
+    }
+    assert_eq!(ids(&log, 0).len(), 8000);
+    let end = log.stat().bytes;
+    assert!(disk.expected() > end / 2, "what was written is read ahead");
+    assert!(disk.expected() <= end, "{} of {end}", disk.expected());
 }
 
 #[test]
