@@ -121,7 +121,7 @@ impl FaultyStore {
 }
 
 fn gone() -> Error {
-    Error::Generic { store: "faulty", source: "it is gone".into() }
+    Error::Generic { store: "S3", source: "it is gone".into() }
 }
 
 impl fmt::Display for FaultyStore {

@@ -13,9 +13,9 @@ async fn a_backup_that_ends_anywhere_is_not_there_and_in_nobodys_way() {
             let store = FaultyStore::default();
             let place = store.place();
             if is_done {
-                store.leave_after(puts)
+                store.leave_after(puts);
             } else {
-                store.leave_before(puts)
+                store.leave_before(puts);
             }
             let error = back_up(&place, 10, &files).await.unwrap_err();
             assert_eq!(error.code(), "BKP002", "after {puts} objects");

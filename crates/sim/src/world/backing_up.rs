@@ -210,7 +210,11 @@ impl World {
         let fails = may_fail && random.one_in(3);
         if fails {
             let writes = random.below(12);
-            if random.one_in(2) { store.leave_before(writes) } else { store.leave_after(writes) }
+            if random.one_in(2) {
+                store.leave_before(writes);
+            } else {
+                store.leave_after(writes);
+            }
         }
         let keep = random.one_in(4).then(|| 1 + random.index(3));
         let manifest = Manifest {
