@@ -51,6 +51,7 @@ mod stack;
 mod string_agg;
 mod tables;
 mod wanted;
+mod whole_rows;
 mod zeros;
 
 #[cfg(test)]

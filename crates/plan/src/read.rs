@@ -25,6 +25,7 @@ use crate::logical;
 use crate::problem::{Problem, Problems, suggest};
 use crate::spelling::{respell_query, respell_statement};
 use crate::wanted::{Late, Wanted, wanted};
+use crate::whole_rows::{names_of, write_whole_rows};
 
 /// Before the names of what Evert itself keeps.
 const OWN_SCHEMA: &str = "evert";
@@ -79,8 +80,12 @@ pub struct Answer {
 }
 
 impl Read {
-    fn statement(&self) -> Statement {
+    fn statement(&self, described: &[Described]) -> Statement {
         let mut query = self.query.clone();
+        write_whole_rows(&mut query, &|name| {
+            let relation = described.iter().find(|relation| relation.name == name)?;
+            Some(names_of(&relation.schema))
+        });
         respell_query(&mut query);
         Statement::Statement(Box::new(ast::Statement::Query(query)))
     }
@@ -91,7 +96,7 @@ impl Read {
     /// When a name has a form that cannot be.
     pub fn relations(&self) -> Result<Vec<String>, Problems> {
         let state = session_context().state();
-        let found = state.resolve_table_references(&self.statement());
+        let found = state.resolve_table_references(&self.statement(&[]));
         let found = found.map_err(|error| self.problems(&error))?;
         Ok(found.iter().map(relation_name).collect())
     }
@@ -147,7 +152,7 @@ impl Read {
             tables.insert(name.clone(), table);
         }
         let state = context.state();
-        let plan = state.statement_to_plan(self.statement()).await?;
+        let plan = state.statement_to_plan(self.statement(&described)).await?;
         let schema = Arc::new(plan.schema().as_arrow().clone());
         let plan = state.optimize(&plan)?;
         let wanted = described.into_iter().map(|relation| {
@@ -209,11 +214,15 @@ impl PlannedRead<'_> {
     }
 }
 
-/// Reads one statement for a session, in the dialect of all texts; a pipe that begins with `from` is one as well.
+/// Reads one statement for a session, in the dialect of all texts; a pipe that begins with `from` is one as well. `columns`
+/// knows what can be read by its name.
 ///
 /// # Errors
 /// When it is not written as the language wants it, or when there are several.
-pub fn statement(sql: &str) -> Result<Statement, DataFusionError> {
+pub fn statement(
+    sql: &str,
+    columns: impl Fn(&str) -> Option<SchemaRef>,
+) -> Result<Statement, DataFusionError> {
     let tokens = statement_tokens(sql).map_err(ParserError::from)?;
     let mut parser = DFParserBuilder::new(tokens).with_dialect(&DIALECT).build()?;
     let mut statements = parser.parse_statements()?;
@@ -224,6 +233,7 @@ pub fn statement(sql: &str) -> Result<Statement, DataFusionError> {
         )
     })?;
     if let Statement::Statement(inner) = &mut one {
+        write_whole_rows(inner, &|name| columns(name).map(|schema| names_of(&schema)));
         respell_statement(inner);
     }
     Ok(one)
