@@ -11,6 +11,7 @@ pub mod consolidate;
 pub mod floats;
 pub mod limits;
 pub mod map;
+pub mod order;
 pub mod read;
 pub mod schema;
 pub mod time;

@@ -46,6 +46,7 @@ mod rewrite;
 mod scope;
 mod script;
 mod session;
+mod spans;
 mod spelling;
 mod stack;
 mod string_agg;

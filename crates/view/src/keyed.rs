@@ -8,13 +8,15 @@
 //! Invariant: every row that is there has one entry, and no other place has one.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::datatypes::{Field, Schema};
 use arrow::error::ArrowError;
 use arrow::row::Rows;
 use change::consolidate::encode;
-use change::floats::folded;
 use change::map::HashTable;
+use change::order::ordered;
 
 use crate::page::{Place, hash, spread};
 
@@ -83,8 +85,12 @@ impl KeyIndex {
 /// # Errors
 /// When a column has a type that Arrow's row format does not support.
 pub fn encode_key(values: &RecordBatch) -> Result<Rows, ArrowError> {
-    let columns = values.columns().iter().map(folded).collect();
-    encode(&RecordBatch::try_new(values.schema(), columns)?)
+    let columns: Vec<ArrayRef> = values.columns().iter().map(ordered).collect();
+    let fields = values.schema_ref().fields().iter().zip(&columns);
+    let fields =
+        fields.map(|(field, column)| Field::new(field.name(), column.data_type().clone(), true));
+    let schema = Schema::new(fields.collect::<Vec<_>>());
+    encode(&RecordBatch::try_new(Arc::new(schema), columns)?)
 }
 
 fn hash_at(hashes: &BTreeMap<u32, Vec<u32>>, place: Place) -> u32 {
