@@ -13,6 +13,7 @@ pub mod exercise;
 pub mod floats;
 pub mod limits;
 pub mod map;
+pub mod order;
 pub mod read;
 pub mod schema;
 pub mod time;

@@ -70,6 +70,16 @@ impl TableDefinition {
         TableSchema::new(name, Arc::new(Schema::new(fields)), self.key.clone(), ChangeForm::Exact)
     }
 
+    /// The columns of each key: the primary one, and those that are unique.
+    pub fn keys(&self) -> impl Iterator<Item = &Vec<usize>> {
+        let unique = self.unique.iter().enumerate();
+        let unique = unique.filter(|(at, key)| {
+            **key != self.key && !self.unique.iter().take(*at).any(|before| before == *key)
+        });
+        let all = std::iter::once(&self.key).chain(unique.map(|(_, key)| key));
+        all.filter(|key| !key.is_empty())
+    }
+
     /// The place of a column.
     #[must_use]
     pub fn column(&self, name: &str) -> Option<usize> {

@@ -1,7 +1,7 @@
 //! Intervals as PostgreSQL keeps them: months, days and a time, which are three and not one.
 //!
-//! They are told apart by their parts, so `1 mon` and `30 days` are two values in a group or a key. Comparisons take a
-//! month for 30 days and a day for 24 hours, as PostgreSQL does. Their texts are read in `change`.
+//! Comparisons take a month for 30 days and a day for 24 hours, as PostgreSQL does; so do groups, keys and orders (see
+//! [`spans`](crate::spans)). Their texts are read in `change`.
 
 use arrow::datatypes::IntervalMonthDayNano;
 

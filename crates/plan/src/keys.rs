@@ -5,8 +5,10 @@
 //! of R, which holds when the join's columns contain a key of R; otherwise a key of L and one of R together are.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 
 use crate::ir::{AggregateFunction, JoinKind, Node};
 use crate::limits::KEYS_MAX;
@@ -51,10 +53,35 @@ fn count_of_single_row(node: &Node) -> Option<usize> {
     }
 }
 
-fn column_of(
-    expression: &std::sync::Arc<dyn datafusion::physical_expr::PhysicalExpr>,
-) -> Option<usize> {
+fn column_of(expression: &Arc<dyn PhysicalExpr>) -> Option<usize> {
     expression.downcast_ref::<Column>().map(Column::index)
+}
+
+/// The argument of a function of one.
+fn argument_of<'e>(
+    expression: &'e Arc<dyn PhysicalExpr>,
+    name: &str,
+) -> Option<&'e Arc<dyn PhysicalExpr>> {
+    let call = expression.downcast_ref::<ScalarFunctionExpr>()?;
+    call.args().first().filter(|_| call.fun().name() == name)
+}
+
+/// The column that tells groups of intervals apart, their length, when an expression is the interval that stands for a
+/// group: see [`spans`](crate::spans).
+fn interval_of_group(expression: &Arc<dyn PhysicalExpr>, input: &Node) -> Option<usize> {
+    let shown = column_of(argument_of(expression, "interval_of")?)?;
+    let mut groups = input;
+    while let Node::Filter { input, .. } = groups {
+        groups = input;
+    }
+    let Node::Aggregate { input, group, aggregates, .. } = groups else { return None };
+    let argument = aggregates.get(shown.checked_sub(group.len())?)?.argument?;
+    let Node::Project { expressions, .. } = input.as_ref() else { return None };
+    let interval = argument_of(&expressions[argument], "interval_key")?;
+    group.iter().position(|&column| {
+        argument_of(&expressions[column], "interval_span")
+            .is_some_and(|grouped| grouped.as_ref() == interval.as_ref())
+    })
 }
 
 /// All known keys, those of the left side of joins first. A key of no columns means that there is at most one row.
@@ -87,7 +114,11 @@ pub fn keys(node: &Node) -> Vec<Key> {
         }
         Node::Project { input, expressions, .. } => {
             let position = |column: &usize| {
-                expressions.iter().position(|expression| column_of(expression) == Some(*column))
+                let is_it = |expression: &Arc<dyn PhysicalExpr>| {
+                    column_of(expression) == Some(*column)
+                        || interval_of_group(expression, input) == Some(*column)
+                };
+                expressions.iter().position(is_it)
             };
             keys(input).iter().filter_map(|key| key.iter().map(position).collect()).collect()
         }

@@ -46,10 +46,13 @@ mod rewrite;
 mod scope;
 mod script;
 mod session;
+mod spans;
 mod spelling;
 mod stack;
 mod string_agg;
 mod tables;
+mod wanted;
+mod whole_rows;
 mod zeros;
 
 #[cfg(test)]
@@ -65,8 +68,11 @@ pub use history::{HISTORY, History};
 pub use keys::{Key, keys};
 pub use planner::plan;
 pub use problem::{Problem, Problems};
-pub use read::{Answer, Read, Relation, register, relation_name, statement};
+pub use read::{
+    Answer, Described, PlannedRead, Read, Relation, register, relation_name, statement,
+};
 pub use script::{Script, parse, parse_in};
 pub use session::{
     Delete, Dropped, Insert, ROW_NUMBER, SessionStatement, Update, Values, session_statements,
 };
+pub use wanted::Wanted;

@@ -137,6 +137,11 @@ fn first_of_each(on: DistinctOn) -> PlanResult<LogicalPlan> {
     Ok(LogicalPlan::Projection(projection))
 }
 
+/// Whether a union stands for INTERSECT or EXCEPT.
+pub(crate) fn is_set_operation(union: &Union) -> bool {
+    matches!(union.inputs.as_slice(), [_, right] if mark_of(right).is_some())
+}
+
 type Marked = (SetOperation, bool, LogicalPlan, LogicalPlan);
 
 /// What a union with a marked right side stands for.

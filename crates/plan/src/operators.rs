@@ -11,14 +11,14 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
 use change::floats::has_floats;
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::{DataFusionError, Result as PlanResult};
 use datafusion::functions_nested::expr_fn::array_has_all;
-use datafusion::logical_expr::expr::{Between, Case, InList, ScalarFunction, Sort, WindowFunction};
+use datafusion::logical_expr::expr::{Between, Case, InList, ScalarFunction, WindowFunction};
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::{
-    BinaryExpr, Distinct, Expr, ExprSchemable, LogicalPlan, Operator, ScalarUDF, WindowFrameBound,
+    BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, ScalarUDF, WindowFrameBound,
     WindowFrameUnits, cast,
 };
 use datafusion::optimizer::AnalyzerRule;
@@ -34,13 +34,7 @@ pub(crate) struct PostgresOperators;
 
 impl AnalyzerRule for PostgresOperators {
     fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> PlanResult<LogicalPlan> {
-        let plan = every_expression(plan, |expression, schema| {
-            refuse_orders(&expression, schema)?;
-            replaced(expression, schema)
-        })?;
-        // Now that differences of times are intervals.
-        refuse_sorts(&plan)?;
-        Ok(plan)
+        every_expression(plan, replaced)
     }
 
     fn name(&self) -> &'static str {
@@ -107,57 +101,6 @@ fn kind_of(data_type: &DataType) -> Kind {
         data_type if is_text(data_type) => Kind::Text,
         _ => Kind::Other,
     }
-}
-
-fn refuse_sorts(plan: &LogicalPlan) -> PlanResult<()> {
-    plan.apply_with_subqueries(|node| {
-        match node {
-            LogicalPlan::Sort(sort) => refuse_intervals(&sort.expr, sort.input.schema())?,
-            LogicalPlan::Distinct(Distinct::On(first)) => {
-                let order = first.sort_expr.as_deref().unwrap_or_default();
-                refuse_intervals(order, first.input.schema())?;
-            }
-            _ => {}
-        }
-        Ok(TreeNodeRecursion::Continue)
-    })?;
-    Ok(())
-}
-
-fn refuse_orders(expression: &Expr, schema: &DFSchema) -> PlanResult<()> {
-    match expression {
-        Expr::WindowFunction(call) => {
-            refuse_intervals(&call.params.order_by, schema)?;
-            refuse_extreme(call.fun.name(), &call.params.args, schema)
-        }
-        Expr::AggregateFunction(call) => {
-            refuse_intervals(&call.params.order_by, schema)?;
-            refuse_extreme(call.func.name(), &call.params.args, schema)
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Refuses the least and the greatest interval.
-fn refuse_extreme(function: &str, arguments: &[Expr], schema: &DFSchema) -> PlanResult<()> {
-    let is_interval = |argument: &Expr| is_interval(argument, schema);
-    match matches!(function, "min" | "max") && arguments.iter().any(is_interval) {
-        true => Err(no_order()),
-        false => Ok(()),
-    }
-}
-
-fn refuse_intervals(keys: &[Sort], schema: &DFSchema) -> PlanResult<()> {
-    match keys.iter().any(|key| is_interval(&key.expr, schema)) {
-        true => Err(no_order()),
-        false => Ok(()),
-    }
-}
-
-fn no_order() -> DataFusionError {
-    let reason =
-        "intervals have no order here: take `extract(epoch from …)`, whose type is a number";
-    DataFusionError::Plan(reason.to_owned())
 }
 
 fn replaced(expression: Expr, schema: &DFSchema) -> PlanResult<Transformed<Expr>> {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "the planner's errors grow with DataFusion")]
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -9,8 +10,9 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::{MemorySchemaProvider, TableProvider};
 use datafusion::common::{SchemaError, TableReference};
-use datafusion::datasource::MemTable;
 use datafusion::error::DataFusionError;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::collect;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::{self, Query};
@@ -22,6 +24,8 @@ use crate::lex::{DIALECT, lex, statement_tokens};
 use crate::logical;
 use crate::problem::{Problem, Problems, suggest};
 use crate::spelling::{respell_query, respell_statement};
+use crate::wanted::{Late, Wanted, wanted};
+use crate::whole_rows::{names_of, write_whole_rows};
 
 /// Before the names of what Evert itself keeps.
 const OWN_SCHEMA: &str = "evert";
@@ -45,6 +49,27 @@ pub struct Relation {
     pub rows: Vec<RecordBatch>,
 }
 
+/// What is known of rows before a query says which of them it wants.
+#[derive(Clone, Debug)]
+pub struct Described {
+    /// The name that they are read by.
+    pub name: String,
+    /// Their columns.
+    pub schema: SchemaRef,
+    /// The columns by whose values rows can be found without a look at the others.
+    pub keys: Vec<Vec<usize>>,
+}
+
+/// A query that knows which rows it wants.
+pub struct PlannedRead<'a> {
+    read: &'a Read,
+    context: SessionContext,
+    schema: SchemaRef,
+    plan: LogicalPlan,
+    tables: BTreeMap<String, Arc<Late>>,
+    wanted: BTreeMap<String, Wanted>,
+}
+
 /// What a query answers.
 #[derive(Clone, Debug)]
 pub struct Answer {
@@ -55,8 +80,12 @@ pub struct Answer {
 }
 
 impl Read {
-    fn statement(&self) -> Statement {
+    fn statement(&self, described: &[Described]) -> Statement {
         let mut query = self.query.clone();
+        write_whole_rows(&mut query, &|name| {
+            let relation = described.iter().find(|relation| relation.name == name)?;
+            Some(names_of(&relation.schema))
+        });
         respell_query(&mut query);
         Statement::Statement(Box::new(ast::Statement::Query(query)))
     }
@@ -67,7 +96,7 @@ impl Read {
     /// When a name has a form that cannot be.
     pub fn relations(&self) -> Result<Vec<String>, Problems> {
         let state = session_context().state();
-        let found = state.resolve_table_references(&self.statement());
+        let found = state.resolve_table_references(&self.statement(&[]));
         let found = found.map_err(|error| self.problems(&error))?;
         Ok(found.iter().map(relation_name).collect())
     }
@@ -97,15 +126,41 @@ impl Read {
     }
 
     async fn answer(&self, relations: Vec<Relation>) -> Result<Answer, DataFusionError> {
+        let describe = |relation: &Relation| {
+            let (name, schema) = (relation.name.clone(), Arc::clone(&relation.schema));
+            Described { name, schema, keys: Vec::new() }
+        };
+        let planned = self.planned(relations.iter().map(describe).collect()).await?;
+        let rows = relations.into_iter().map(|relation| (relation.name, relation.rows));
+        planned.answer(rows.collect()).await
+    }
+
+    /// Plans the query over what it reads, to learn which rows it wants.
+    ///
+    /// # Errors
+    /// When the query cannot be planned.
+    pub async fn plan(&self, described: Vec<Described>) -> Result<PlannedRead<'_>, Problems> {
+        self.planned(described).await.map_err(|error| self.problems(&error))
+    }
+
+    async fn planned(&self, described: Vec<Described>) -> Result<PlannedRead<'_>, DataFusionError> {
         let context = session_context();
-        for relation in relations {
-            let table = MemTable::try_new(relation.schema, vec![relation.rows])?;
-            register(&context, &relation.name, Arc::new(table))?;
+        let mut tables = BTreeMap::new();
+        for Described { name, schema, .. } in &described {
+            let table = Arc::new(Late::new(name, schema));
+            register(&context, name, Arc::<Late>::clone(&table))?;
+            tables.insert(name.clone(), table);
         }
-        let plan = context.state().statement_to_plan(self.statement()).await?;
-        let frame = context.execute_logical_plan(plan).await?;
-        let schema = Arc::new(frame.schema().as_arrow().clone());
-        Ok(Answer { schema, rows: frame.collect().await? })
+        let state = context.state();
+        let plan = state.statement_to_plan(self.statement(&described)).await?;
+        let schema = Arc::new(plan.schema().as_arrow().clone());
+        let plan = state.optimize(&plan)?;
+        let wanted = described.into_iter().map(|relation| {
+            let wanted = wanted(&plan, &relation)?;
+            Ok((relation.name, wanted))
+        });
+        let wanted = wanted.collect::<Result<_, DataFusionError>>()?;
+        Ok(PlannedRead { read: self, context, schema, plan, tables, wanted })
     }
 
     fn problems(&self, error: &DataFusionError) -> Problems {
@@ -124,11 +179,50 @@ impl Read {
     }
 }
 
-/// Reads one statement for a session, in the dialect of all texts; a pipe that begins with `from` is one as well.
+impl PlannedRead<'_> {
+    /// The names of what it reads.
+    pub fn relations(&self) -> impl Iterator<Item = &str> {
+        self.wanted.keys().map(String::as_str)
+    }
+
+    /// Which rows of a relation the query can tell apart from none: the others need not be given.
+    #[must_use]
+    pub fn wanted(&self, relation: &str) -> &Wanted {
+        self.wanted.get(relation).unwrap_or(&Wanted::All)
+    }
+
+    /// Runs the query over rows, by the names of their relations. It must run within a tokio runtime.
+    ///
+    /// # Errors
+    /// When the query fails on a row.
+    pub async fn run(self, rows: BTreeMap<String, Vec<RecordBatch>>) -> Result<Answer, Problems> {
+        let read = self.read;
+        self.answer(rows).await.map_err(|error| read.problems(&error))
+    }
+
+    async fn answer(
+        self,
+        mut rows: BTreeMap<String, Vec<RecordBatch>>,
+    ) -> Result<Answer, DataFusionError> {
+        for (name, table) in &self.tables {
+            table.fill(rows.remove(name).unwrap_or_default());
+        }
+        let state = self.context.state();
+        let plan = state.query_planner().create_physical_plan(&self.plan, &state).await?;
+        let rows = collect(plan, self.context.task_ctx()).await?;
+        Ok(Answer { schema: self.schema, rows })
+    }
+}
+
+/// Reads one statement for a session, in the dialect of all texts; a pipe that begins with `from` is one as well. `columns`
+/// knows what can be read by its name.
 ///
 /// # Errors
 /// When it is not written as the language wants it, or when there are several.
-pub fn statement(sql: &str) -> Result<Statement, DataFusionError> {
+pub fn statement(
+    sql: &str,
+    columns: impl Fn(&str) -> Option<SchemaRef>,
+) -> Result<Statement, DataFusionError> {
     let tokens = statement_tokens(sql).map_err(ParserError::from)?;
     let mut parser = DFParserBuilder::new(tokens).with_dialect(&DIALECT).build()?;
     let mut statements = parser.parse_statements()?;
@@ -139,6 +233,7 @@ pub fn statement(sql: &str) -> Result<Statement, DataFusionError> {
         )
     })?;
     if let Statement::Statement(inner) = &mut one {
+        write_whole_rows(inner, &|name| columns(name).map(|schema| names_of(&schema)));
         respell_statement(inner);
     }
     Ok(one)

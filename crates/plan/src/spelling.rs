@@ -140,7 +140,14 @@ pub(crate) fn respell(expr: &mut Expr) {
             None
         }
         Expr::Cast { kind, expr, data_type, .. } => cast(kind, expr, data_type),
-        Expr::CompoundFieldAccess { root, access_chain } => subscripts(root, access_chain),
+        Expr::CompoundFieldAccess { root, access_chain } => {
+            join_names(root, access_chain);
+            subscripts(root, access_chain)
+        }
+        // DataFusion plans the items of `array[…]` without the columns of the query around it.
+        Expr::Array(array) if !array.elem.is_empty() => {
+            Some(call("make_array", std::mem::take(&mut array.elem)))
+        }
         Expr::Function(function) => {
             respell_call(function);
             write_rows_out(function);
@@ -253,6 +260,21 @@ fn read_interval(interval: &mut Interval) {
     if let Ok(parts) = parse_interval(written) {
         let (months, days, nanoseconds) = (parts.months, parts.days, parts.nanoseconds);
         *written = format!("{months} months {days} days {nanoseconds} nanoseconds");
+    }
+}
+
+/// The names before the first subscript are those of a column: `t.list[1]`.
+pub(crate) fn join_names(root: &mut Expr, chain: &mut Vec<AccessExpr>) {
+    while let Some(AccessExpr::Dot(Expr::Identifier(name))) = chain.first() {
+        let name = name.clone();
+        match root {
+            Expr::Identifier(first) => {
+                *root = Expr::CompoundIdentifier(vec![first.clone(), name]);
+            }
+            Expr::CompoundIdentifier(names) => names.push(name),
+            _ => return,
+        }
+        chain.remove(0);
     }
 }
 

@@ -11,11 +11,13 @@ use std::sync::Arc;
 
 use change::floats::has_floats;
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::Transformed;
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema};
 use datafusion::error::Result as PlanResult;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::{Aggregate, Distinct, Expr, ExprSchemable, LogicalPlan, Projection};
+use datafusion::logical_expr::{
+    Aggregate, Distinct, Expr, ExprSchemable, GroupingSet, LogicalPlan, Projection,
+};
 use datafusion::optimizer::AnalyzerRule;
 
 use crate::functions::folded_floats;
@@ -68,6 +70,20 @@ fn told_apart(expression: Expr, schema: &DFSchema) -> Transformed<Expr> {
 
 fn node(plan: LogicalPlan) -> PlanResult<Transformed<LogicalPlan>> {
     match plan {
+        LogicalPlan::Aggregate(aggregate) if has_sets_of_lists(&aggregate) => {
+            Ok(Transformed::yes(folded_sets(aggregate)?))
+        }
+        LogicalPlan::Distinct(Distinct::On(mut first)) => {
+            let is_one = first.on_expr.iter().any(|on| is_list_of_floats(on, first.input.schema()));
+            let on = std::mem::take(&mut first.on_expr).into_iter();
+            first.on_expr = on.map(|on| folded(on, first.input.schema())).collect();
+            // Both begin with the same expressions.
+            for key in first.sort_expr.iter_mut().flatten() {
+                key.expr = folded(std::mem::take(&mut key.expr), first.input.schema());
+            }
+            let first = LogicalPlan::Distinct(Distinct::On(first));
+            Ok(Transformed::new_transformed(first, is_one))
+        }
         LogicalPlan::Aggregate(Aggregate { input, group_expr, aggr_expr, .. })
             if group_expr.iter().any(|group| is_list_of_floats(group, input.schema())) =>
         {
@@ -95,6 +111,55 @@ fn node(plan: LogicalPlan) -> PlanResult<Transformed<LogicalPlan>> {
         }
         other => Ok(Transformed::no(other)),
     }
+}
+
+fn has_sets_of_lists(aggregate: &Aggregate) -> bool {
+    let is_one = |part: &&Expr| is_list_of_floats(part, aggregate.input.schema());
+    aggregate.group_expr.iter().any(|group| match group {
+        Expr::GroupingSet(sets) => sets.distinct_expr().iter().any(is_one),
+        _ => false,
+    })
+}
+
+/// Grouping sets of folded lists, under the names that they had. `grouping` names what it asks about, so it is folded too.
+fn folded_sets(aggregate: Aggregate) -> PlanResult<LogicalPlan> {
+    let input = Arc::clone(&aggregate.input);
+    let all = |parts: Vec<Expr>| -> Vec<Expr> {
+        parts.into_iter().map(|part| folded(part, input.schema())).collect()
+    };
+    let group = |group: Expr| match group {
+        Expr::GroupingSet(GroupingSet::Rollup(parts)) => {
+            Expr::GroupingSet(GroupingSet::Rollup(all(parts)))
+        }
+        Expr::GroupingSet(GroupingSet::Cube(parts)) => {
+            Expr::GroupingSet(GroupingSet::Cube(all(parts)))
+        }
+        Expr::GroupingSet(GroupingSet::GroupingSets(sets)) => {
+            Expr::GroupingSet(GroupingSet::GroupingSets(sets.into_iter().map(all).collect()))
+        }
+        other => other,
+    };
+    let call = |call: Expr| {
+        let call = call.transform_up(|part| match part {
+            Expr::AggregateFunction(mut asked) if asked.func.name() == "grouping" => {
+                asked.params.args = all(asked.params.args);
+                Ok(Transformed::yes(Expr::AggregateFunction(asked)))
+            }
+            other => Ok(Transformed::no(other)),
+        });
+        Ok(call?.data)
+    };
+    let names = aggregate.schema.columns();
+    let groups = aggregate.group_expr.into_iter().map(group).collect();
+    let calls = aggregate.aggr_expr.into_iter().map(call).collect::<PlanResult<Vec<_>>>()?;
+    let sets = Aggregate::try_new(aggregate.input, groups, calls)?;
+    let columns = sets.schema.columns().into_iter().zip(names);
+    // The number of a row's set is there for `grouping`, which is another aggregate by the time that it is computed.
+    let columns = columns.filter(|(column, _)| column.name != Aggregate::INTERNAL_GROUPING_ID);
+    let columns = columns
+        .map(|(is, should)| Expr::Column(is).alias_qualified(should.relation.clone(), should.name));
+    let (columns, sets) = (columns.collect(), Arc::new(LogicalPlan::Aggregate(sets)));
+    Ok(LogicalPlan::Projection(Projection::try_new(columns, sets)?))
 }
 
 fn has_lists_of_floats(schema: &DFSchema) -> bool {

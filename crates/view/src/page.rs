@@ -20,6 +20,7 @@ use change::consolidate::encode;
 use change::map::{BuildHasher, HashTable};
 use change::{ChangeBatch, consolidate};
 
+use crate::keyed::{KeyIndex, encode_key};
 use crate::limits::{PAGE_ROWS_MAX, PAGES_MERGED};
 
 /// Some rows of a view, and how often each is there.
@@ -59,6 +60,11 @@ impl Page {
         (0u32..).zip(&self.counts).flat_map(|(slot, &count)| (0..count).map(move |_| slot))
     }
 
+    /// The slots of the rows that are there, each once.
+    fn there(&self) -> impl Iterator<Item = u32> + '_ {
+        (0u32..).zip(&self.counts).filter(|&(_, &count)| count > 0).map(|(slot, _)| slot)
+    }
+
     /// The rows that are there, of the columns at `projection`; without a copy when none is gone.
     pub(crate) fn live_rows(&self, projection: &[usize]) -> Result<RecordBatch, ArrowError> {
         let rows = self.rows.project(projection)?;
@@ -70,10 +76,10 @@ impl Page {
 }
 
 /// The place of a distinct row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Place {
-    page: u32,
-    slot: u32,
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    pub(crate) page: u32,
+    pub(crate) slot: u32,
 }
 
 /// All rows of one view, as the writer holds them.
@@ -85,6 +91,8 @@ pub(crate) struct Collection {
     /// The pages that are less than half full, which are merged with others.
     small: BTreeSet<u32>,
     index: HashTable<Place>,
+    /// By what else rows are found.
+    keys: Vec<KeyIndex>,
     rows: u64,
 }
 
@@ -96,8 +104,56 @@ impl Collection {
             free: Vec::new(),
             small: BTreeSet::new(),
             index: HashTable::new(),
+            keys: Vec::new(),
             rows: 0,
         }
+    }
+
+    /// Lets rows be [found](Self::with_values) by the values of some columns from now on.
+    pub(crate) fn index_by(&mut self, columns: Vec<usize>) -> Result<(), ArrowError> {
+        let mut key = KeyIndex::new(columns);
+        for (id, page) in (0u32..).zip(&self.pages) {
+            if let Some(page) = page {
+                key.insert(id, &page.rows, page.there())?;
+            }
+        }
+        self.keys.push(key);
+        Ok(())
+    }
+
+    /// The rows whose values of some columns are among `values`, each as often as it is there. NULL equals nothing.
+    ///
+    /// # Panics
+    /// When rows are not [found](Self::index_by) by these columns.
+    pub(crate) fn with_values(
+        &self,
+        columns: &[usize],
+        values: &RecordBatch,
+    ) -> Result<RecordBatch, ArrowError> {
+        let key = self.keys.iter().find(|key| key.columns() == columns);
+        let key = key.expect("rows are found by what they are indexed by");
+        let nulls = |row: usize| values.columns().iter().any(|column| column.is_null(row));
+        let wanted = encode_key(values)?;
+        let wanted: BTreeSet<&[u8]> = (0..values.num_rows())
+            .filter(|&row| !nulls(row))
+            .map(|row| wanted.row(row).data())
+            .collect();
+        let found: Vec<Place> = wanted
+            .iter()
+            .flat_map(|values| key.candidates(values))
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect();
+        let mut places = Vec::with_capacity(found.len());
+        for chunk in found.chunks(PAGE_ROWS_MAX) {
+            let stored = encode_key(&self.gather(chunk)?.project(columns)?)?;
+            for (stored, &place) in stored.iter().zip(chunk) {
+                if wanted.contains(stored.as_ref()) {
+                    places.extend((0..self.count_at(place)).map(|_| place));
+                }
+            }
+        }
+        self.gather(&places)
     }
 
     /// How many rows there are, equal ones counted each.
@@ -141,7 +197,7 @@ impl Collection {
             let new = take_record_batch(changes.rows(), &UInt32Array::from(added.to_vec()))?;
             let hashes = added.iter().map(|&at| hashes[at as usize]).collect();
             self.rows += counts.iter().map(|&count| u64::from(count)).sum::<u64>();
-            self.insert(Page::new(new, hashes, counts.to_vec()));
+            self.insert(Page::new(new, hashes, counts.to_vec()))?;
         }
         self.merge()
     }
@@ -184,10 +240,7 @@ impl Collection {
         }
         page.live -= 1;
         let (live, hash) = (page.live, page.hashes[slot]);
-        match self.index.find_entry(spread(hash), |entry| *entry == place) {
-            Ok(entry) => drop(entry.remove()),
-            Err(_) => unreachable!("every row is in the index"),
-        }
+        self.forget(place, hash);
         if live == 0 {
             self.free_page(place.page);
         } else if live < PAGE_ROWS_MAX / 2 {
@@ -195,8 +248,17 @@ impl Collection {
         }
     }
 
-    /// Puts a page in, and its rows into the index.
-    fn insert(&mut self, page: Page) {
+    /// Takes a row out of every index.
+    fn forget(&mut self, place: Place, hash: u32) {
+        match self.index.find_entry(spread(hash), |entry| *entry == place) {
+            Ok(entry) => drop(entry.remove()),
+            Err(_) => unreachable!("every row is in the index"),
+        }
+        self.keys.iter_mut().for_each(|key| key.remove(place));
+    }
+
+    /// Puts a page in, and its rows into every index.
+    fn insert(&mut self, page: Page) -> Result<(), ArrowError> {
         let id = match self.free.pop() {
             Some(id) => id,
             None => {
@@ -215,10 +277,12 @@ impl Collection {
                 spread(hash_in(pages, place))
             });
         }
+        self.keys.iter_mut().try_for_each(|key| key.insert(id, page.rows(), page.there()))
     }
 
     fn free_page(&mut self, id: u32) {
         self.pages[id as usize] = None;
+        self.keys.iter_mut().for_each(|key| key.free_page(id));
         self.small.remove(&id);
         self.free.push(id);
     }
@@ -243,8 +307,7 @@ impl Collection {
         let mut places = Vec::new();
         for &id in ids {
             let page = self.pages[id as usize].as_ref().expect("merged pages are there");
-            let live = (0u32..).zip(&page.counts).filter(|&(_, &count)| count > 0);
-            places.extend(live.map(|(slot, _)| Place { page: id, slot }));
+            places.extend(page.there().map(|slot| Place { page: id, slot }));
         }
         let mut merged = Vec::new();
         for chunk in places.chunks(PAGE_ROWS_MAX) {
@@ -254,17 +317,13 @@ impl Collection {
             merged.push(Page::new(rows, hashes, counts));
         }
         for &place in &places {
-            let hash = self.hash_at(place);
-            match self.index.find_entry(spread(hash), |entry| *entry == place) {
-                Ok(entry) => drop(entry.remove()),
-                Err(_) => unreachable!("every row is in the index"),
-            }
+            self.forget(place, self.hash_at(place));
         }
         for &id in ids {
             self.free_page(id);
         }
         for page in merged {
-            self.insert(page);
+            self.insert(page)?;
         }
         Ok(())
     }
@@ -308,7 +367,7 @@ fn strictly_ascending(rows: &Rows) -> bool {
 }
 
 /// Hashes an encoded row to the 32 bits that are kept of it.
-fn hash(row: &[u8]) -> u32 {
+pub(crate) fn hash(row: &[u8]) -> u32 {
     let hash = BuildHasher::default().hash_one(row);
     #[expect(clippy::cast_possible_truncation, reason = "folds 64 bits to 32")]
     let folded = (hash >> 32) as u32 ^ hash as u32;
@@ -316,14 +375,14 @@ fn hash(row: &[u8]) -> u32 {
 }
 
 /// Spreads a kept hash over the 64 bits that the table looks at.
-fn spread(hash: u32) -> u64 {
+pub(crate) fn spread(hash: u32) -> u64 {
     u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{Int64Array, StringArray};
-    use arrow::datatypes::{DataType, Field, Schema};
+    use arrow::array::{ArrayRef, AsArray, Int64Array, StringArray};
+    use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 
     use super::*;
 
@@ -377,6 +436,34 @@ mod tests {
         collection.apply(&batch(&[(1, -1_000_000)])).unwrap();
         let pages = collection.pages();
         assert_eq!(pages[0].live_rows(&[0, 1]).unwrap().num_rows(), 1_000);
+    }
+
+    #[test]
+    fn rows_are_found_by_values_whatever_pages_they_move_to() {
+        let mut collection = Collection::new(batch(&[]).schema());
+        collection.apply(&batch(&[(0, 2)])).unwrap();
+        collection.index_by(vec![1]).unwrap();
+        for n in 1..3_000 {
+            collection.apply(&batch(&[(n, 1)])).unwrap();
+        }
+        let gone: Vec<_> = (0..3_000).filter(|n| n % 3 == 1).map(|n| (n, -1)).collect();
+        collection.apply(&batch(&gone)).unwrap();
+        let found = |texts: Vec<Option<&str>>| {
+            let schema = Schema::new(vec![Field::new("t", DataType::Utf8, true)]);
+            let values = vec![Arc::new(StringArray::from(texts)) as ArrayRef];
+            let values = RecordBatch::try_new(Arc::new(schema), values).unwrap();
+            let found = collection.with_values(&[1], &values).unwrap();
+            let mut found = found.column(0).as_primitive::<Int64Type>().values().to_vec();
+            found.sort_unstable();
+            found
+        };
+        assert_eq!(found(vec![Some("row 0")]), [0, 0]);
+        assert_eq!(found(vec![Some("row 2999"), None, Some("row 2999"), Some("row 5")]), [5, 2999]);
+        assert_eq!(found(vec![Some("row 1"), Some("row"), None]), Vec::<i64>::new());
+        for n in 0..3_000 {
+            let there = usize::from(n % 3 != 1) + usize::from(n == 0);
+            assert_eq!(found(vec![Some(&format!("row {n}"))]).len(), there, "row {n}");
+        }
     }
 
     #[test]

@@ -154,7 +154,8 @@ async fn logical_plan(
     sql: &str,
 ) -> Result<(LogicalPlan, BTreeSet<String>), ViewError> {
     let state = context.state();
-    let statement = plan::statement(sql).map_err(|error| sql_error(&error))?;
+    let columns = |name: &str| Some(Arc::clone(&snapshot.view(name).ok()?.info.schema));
+    let statement = plan::statement(sql, columns).map_err(|error| sql_error(&error))?;
     let tables = state.resolve_table_references(&statement).map_err(|error| sql_error(&error))?;
     let unknown = tables.iter().find(|table| !known(snapshot, table));
     let planned = match state.statement_to_plan(statement).await {

@@ -4,10 +4,12 @@ use std::sync::{Arc, OnceLock};
 
 use arrow::array::RecordBatch;
 use arrow::compute::{SortOptions, interleave_record_batch};
+use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 use arrow::row::{RowConverter, Rows, SortField};
 use bytes::Bytes;
 use change::Time;
+use change::order::{SPAN, ordered};
 
 use crate::error::ViewError;
 use crate::errors::Lacking;
@@ -178,23 +180,33 @@ impl ViewRows {
         places.chunks(BATCH_ROWS).map(batch).collect()
     }
 
-    /// For every page, rows whose bytes compare as the view's rows are to be shown.
+    /// For every page, rows whose bytes compare as the view's rows are to be shown: intervals by their lengths, and as
+    /// they are written where that breaks ties.
     fn sort_keys(&self) -> Result<Vec<Rows>, ArrowError> {
         let info = &self.info;
         let mut columns: Vec<(usize, SortOptions)> =
             info.order.iter().map(|key| (key.column, key.options)).collect();
+        let declared = columns.len();
         let rest: Vec<usize> = match info.key.as_slice() {
             [] => (0..info.schema.fields().len()).collect(),
             key => key.to_vec(),
         };
         columns.extend(rest.into_iter().map(|column| (column, SortOptions::default())));
-        let field = |&(column, options): &(usize, SortOptions)| {
-            SortField::new_with_options(info.schema.field(column).data_type().clone(), options)
+        let is_span = |at: usize, data_type: &DataType| {
+            at < declared && matches!(data_type, DataType::Interval(_))
         };
-        let converter = RowConverter::new(columns.iter().map(field).collect())?;
+        let field = |(at, &(column, options)): (usize, &(usize, SortOptions))| {
+            let data_type = info.schema.field(column).data_type();
+            let data_type = if is_span(at, data_type) { &SPAN } else { data_type };
+            SortField::new_with_options(data_type.clone(), options)
+        };
+        let converter = RowConverter::new(columns.iter().enumerate().map(field).collect())?;
         let convert = |page: &Arc<Page>| {
-            let arrays: Vec<_> =
-                columns.iter().map(|&(column, _)| Arc::clone(page.rows().column(column))).collect();
+            let array = |(at, &(column, _)): (usize, &(usize, SortOptions))| {
+                let array = page.rows().column(column);
+                if is_span(at, array.data_type()) { ordered(array) } else { Arc::clone(array) }
+            };
+            let arrays: Vec<_> = columns.iter().enumerate().map(array).collect();
             converter.convert_columns(&arrays)
         };
         self.pages.iter().map(convert).collect()

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use change::{ChangeBatch, Time};
 use plan::ir::{OrderKey, ViewPlan};
@@ -259,6 +260,40 @@ impl Views {
         let next = Snapshot { time: before.time, views: views.into() };
         *self.published.write().unwrap_or_else(PoisonError::into_inner) = next;
         Ok(())
+    }
+
+    /// Lets rows of a view be [found](Self::find) by the values of some columns from now on.
+    ///
+    /// # Errors
+    /// When there is no such view.
+    ///
+    /// # Panics
+    /// Never: every view that is shown has its rows.
+    pub fn index(&self, view: &str, columns: Vec<usize>) -> Result<(), ViewError> {
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = self.snapshot().shown(view)?.number;
+        let rows = writer.collections.get_mut(&number).expect("a view that is shown is there");
+        Ok(rows.index_by(columns)?)
+    }
+
+    /// The rows of a view, as it is now, whose values of some columns are among `values`; the others are not looked at.
+    /// Rows come in no order, each as often as it is there; NULL equals nothing.
+    ///
+    /// # Errors
+    /// When there is no such view.
+    ///
+    /// # Panics
+    /// When rows of the view are not found by these columns: see [`index`](Self::index).
+    pub fn find(
+        &self,
+        view: &str,
+        columns: &[usize],
+        values: &RecordBatch,
+    ) -> Result<RecordBatch, ViewError> {
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = self.snapshot().shown(view)?.number;
+        let rows = writer.collections.get(&number).expect("a view that is shown is there");
+        Ok(rows.with_values(columns, values)?)
     }
 
     /// All views as they are now.

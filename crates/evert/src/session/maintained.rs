@@ -10,6 +10,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use change::{TableSchema, Time};
 use dataflow::FlowStat;
+use plan::TableDefinition;
 use plan::ir::{Node, ViewPlan};
 use view::{ERRORS, ViewInfo, Views};
 
@@ -32,8 +33,12 @@ pub(crate) struct Maintained {
 }
 
 impl Maintained {
-    /// Follows a table.
-    pub(crate) fn of_table(table: &Arc<TableSchema>, opened: &Opened) -> Result<Self, Failure> {
+    /// Follows a table, whose rows are found by its keys too.
+    pub(crate) fn of_table(
+        table: &Arc<TableSchema>,
+        definition: Option<&TableDefinition>,
+        opened: &Opened,
+    ) -> Result<Self, Failure> {
         let schema = Arc::clone(table.columns());
         let columns = (0..schema.fields().len()).collect();
         let plan = ViewPlan {
@@ -45,12 +50,13 @@ impl Maintained {
             statement: String::new(),
             places: Vec::new(),
         };
-        Self::new(&plan, true, opened)
+        let keys = definition.map(|table| table.keys().cloned().collect());
+        Self::new(&plan, Some(keys.unwrap_or_default()), opened)
     }
 
     /// Follows a view.
     pub(crate) fn of_view(plan: &ViewPlan, opened: &Opened) -> Result<Self, Failure> {
-        Self::new(plan, false, opened)
+        Self::new(plan, None, opened)
     }
 
     /// A view of the process that runs.
@@ -60,8 +66,17 @@ impl Maintained {
         Self { name, schema, is_table: false, engine: None, views, stopped: None }
     }
 
-    fn new(plan: &ViewPlan, is_table: bool, opened: &Opened) -> Result<Self, Failure> {
+    /// Follows a view, or a table with some keys.
+    fn new(
+        plan: &ViewPlan,
+        keys: Option<Vec<Vec<usize>>>,
+        opened: &Opened,
+    ) -> Result<Self, Failure> {
         let views = Views::new(vec![ViewInfo::from(plan)]);
+        let is_table = keys.is_some();
+        for key in keys.into_iter().flatten() {
+            views.index(&plan.name, key)?;
+        }
         let reader = opened.log.reader(Time::ZERO);
         let (plans, forgotten) = (std::slice::from_ref(plan), opened.catalogue.forgotten());
         let options = knowledge(plans, &opened.catalogue.sources()?, forgotten);
@@ -125,6 +140,11 @@ impl Maintained {
     /// The rows that it lacks, as they are read from `evert.errors`.
     pub(crate) fn errors(&self) -> Result<Vec<RecordBatch>, Failure> {
         Ok(self.views.snapshot().rows(ERRORS)?)
+    }
+
+    /// The rows of a table at the log's end that have some values of a key; the others are not looked at.
+    pub(crate) fn find(&self, key: &[usize], values: &RecordBatch) -> Result<RecordBatch, Failure> {
+        Ok(self.views.find(&self.name, key, values)?)
     }
 
     /// The rows at the log's end.

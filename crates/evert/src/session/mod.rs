@@ -12,18 +12,22 @@ mod error;
 mod maintained;
 mod verify;
 mod write;
+mod written;
 
-use std::collections::BTreeMap;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use change::TableSchema;
 use change::catalog::{CatalogChange, Kind, TABLES_SOURCE};
-use change::{ChangeBatch, TableSchema};
 use log::Log;
 use plan::ir::{Program, ViewPlan};
-use plan::{Answer, Dropped, Read, Relation, SessionStatement, TableDefinition};
+use plan::{Answer, Described, Dropped, Read, SessionStatement, TableDefinition, Wanted};
 use serve::api::SqlOutcome;
 use view::{DAMAGE, ERRORS, Lacking, ViewError, damage_rows, errors_info};
 
@@ -31,6 +35,8 @@ use crate::catalogue::{Catalogue, own_table_rows};
 use crate::failure::Failure;
 use crate::intent::{self, Opened};
 use crate::session::maintained::Maintained;
+use crate::session::write::{numbered, with_number};
+use crate::session::written::Written;
 use crate::{output, scrubbing};
 
 pub(crate) use crate::session::beside::Running;
@@ -42,12 +48,14 @@ pub(crate) struct Session {
     tables: BTreeMap<String, TableDefinition>,
     maintained: Vec<Maintained>,
     /// What was written since `begin`, by table; `None` outside of a transaction.
-    transaction: Option<BTreeMap<String, ChangeBatch>>,
+    transaction: Option<BTreeMap<String, Written>>,
     verifies: bool,
     /// The pipeline that runs beside it.
     running: Option<Running>,
     /// The views that were read and lacked rows, with how many they lacked last.
     lacking: BTreeMap<String, u64>,
+    /// How many rows of tables statements have looked at.
+    read_rows: u64,
 }
 
 /// What a statement came to.
@@ -117,10 +125,19 @@ impl Session {
         }
         let mut maintained = Vec::new();
         for table in opened.catalogue.tables_of(TABLES_SOURCE)? {
-            maintained.push(Maintained::of_table(&table, &opened)?);
+            let definition = tables.get(&*table.name().table);
+            maintained.push(Maintained::of_table(&table, definition, &opened)?);
         }
-        let (transaction, running, lacking) = (None, None, BTreeMap::new());
-        Ok(Self { opened, tables, maintained, transaction, verifies: false, running, lacking })
+        Ok(Self {
+            opened,
+            tables,
+            maintained,
+            transaction: None,
+            verifies: false,
+            running: None,
+            lacking: BTreeMap::new(),
+            read_rows: 0,
+        })
     }
 
     /// Runs the statements of a text; returns what each came to. Those before one that fails have happened.
@@ -173,7 +190,9 @@ impl Session {
                 Ok(Outcome::Done("begin"))
             }
             SessionStatement::Commit => {
-                let changes = self.transaction.take().ok_or_else(no_transaction)?;
+                let written = self.transaction.take().ok_or_else(no_transaction)?;
+                let changes = written.into_iter().map(|(name, written)| Ok((name, written.all()?)));
+                let changes = changes.collect::<Result<_, Failure>>()?;
                 self.commit(changes).await?;
                 Ok(Outcome::Done("commit"))
             }
@@ -185,7 +204,7 @@ impl Session {
             SessionStatement::Explain(text) => self.explain(&text),
             SessionStatement::Analyze(view) => self.analyze(&view),
             SessionStatement::Query(read) => {
-                let answer = self.read(&read, None).await?;
+                let answer = self.read(&read).await?;
                 Ok(Outcome::Rows(answer.schema, answer.rows))
             }
         }
@@ -232,7 +251,8 @@ impl Session {
         self.opened.change_catalogue(own_table_rows(&table).into())?;
         // Tables come before views, as on a later start.
         let tables = self.maintained.iter().take_while(|one| one.is_table()).count();
-        self.maintained.insert(tables, Maintained::of_table(&schema, &self.opened)?);
+        let one = Maintained::of_table(&schema, Some(&table), &self.opened)?;
+        self.maintained.insert(tables, one);
         self.tables.insert(name, table);
         self.moved().await?;
         Ok(Outcome::Done("create table"))
@@ -326,45 +346,79 @@ impl Session {
         lacking.map(|(view, rows)| Lacking { view, rows }).collect()
     }
 
-    /// Runs a read; `instead` stands for the relation of its name.
-    async fn read(&mut self, read: &Read, instead: Option<Relation>) -> Result<Answer, Failure> {
-        let mut relations = Vec::new();
-        for name in read.relations()? {
-            if instead.as_ref().is_some_and(|instead| instead.name == name)
-                || relations.iter().any(|before: &Relation| before.name == name)
-                || name == "information_schema"
-            {
+    /// Runs a read.
+    async fn read(&mut self, read: &Read) -> Result<Answer, Failure> {
+        Ok(self.read_about(read, None).await?.0)
+    }
+
+    /// Runs a read. If it is about the rows of a table, they are numbered; those that it numbered are returned as well.
+    async fn read_about(
+        &mut self,
+        read: &Read,
+        target: Option<&str>,
+    ) -> Result<(Answer, Option<RecordBatch>), Failure> {
+        let (mut described, mut rows) = (Vec::new(), BTreeMap::new());
+        for name in read.relations()?.into_iter().collect::<BTreeSet<_>>() {
+            if name == "information_schema" {
                 continue;
             }
-            if name == ERRORS {
-                let schema = Arc::clone(&errors_info().schema);
-                relations.push(Relation { name, schema, rows: self.errors()? });
-                continue;
+            if let Some(kept) = self.kept_rows(&name)? {
+                let (schema, keys) = (kept.0, Vec::new());
+                rows.insert(name.clone(), kept.1);
+                described.push(Described { name, schema, keys });
+            } else if let Some(one) = self.find(&name) {
+                let schema = Arc::clone(one.schema());
+                let keys = self.tables.get(&name).filter(|_| one.is_table());
+                let keys = keys.map(|table| table.keys().cloned().collect()).unwrap_or_default();
+                let schema = if target == Some(&*name) { with_number(&schema) } else { schema };
+                described.push(Described { name, schema, keys });
+            } else if !Read::is_function(&name) {
+                let known = self.maintained.iter().map(Maintained::name);
+                return Err(read.unknown(&name, known).into());
             }
-            if name == DAMAGE {
-                let damage = self.opened.log.scrubbed().damage;
-                let rows = damage_rows(&damage.iter().map(scrubbing::row).collect::<Vec<_>>());
-                let rows = rows.map_err(ViewError::from)?;
-                relations.push(Relation { name, schema: rows.schema(), rows: vec![rows] });
-                continue;
-            }
-            let Some(one) = self.find(&name) else {
-                if Read::is_function(&name) {
-                    continue;
-                }
-                return Err(read
-                    .unknown(&name, self.maintained.iter().map(Maintained::name))
-                    .into());
-            };
-            let (lacking_rows, schema) = (one.lacking_rows(), Arc::clone(one.schema()));
-            let rows = if one.is_table() { vec![self.rows_of(&name)?] } else { one.rows()? };
-            if lacking_rows > 0 {
-                self.lacking.insert(name.clone(), lacking_rows);
-            }
-            relations.push(Relation { name, schema, rows });
         }
-        relations.extend(instead);
-        Ok(read.run(relations).await?)
+        let planned = read.plan(described).await?;
+        let mut numbered_rows = None;
+        for name in planned.relations() {
+            if rows.contains_key(name) {
+                continue;
+            }
+            let found = self.rows_wanted(name, planned.wanted(name))?;
+            if target == Some(name) {
+                rows.insert(name.to_owned(), vec![numbered(&found[0])?]);
+                numbered_rows = found.into_iter().next();
+            } else {
+                rows.insert(name.to_owned(), found);
+            }
+        }
+        Ok((planned.run(rows).await?, numbered_rows))
+    }
+
+    /// The rows of what Evert keeps beside tables and views, and their schema.
+    fn kept_rows(&self, name: &str) -> Result<Option<(SchemaRef, Vec<RecordBatch>)>, Failure> {
+        if name == ERRORS {
+            return Ok(Some((Arc::clone(&errors_info().schema), self.errors()?)));
+        }
+        if name != DAMAGE {
+            return Ok(None);
+        }
+        let damage = self.opened.log.scrubbed().damage;
+        let rows = damage_rows(&damage.iter().map(scrubbing::row).collect::<Vec<_>>());
+        let rows = rows.map_err(ViewError::from)?;
+        Ok(Some((rows.schema(), vec![rows])))
+    }
+
+    /// The rows of a table, as one batch, or of a view, of which those of some keys are wanted.
+    fn rows_wanted(&mut self, name: &str, wanted: &Wanted) -> Result<Vec<RecordBatch>, Failure> {
+        let one = self.find(name).ok_or_else(|| self.unknown("table", name))?;
+        if one.is_table() {
+            return Ok(vec![self.table_rows(name, wanted)?]);
+        }
+        let (lacking_rows, rows) = (one.lacking_rows(), one.rows()?);
+        if lacking_rows > 0 {
+            self.lacking.insert(name.to_owned(), lacking_rows);
+        }
+        Ok(rows)
     }
 
     /// The schema of a table as the log has it.

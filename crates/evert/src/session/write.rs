@@ -9,25 +9,25 @@ use arrow::array::{
 use arrow::compute::{concat_batches, take};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt32Type};
 use arrow::error::ArrowError;
-use arrow::row::{RowConverter, Rows, SortField};
+use arrow::row::Rows;
 use change::batch::take_rows;
 use change::catalog::TABLES_SOURCE;
 use change::limits::GROUP_ROWS_MAX;
 use change::{ChangeBatch, Part, TableChanges, TransactionGroup, TransactionHead, consolidate};
-use plan::{Answer, Delete, Insert, ROW_NUMBER, Relation, TableDefinition, Update, Values};
+use plan::{Answer, Delete, Insert, ROW_NUMBER, Read, TableDefinition, Update, Values, Wanted};
+use view::encode_key;
 use view::text::CellWriter;
 
 use crate::failure::Failure;
 use crate::intent::append_durably;
 use crate::session::assign::assign;
+use crate::session::written::Written;
 use crate::session::{Outcome, Session, SessionError};
 
 /// A statement's effect on one table.
 struct Effect {
-    /// The table's rows before.
-    before: RecordBatch,
-    /// The places of the rows that go, ascending.
-    removed: Vec<u32>,
+    /// The rows that go.
+    removed: RecordBatch,
     /// The rows that come.
     inserted: RecordBatch,
 }
@@ -43,7 +43,7 @@ impl Session {
             .map(|column| new_null_array(column.field.data_type(), count))
             .collect();
         if let Some(defaults) = insert.defaults(&table, &values.columns) {
-            let answer = self.read(&defaults.read, None).await?;
+            let answer = self.read(&defaults.read).await?;
             let repeated = UInt32Array::from_value(0, count);
             let row = columns_of(&answer, 0, &defaults.columns, &table)?;
             for (array, &column) in row.iter().zip(&defaults.columns) {
@@ -55,12 +55,12 @@ impl Session {
         }
         let schema = Arc::clone(table.schema().columns());
         let mut inserted = batch(&schema, columns, count)?;
-        let before = self.rows_of(&table.name)?;
         if insert.or_nothing {
-            inserted = without_conflicts(&table, &before, &inserted)?;
+            inserted = self.without_conflicts(&table, &inserted)?;
         }
         let written = inserted.num_rows() as u64;
-        self.apply(&table, Effect { before, removed: Vec::new(), inserted }).await?;
+        let removed = RecordBatch::new_empty(inserted.schema());
+        self.apply(&table, Effect { removed, inserted }).await?;
         Ok(Outcome::Wrote("insert", written))
     }
 
@@ -71,11 +71,11 @@ impl Session {
         table: &TableDefinition,
     ) -> Result<(Vec<ArrayRef>, usize), Failure> {
         let mut parts = Vec::new();
-        match self.read(&values.read, None).await {
+        match self.read(&values.read).await {
             Ok(answer) => parts.push(given(&answer, values, table)?),
             Err(Failure::Script { .. }) if values.one_by_one.len() > 1 => {
                 for row in &values.one_by_one {
-                    parts.push(given(&self.read(row, None).await?, values, table)?);
+                    parts.push(given(&self.read(row).await?, values, table)?);
                 }
             }
             Err(failure) => return Err(failure),
@@ -88,43 +88,49 @@ impl Session {
     pub(super) async fn update(&mut self, update: &Update) -> Result<Outcome, Failure> {
         let table = self.definition(&update.table)?.clone();
         let values = update.values(&table)?;
-        let before = self.rows_of(&table.name)?;
-        let answer = self.read(&values.read, Some(numbered(&table.name, &before)?)).await?;
-        let (numbers, first) = row_numbers(&answer)?;
-        let mut columns: Vec<ArrayRef> = Vec::with_capacity(before.num_columns());
-        for column in before.columns() {
-            columns.push(take(column, &numbers, None).map_err(arrow_failed)?);
-        }
+        let (answer, removed, first) = self.changed(&values.read, &table).await?;
+        let mut columns = removed.columns().to_vec();
         for (array, &column) in
             columns_of(&answer, 1, &values.columns, &table)?.iter().zip(&values.columns)
         {
             columns[column] = take(array, &first, None).map_err(arrow_failed)?;
         }
-        let inserted = batch(&before.schema(), columns, numbers.len())?;
-        let removed = numbers.values().to_vec();
-        let written = removed.len() as u64;
-        self.apply(&table, Effect { before, removed, inserted }).await?;
+        let inserted = batch(&removed.schema(), columns, removed.num_rows())?;
+        let written = removed.num_rows() as u64;
+        self.apply(&table, Effect { removed, inserted }).await?;
         Ok(Outcome::Wrote("update", written))
     }
 
     pub(super) async fn delete(&mut self, delete: &Delete) -> Result<Outcome, Failure> {
         let table = self.definition(&delete.table)?.clone();
-        let before = self.rows_of(&table.name)?;
-        let answer = self.read(&delete.rows(), Some(numbered(&table.name, &before)?)).await?;
-        let (numbers, _) = row_numbers(&answer)?;
-        let inserted = RecordBatch::new_empty(before.schema());
-        let removed = numbers.values().to_vec();
-        let written = removed.len() as u64;
-        self.apply(&table, Effect { before, removed, inserted }).await?;
+        let (_, removed, _) = self.changed(&delete.rows(), &table).await?;
+        let inserted = RecordBatch::new_empty(removed.schema());
+        let written = removed.num_rows() as u64;
+        self.apply(&table, Effect { removed, inserted }).await?;
         Ok(Outcome::Wrote("delete", written))
+    }
+
+    /// Runs a read that names rows of a table by their numbers: the answer, the rows, each once, and for each the first
+    /// place of the answer that names it.
+    async fn changed(
+        &mut self,
+        read: &Read,
+        table: &TableDefinition,
+    ) -> Result<(Answer, RecordBatch, UInt32Array), Failure> {
+        let (answer, before) = self.read_about(read, Some(&table.name)).await?;
+        let before = before.expect("the read is about the table");
+        let (numbers, first) = row_numbers(&answer)?;
+        let rows = take_rows(&before, &numbers).map_err(arrow_failed)?;
+        Ok((answer, rows, first))
     }
 
     pub(super) async fn truncate(&mut self, names: &[String]) -> Result<Outcome, Failure> {
         // All of them are emptied, or none.
         let mut changes = BTreeMap::new();
         for name in names {
-            let table = self.definition(name)?;
-            changes.insert(table.name.clone(), ChangeBatch::inserts(self.rows_of(name)?).negated());
+            let name = self.definition(name)?.name.clone();
+            let rows = self.table_rows(&name, &Wanted::All)?;
+            changes.insert(name, ChangeBatch::inserts(rows).negated());
         }
         self.write(changes).await?;
         Ok(Outcome::Done("truncate"))
@@ -139,42 +145,96 @@ impl Session {
         self.tables.get(name).ok_or_else(|| self.unknown("table", name))
     }
 
-    /// The rows of a table, with what the open transaction did to them.
-    pub(super) fn rows_of(&self, name: &str) -> Result<RecordBatch, Failure> {
+    /// The rows of a table, of which those of some keys are wanted, with what the open transaction did to them.
+    pub(super) fn table_rows(
+        &mut self,
+        name: &str,
+        wanted: &Wanted,
+    ) -> Result<RecordBatch, Failure> {
         let table = self.find(name).ok_or_else(|| self.unknown("table", name))?;
-        let rows = concat_batches(table.schema(), &table.rows()?).map_err(arrow_failed)?;
-        let Some(changes) = self.transaction.as_ref().and_then(|changes| changes.get(name)) else {
-            return Ok(rows);
+        let written = self.transaction.as_ref().and_then(|written| written.get(name));
+        let (rows, changes) = match wanted {
+            Wanted::All => {
+                let rows = concat_batches(table.schema(), &table.rows()?).map_err(arrow_failed)?;
+                (rows, written.map(Written::all).transpose()?)
+            }
+            Wanted::Keys { columns, values } => {
+                let changes = written.map(|written| written.with_values(columns, values));
+                (table.find(columns, values)?, changes.transpose()?)
+            }
         };
-        let both = [ChangeBatch::inserts(rows), changes.clone()];
-        let all = consolidate(table.schema(), &both).map_err(arrow_failed)?;
-        let times = (0u32..).zip(all.diffs()).flat_map(|(row, &diff)| {
-            std::iter::repeat_n(row, usize::try_from(diff).unwrap_or_default())
-        });
-        take_rows(all.rows(), &times.collect()).map_err(arrow_failed)
+        let read = rows.num_rows() + changes.as_ref().map_or(0, ChangeBatch::len);
+        let rows = match changes {
+            None => rows,
+            Some(changes) => with_changes(rows, changes).map_err(arrow_failed)?,
+        };
+        self.read_rows += read as u64;
+        Ok(rows)
+    }
+
+    /// The rows of a table that have the keys of some others.
+    fn with_keys_of(
+        &mut self,
+        table: &TableDefinition,
+        key: &[usize],
+        rows: &RecordBatch,
+    ) -> Result<RecordBatch, Failure> {
+        let (columns, values) = (key.to_vec(), rows.project(key).map_err(arrow_failed)?);
+        self.table_rows(&table.name, &Wanted::Keys { columns, values })
+    }
+
+    /// The rows whose keys are not there yet; of several with one key the first.
+    fn without_conflicts(
+        &mut self,
+        table: &TableDefinition,
+        inserted: &RecordBatch,
+    ) -> Result<RecordBatch, Failure> {
+        let mut constraints = Vec::new();
+        for key in table.keys() {
+            let there = Keys::new(&self.with_keys_of(table, key, inserted)?, key)?;
+            constraints.push((there.all(), Keys::new(inserted, key)?));
+        }
+        let mut kept = Vec::new();
+        for row in 0..inserted.num_rows() {
+            let conflicts = |(seen, keys): &(BTreeSet<Box<[u8]>>, Keys)| {
+                keys.get(row).is_some_and(|key| seen.contains(&key))
+            };
+            if constraints.iter().any(conflicts) {
+                continue;
+            }
+            for (seen, keys) in &mut constraints {
+                seen.extend(keys.get(row));
+            }
+            kept.push(u32::try_from(row).expect("a statement's rows are counted in 32 bits"));
+        }
+        take_rows(inserted, &UInt32Array::from(kept)).map_err(arrow_failed)
     }
 
     /// Checks an effect and makes it happen: now, or with the open transaction.
     async fn apply(&mut self, table: &TableDefinition, effect: Effect) -> Result<(), Failure> {
         check_not_null(table, &effect.inserted)?;
-        for key in std::iter::once(&table.key).chain(&table.unique).filter(|key| !key.is_empty()) {
-            check_unique(table, key, &effect)?;
+        for key in table.keys() {
+            let there = self.with_keys_of(table, key, &effect.inserted)?;
+            check_unique(table, key, &there, &effect)?;
         }
-        let removed = UInt32Array::from(effect.removed);
-        let removed = take_rows(&effect.before, &removed).map_err(arrow_failed)?;
+        let schema = effect.removed.schema();
         let changes =
-            [ChangeBatch::inserts(removed).negated(), ChangeBatch::inserts(effect.inserted)];
-        let changes = consolidate(&effect.before.schema(), &changes).map_err(arrow_failed)?;
+            [ChangeBatch::inserts(effect.removed).negated(), ChangeBatch::inserts(effect.inserted)];
+        let changes = consolidate(&schema, &changes).map_err(arrow_failed)?;
         self.write(BTreeMap::from([(table.name.clone(), changes)])).await
     }
 
     async fn write(&mut self, changes: BTreeMap<String, ChangeBatch>) -> Result<(), Failure> {
         let Some(transaction) = &mut self.transaction else { return self.commit(changes).await };
         for (name, changes) in changes {
-            let schema = changes.schema();
-            let before = transaction.remove(&name);
-            let all: Vec<ChangeBatch> = before.into_iter().chain([changes]).collect();
-            transaction.insert(name, consolidate(&schema, &all).map_err(arrow_failed)?);
+            if let Some(written) = transaction.get_mut(&name) {
+                written.add(&changes)?;
+                continue;
+            }
+            let table = self.tables.get(&name).expect("a table that is written to is there");
+            let mut written = Written::new(table)?;
+            written.add(&changes)?;
+            transaction.insert(name, written);
         }
         Ok(())
     }
@@ -219,11 +279,15 @@ impl Session {
     }
 }
 
-fn arrow_failed(error: ArrowError) -> Failure {
+pub(super) fn arrow_failed(error: ArrowError) -> Failure {
     Failure::View(error.into())
 }
 
-fn batch(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch, Failure> {
+pub(super) fn batch(
+    schema: &SchemaRef,
+    columns: Vec<ArrayRef>,
+    rows: usize,
+) -> Result<RecordBatch, Failure> {
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
     RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options).map_err(arrow_failed)
 }
@@ -265,16 +329,29 @@ fn columns_of(
     Ok(assigned)
 }
 
-/// The table's rows with their numbers, for the statement that changes it.
-fn numbered(name: &str, rows: &RecordBatch) -> Result<Relation, Failure> {
-    let mut fields = rows.schema().fields().to_vec();
+/// The columns of a table, and the rows' numbers.
+pub(super) fn with_number(schema: &SchemaRef) -> SchemaRef {
+    let mut fields = schema.fields().to_vec();
     fields.push(Arc::new(Field::new(ROW_NUMBER, DataType::UInt32, false)));
-    let schema = Arc::new(Schema::new(fields));
+    Arc::new(Schema::new(fields))
+}
+
+/// A table's rows with their numbers, for the statement that changes it.
+pub(super) fn numbered(rows: &RecordBatch) -> Result<RecordBatch, Failure> {
     let numbers: UInt32Array = (0u32..).take(rows.num_rows()).collect();
     let mut columns = rows.columns().to_vec();
     columns.push(Arc::new(numbers));
-    let rows = batch(&schema, columns, rows.num_rows())?;
-    Ok(Relation { name: name.to_owned(), schema, rows: vec![rows] })
+    batch(&with_number(&rows.schema()), columns, rows.num_rows())
+}
+
+/// Rows after some changes.
+fn with_changes(rows: RecordBatch, changes: ChangeBatch) -> Result<RecordBatch, ArrowError> {
+    let schema = rows.schema();
+    let all = consolidate(&schema, &[ChangeBatch::inserts(rows), changes])?;
+    let times = (0u32..).zip(all.diffs()).flat_map(|(row, &diff)| {
+        std::iter::repeat_n(row, usize::try_from(diff).unwrap_or_default())
+    });
+    take_rows(all.rows(), &times.collect())
 }
 
 /// The rows that an answer names, ascending, and for each the first place of the answer that names it.
@@ -306,15 +383,11 @@ struct Keys {
 
 impl Keys {
     fn new(rows: &RecordBatch, key: &[usize]) -> Result<Self, Failure> {
-        let columns: Vec<ArrayRef> =
-            key.iter().map(|&column| Arc::clone(rows.column(column))).collect();
-        let field = |column: &ArrayRef| SortField::new(column.data_type().clone());
-        let converter = RowConverter::new(columns.iter().map(field).collect());
-        let encoded = converter.and_then(|converter| converter.convert_columns(&columns));
+        let values = rows.project(key).map_err(arrow_failed)?;
         let nulls = (0..rows.num_rows())
-            .map(|row| columns.iter().any(|column| column.is_null(row)))
+            .map(|row| values.columns().iter().any(|column| column.is_null(row)))
             .collect();
-        Ok(Self { rows: encoded.map_err(arrow_failed)?, nulls })
+        Ok(Self { rows: encode_key(&values).map_err(arrow_failed)?, nulls })
     }
 
     fn get(&self, row: usize) -> Option<Box<[u8]>> {
@@ -324,13 +397,22 @@ impl Keys {
     fn len(&self) -> usize {
         self.nulls.len()
     }
+
+    fn all(&self) -> BTreeSet<Box<[u8]>> {
+        (0..self.len()).filter_map(|row| self.get(row)).collect()
+    }
 }
 
-fn check_unique(table: &TableDefinition, key: &[usize], effect: &Effect) -> Result<(), Failure> {
-    let removed: BTreeSet<u32> = effect.removed.iter().copied().collect();
-    let before = Keys::new(&effect.before, key)?;
-    let stays = (0u32..).take(before.len()).filter(|row| !removed.contains(row));
-    let mut seen: BTreeSet<Box<[u8]>> = stays.filter_map(|row| before.get(row as usize)).collect();
+/// Checks a key, of which `there` are the rows before that have a key of those that come.
+fn check_unique(
+    table: &TableDefinition,
+    key: &[usize],
+    there: &RecordBatch,
+    effect: &Effect,
+) -> Result<(), Failure> {
+    let removed = Keys::new(&effect.removed, key)?.all();
+    let mut seen = Keys::new(there, key)?.all();
+    seen.retain(|key| !removed.contains(key));
     let inserted = Keys::new(&effect.inserted, key)?;
     for row in 0..inserted.len() {
         if inserted.get(row).is_some_and(|key| !seen.insert(key)) {
@@ -349,33 +431,4 @@ fn shown_key(rows: &RecordBatch, key: &[usize], row: usize) -> String {
     let value = |&column: &usize| cells.cell(row, column).unwrap_or_else(|| "NULL".to_owned());
     let values: Vec<String> = key.iter().map(value).collect();
     format!("({}) = ({})", names.join(", "), values.join(", "))
-}
-
-/// The rows whose keys are not there yet; of several with one key the first.
-fn without_conflicts(
-    table: &TableDefinition,
-    before: &RecordBatch,
-    inserted: &RecordBatch,
-) -> Result<RecordBatch, Failure> {
-    let keys = std::iter::once(&table.key).chain(&table.unique).filter(|key| !key.is_empty());
-    let mut constraints = Vec::new();
-    for key in keys {
-        let there = Keys::new(before, key)?;
-        let seen: BTreeSet<_> = (0..there.len()).filter_map(|row| there.get(row)).collect();
-        constraints.push((seen, Keys::new(inserted, key)?));
-    }
-    let mut kept = Vec::new();
-    for row in 0..inserted.num_rows() {
-        let conflicts = |(seen, keys): &(BTreeSet<Box<[u8]>>, Keys)| {
-            keys.get(row).is_some_and(|key| seen.contains(&key))
-        };
-        if constraints.iter().any(conflicts) {
-            continue;
-        }
-        for (seen, keys) in &mut constraints {
-            seen.extend(keys.get(row));
-        }
-        kept.push(u32::try_from(row).expect("a statement's rows are counted in 32 bits"));
-    }
-    take_rows(inserted, &UInt32Array::from(kept)).map_err(arrow_failed)
 }

@@ -238,10 +238,13 @@ fn documents() -> String {
     let distinct = "select 'distinct' as col, json_agg(distinct i2)::text as list,
          jsonb_agg(distinct t)::text as other, json_agg(i2 order by i2, id)::text as object,
          (json_agg(i2) filter (where id < 0))::text as objectb from t";
+    let sorted = "select 'sorted' as col, json_agg(distinct i2 order by i2 desc)::text as list,
+         jsonb_agg(distinct n12 order by n12 nulls first)::text as other, json_agg(distinct d order by d)::text as object,
+         jsonb_agg(distinct t order by t desc nulls last)::text as objectb from t";
     let outer = "select 'outer' as col, json_agg(f order by a.id)::text as list, jsonb_agg(f order by a.id)::text as other,
              min(row_to_json(f)::text) as object, count(f.id)::text as objectb
          from t as a left join (select id, i2, d from t where id = 1) as f on a.id = f.id where a.id <= 2";
-    let parts = [&each, rows, one, distinct, outer].join("\nunion all ");
+    let parts = [&each, rows, one, distinct, sorted, outer].join("\nunion all ");
     format!("select distinct * from ({parts}) as d")
 }
 

@@ -5,6 +5,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, SortExpr};
 use super::{Refusal, options, position};
 use crate::codes;
 use crate::ir::OrderKey;
+use crate::spans::column_of_span;
 
 /// The order in which the plan's rows are shown, in its own columns.
 ///
@@ -31,7 +32,11 @@ fn order_of(plan: &LogicalPlan) -> Order {
     match plan {
         LogicalPlan::Sort(sort) => {
             let key = |sort_key: &SortExpr| {
-                let column = position(&sort_key.expr, sort.input.schema())?;
+                // Views show intervals in the order of their lengths.
+                let column = match column_of_span(&sort_key.expr) {
+                    Some(column) => sort.input.schema().maybe_index_of_column(column)?,
+                    None => position(&sort_key.expr, sort.input.schema())?,
+                };
                 Some(OrderKey { column, options: options(sort_key) })
             };
             sort.expr.iter().map(key).collect::<Option<_>>().map_or(Order::Hidden, Order::Shown)

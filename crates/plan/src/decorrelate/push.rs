@@ -166,6 +166,8 @@ impl Decorrelator {
             LogicalPlan::Join(join) => self.push_join(join, domain, outer),
             LogicalPlan::Window(window) => self.push_window(window, domain, outer),
             LogicalPlan::Unnest(unnest) => self.push_unnest(unnest, domain, outer),
+            // `unnest(…)` behind FROM, where nothing stands before it.
+            LogicalPlan::Subquery(subquery) => self.push(&subquery.subquery, domain, outer),
             LogicalPlan::Union(union) => {
                 let inputs = union.inputs.iter();
                 let inputs = inputs.map(|input| Ok(Arc::new(self.push(input, domain, outer)?)));
@@ -195,8 +197,7 @@ impl Decorrelator {
         groups.extend(domain.all_inside(&aggregate.group_expr)?);
         let calls = domain.all_inside(&aggregate.aggr_expr)?;
         let schema = domain.before(&aggregate.schema)?;
-        let grouped = Aggregate::try_new_with_schema(input, groups, calls, schema)?;
-        let grouped = LogicalPlan::Aggregate(grouped);
+        let grouped = under_names(Aggregate::try_new(input, groups, calls)?, &schema)?;
         if !aggregate.group_expr.is_empty() {
             return Ok(grouped);
         }
@@ -365,6 +366,19 @@ impl Decorrelator {
             _ => Err(refused("this subquery")),
         }
     }
+}
+
+/// An aggregate whose columns have the names that its calls had before outer columns in them became others.
+fn under_names(aggregate: Aggregate, schema: &DFSchemaRef) -> PlanResult<LogicalPlan> {
+    let (is, should) = (aggregate.schema.columns(), schema.columns());
+    let aggregate = LogicalPlan::Aggregate(aggregate);
+    if is == should {
+        return Ok(aggregate);
+    }
+    let pairs = is.into_iter().zip(should);
+    let columns = pairs
+        .map(|(is, should)| Expr::Column(is).alias_qualified(should.relation.clone(), should.name));
+    LogicalPlanBuilder::from(aggregate).project(columns.collect::<Vec<_>>())?.build()
 }
 
 fn only(inputs: Vec<LogicalPlan>) -> PlanResult<LogicalPlan> {

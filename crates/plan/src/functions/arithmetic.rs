@@ -440,3 +440,39 @@ pub(crate) fn interval_span() -> ScalarUDF {
         Ok(Arc::new(spans.with_precision_and_scale(38, 0)?))
     })
 }
+
+/// A text that compares as an interval does, by its length and then by its parts; its digits are hexadecimal.
+pub(crate) fn interval_key() -> ScalarUDF {
+    of_any("interval_key", (1, 1), Gives::Always(DataType::Utf8), |arguments| {
+        let array = arguments.cast(0, &INTERVAL)?;
+        let array = array.as_primitive::<IntervalMonthDayNanoType>();
+        // The sign's bit is turned over, so that what is negative comes first.
+        arguments.text_of_each(|row| {
+            let interval = array.value(row);
+            let length = (intervals::span_us(interval) ^ i128::MIN).cast_unsigned();
+            let months = (interval.months ^ i32::MIN).cast_unsigned();
+            let days = (interval.days ^ i32::MIN).cast_unsigned();
+            let time = (interval.nanoseconds ^ i64::MIN).cast_unsigned();
+            Ok(Some(format!("{length:032x}{months:08x}{days:08x}{time:016x}")))
+        })
+    })
+}
+
+/// The interval that a text of [`interval_key`] is of.
+pub(crate) fn interval_of() -> ScalarUDF {
+    of_any("interval_of", (1, 1), Gives::Always(INTERVAL), |arguments| {
+        let texts = arguments.texts(0)?;
+        let part = |text: &str, digits: std::ops::Range<usize>| {
+            let part = text.get(digits).and_then(|part| u64::from_str_radix(part, 16).ok());
+            part.ok_or_else(|| DataFusionError::Internal("an interval's key is read".to_owned()))
+        };
+        let small = |part: u64| u32::try_from(part).unwrap_or_default().cast_signed() ^ i32::MIN;
+        let read = |text: &str| -> PlanResult<IntervalMonthDayNano> {
+            let (months, days) = (part(text, 32..40)?, part(text, 40..48)?);
+            let time = part(text, 48..64)?.cast_signed() ^ i64::MIN;
+            Ok(IntervalMonthDayNano::new(small(months), small(days), time))
+        };
+        let read = texts.iter().map(|text| text.map(read).transpose());
+        Ok(Arc::new(read.collect::<PlanResult<IntervalMonthDayNanoArray>>()?))
+    })
+}

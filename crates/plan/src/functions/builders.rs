@@ -5,12 +5,16 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, StringArray};
+use arrow::compute::SortOptions;
 use arrow::datatypes::DataType;
+use arrow::row::{RowConverter, SortField};
 use change::cell::{Column, Style, Values};
+use change::order::ordered;
 use datafusion::error::{DataFusionError, Result as PlanResult};
 use datafusion::logical_expr::ScalarUDF;
 
 use super::define::{Arguments, Gives, fails, of_any};
+use crate::gathered::KEYED_SEPARATOR;
 use crate::json::{normal, parsed};
 
 /// Any number of arguments.
@@ -44,6 +48,8 @@ pub(super) fn all() -> Vec<ScalarUDF> {
             in_jsonb(&texts(arguments, |row, out| columns(arguments)[0].write(row, out))?)
         }),
         of_any("json_pair", (2, 2), text(), pairs),
+        of_any("json_keyed", (2, usize::MAX), text(), keyed),
+        of_any("json_unkeyed", (1, 1), text(), |arguments| around(arguments, unkeyed)),
         of_any("json_list", (1, 1), json(), |arguments| {
             around(arguments, |list| format!("[{}]", list.strip_prefix(NEW_LINE).unwrap_or(list)))
         }),
@@ -274,6 +280,41 @@ fn pairs(arguments: &Arguments) -> PlanResult<ArrayRef> {
         columns[1].write(row, out);
         Ok(true)
     })
+}
+
+/// An element behind its place in an order: the bytes that compare as its keys do, in hexadecimal digits.
+fn keyed(arguments: &Arguments) -> PlanResult<ArrayRef> {
+    let (elements, directions) = (arguments.texts(0)?, arguments.texts(1)?);
+    if arguments.rows() == 0 {
+        return Ok(Arc::new(StringArray::new_null(0)));
+    }
+    let direction = |at: usize| {
+        let written = directions.value(0).as_bytes();
+        SortOptions {
+            descending: written[2 * at] == b'd',
+            nulls_first: written[2 * at + 1] == b'f',
+        }
+    };
+    let keys = (2..arguments.count()).map(|at| ordered(arguments.array(at)));
+    let keys: Vec<ArrayRef> = keys.collect();
+    let fields = keys.iter().enumerate();
+    let fields =
+        fields.map(|(at, key)| SortField::new_with_options(key.data_type().clone(), direction(at)));
+    let places = RowConverter::new(fields.collect())?.convert_columns(&keys)?;
+    texts(arguments, |row, out| {
+        for byte in places.row(row).as_ref() {
+            out.extend_from_slice(format!("{byte:02x}").as_bytes());
+        }
+        out.push(b' ');
+        out.extend_from_slice(elements.value(row).as_bytes());
+    })
+}
+
+/// Elements that are in their order, without their places in it.
+fn unkeyed(list: &str) -> String {
+    let elements = list.split(KEYED_SEPARATOR);
+    let elements = elements.map(|keyed| keyed.split_once(' ').map_or(keyed, |(_, text)| text));
+    elements.collect::<Vec<_>>().join(", ")
 }
 
 fn around(arguments: &Arguments, of: impl Fn(&str) -> String) -> PlanResult<ArrayRef> {

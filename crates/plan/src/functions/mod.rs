@@ -33,6 +33,7 @@ use crate::named::NamedTypes;
 use crate::operators::{IntervalOperators, PostgresOperators};
 use crate::results::PostgresTypes;
 use crate::rewrite::every_expression;
+use crate::spans::IntervalsByLength;
 use crate::string_agg::string_agg;
 use crate::zeros::OneZeroInLists;
 
@@ -113,6 +114,7 @@ pub(crate) fn session_state() -> SessionState {
     let mut config = SessionConfig::new().with_target_partitions(1).with_information_schema(true);
     set_dialect(config.options_mut());
     let mut rules = Analyzer::new().rules;
+    rules.insert(0, Arc::new(IntervalsByLength));
     rules.insert(0, Arc::new(PostgresOperators));
     rules.insert(0, Arc::new(FloatsBeforeDecimals));
     rules.insert(0, Arc::new(OneZeroInLists));

@@ -5,8 +5,9 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    DuplicateTreatment, Expr, Function, FunctionArgumentClause, FunctionArguments, ObjectName,
-    ObjectNamePart, Query, SelectItem, SetExpr, Spanned, VisitMut, VisitorMut,
+    DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
+    FunctionArgumentList, FunctionArguments, ObjectName, ObjectNamePart, OrderByExpr, Query,
+    SelectItem, SetExpr, Spanned, VisitMut, VisitorMut,
 };
 
 use super::subquery::{call, is_series};
@@ -17,7 +18,7 @@ use crate::gathered::rows_of;
 use crate::place::MarkKind;
 use crate::problem::{Problem, suggest};
 use crate::scope::{Column, Scope, exact, meant};
-use crate::spelling::{respell, text};
+use crate::spelling::{join_names, respell, text};
 
 impl Resolver<'_> {
     /// Resolves the names of an expression; those that the scope lacks may be columns of the result.
@@ -112,12 +113,12 @@ impl Resolver<'_> {
             is_ordered && matches!(clause, FunctionArgumentClause::OrderBy(_))
         };
         let clauses = match &function.args {
-            // Those of JSON are made of the elements' texts, which are no order of the values.
+            // What counts once is ordered by what it is told apart by.
             FunctionArguments::List(list)
-                if name.starts_with("json") && !list.clauses.is_empty() =>
+                if name.starts_with("json")
+                    && list.duplicate_treatment == Some(DuplicateTreatment::Distinct) =>
             {
-                list.duplicate_treatment == Some(DuplicateTreatment::Distinct)
-                    || !list.clauses.iter().all(fits)
+                !list.clauses.iter().all(fits) || !is_ordered_by_arguments(list)
             }
             FunctionArguments::List(list) => !list.clauses.iter().all(fits),
             FunctionArguments::None | FunctionArguments::Subquery(_) => true,
@@ -231,6 +232,7 @@ impl VisitorMut for Walk<'_, '_> {
         let span = expr.span();
         match expr {
             Expr::Identifier(_) | Expr::CompoundIdentifier(_) => self.column(expr),
+            Expr::CompoundFieldAccess { root, access_chain } => join_names(root, access_chain),
             Expr::Function(function) => {
                 self.whole_rows(function);
                 self.resolver.function(function, self.aggregates);
@@ -272,6 +274,20 @@ impl VisitorMut for Walk<'_, '_> {
         }
         ControlFlow::Continue(())
     }
+}
+
+/// Whether all keys of an aggregate's order are arguments of it.
+fn is_ordered_by_arguments(list: &FunctionArgumentList) -> bool {
+    let is_argument = |key: &OrderByExpr| {
+        list.args.iter().any(|argument| match argument {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) => *value == key.expr,
+            _ => false,
+        })
+    };
+    list.clauses.iter().all(|clause| match clause {
+        FunctionArgumentClause::OrderBy(keys) => keys.iter().all(is_argument),
+        _ => false,
+    })
 }
 
 fn is_unnest(function: &Function) -> bool {

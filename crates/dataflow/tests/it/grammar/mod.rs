@@ -503,6 +503,9 @@ impl<'a> Grammar<'a> {
         let known = from.scope.iter().find(|column| column.kind == Kind::Small);
         let rows = match known {
             _ if self.random.one_in(3) => "unnest(array[1, 2, null, 2])".to_owned(),
+            Some(column) if self.random.one_in(3) => {
+                format!("unnest(array[{0}, null, 7, {0}])", column.text)
+            }
             // Values of tables are small, those of sums are not.
             Some(column) => format!("generate_series(1, least({}, 3))", column.text),
             None => "generate_series(1, 3)".to_owned(),
