@@ -11,6 +11,7 @@ use change::Time;
 use proof::Hash;
 
 use super::memory::Memory;
+use crate::crc::crc32c;
 use crate::disk::Disk;
 use crate::format::{
     FLAG_LZ4, Field, HEADER_BYTES, HEADER_CRC, HEADER_FIELDS, Header, LEAF_BYTES, MAGIC, Place,
@@ -89,7 +90,7 @@ fn made_right(bytes: &[u8], segment: u64) -> Vec<u8> {
         put(first, "segment", &place.segment.to_le_bytes());
         put(first, "offset", &place.offset.to_le_bytes());
         put(first, "reserved", &[0; 16]);
-        let crc = crc32c::crc32c(&first[..HEADER_CRC.offset]);
+        let crc = crc32c(&first[..HEADER_CRC.offset]);
         first[HEADER_CRC.offset..].copy_from_slice(&crc.to_le_bytes());
         let Ok(mut header) = Header::from_bytes(first, place) else { break };
         header.leaves = header.leaves.min(count(rest.len() / LEAF_BYTES));
@@ -98,8 +99,8 @@ fn made_right(bytes: &[u8], segment: u64) -> Vec<u8> {
         if header.flags & FLAG_LZ4 == 0 {
             header.plain_length = header.payload_length;
         }
-        header.leaves_crc = crc32c::crc32c(leaves);
-        header.payload_crc = crc32c::crc32c(&payload[..header.payload_length as usize]);
+        header.leaves_crc = crc32c(leaves);
+        header.payload_crc = crc32c(&payload[..header.payload_length as usize]);
         *first = header.to_bytes();
         place.offset = header.end();
         at = usize::try_from(header.room()).map_or(bytes.len(), |room| bytes.len().min(at + room));
