@@ -1,7 +1,7 @@
 //! Intervals are one value when they are equally long, a month being 30 days, wherever rows are told apart by them or
 //! ordered: groups, distinct rows, joins, partitions, orders, the least and the greatest.
 //!
-//! Rows are told apart and ordered by [`interval_span`](arithmetic::interval_span). What is shown of a group is one of its
+//! Rows are told apart and ordered by `interval_span`. What is shown of a group is one of its
 //! intervals as it was written: the least by length and then by its parts, which a minimum over texts that compare so finds.
 //! Comparisons themselves are in [`operators`](crate::operators), which run before this.
 
