@@ -335,8 +335,38 @@ fn a_wrong_record_is_found_and_lost_ones_are_written_anew() {
     fs::remove_dir_all(proof_dir(dir.path()).join("tile/entries")).unwrap();
     assert_eq!(log.audit(&[], size).unwrap().bundles, 0);
     drop(log);
+    fs::remove_file(proof_dir(dir.path()).join("settled")).unwrap();
     drop(notarize(&open(dir.path()).0).unwrap());
     assert_eq!(fs::read(&bundle).unwrap(), good);
+}
+
+#[test]
+fn a_log_without_bundles_goes_on_with_its_tree_and_writes_the_open_one() {
+    let dir = dir();
+    let (log, _) = open(dir.path());
+    fill(&log, 0, 140);
+    notarize(&log).unwrap().settle().unwrap();
+    drop(log);
+    let size = checkpoint(dir.path()).size();
+    let entries_dir = proof_dir(dir.path()).join("tile/entries");
+    fs::remove_dir_all(&entries_dir).unwrap();
+    let (log, _) = open(dir.path());
+    let mut notary = Notary::open(&log, signer()).unwrap();
+    assert_eq!(notary.size(), size, "nothing is read again");
+    assert_eq!(notary.published().map(|state| state.checkpoint.size()), Some(size));
+    // With the next steps, without anything new.
+    while notary.step().unwrap().is_some() {}
+    let found = entries(&entries_dir.join(format!("{:03}.p/{}", size / 256, size % 256)));
+    let records = (size - size % 256 + 1..=size).map(|time| log.leaf_record(Time(time)).unwrap());
+    let expected: Vec<_> = records.map(|record| record.unwrap().encode().to_vec()).collect();
+    assert_eq!(found, expected);
+    fill(&log, 140, 240);
+    while notary.step().unwrap().is_some() {}
+    notary.publish().unwrap();
+    let now = checkpoint(dir.path()).size();
+    let audit = log.audit(&[], now).unwrap();
+    assert_eq!((audit.wrong_tiles, audit.wrong_bundles), (vec![], vec![]));
+    assert_eq!(audit.bundles, now.div_ceil(256) - size / 256, "all from the open one on");
 }
 
 #[test]
