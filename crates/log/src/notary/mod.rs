@@ -149,6 +149,8 @@ impl Notary {
     /// When the log is damaged or was altered, or a file cannot be read or written.
     pub fn step(&mut self) -> Result<Option<u64>, LogError> {
         let mut bytes = 0;
+        // When the disk refuses them, nothing is added to what waits in memory.
+        self.write_tiles()?;
         for _ in 0..NOTARY_FRAMES_PER_STEP {
             let Some(header) = self.walk.header()? else { break };
             bytes += header.bytes();
@@ -201,6 +203,11 @@ impl Notary {
 
     fn published_size(&self) -> u64 {
         self.published.as_ref().map_or(0, |published| published.checkpoint.size())
+    }
+
+    /// Whether some of the tree is not published.
+    fn is_ahead(&self) -> bool {
+        self.tree.size() > self.published_size()
     }
 
     /// How many files a settlement would make durable.

@@ -388,6 +388,55 @@ fn a_full_disk_leaves_the_proofs_behind_until_there_is_room() {
 }
 
 #[test]
+fn what_the_disk_refuses_does_not_fill_the_memory() {
+    let (dir, disk) = (dir(), FaultyDisk::default());
+    let (log, _) = try_open(dir.path(), options(), Arc::new(disk.clone())).unwrap();
+    fill(&log, 0, 300);
+    let mut notary = Notary::open(&log, signer()).unwrap();
+    disk.set_writable(Some(0));
+    let refused = std::iter::repeat_with(|| notary.step()).find_map(Result::err).unwrap();
+    assert!(matches!(refused, LogError::DiskFull { .. }), "{refused}");
+    let size = notary.size();
+    for _ in 0..3 {
+        notary.step().unwrap_err();
+        assert_eq!(notary.size(), size, "nothing more is taken in");
+    }
+    disk.set_writable(None);
+    while notary.step().unwrap().is_some() {}
+    notary.publish().unwrap();
+    assert_eq!(check(dir.path()).size(), log.upper().0 - 1);
+}
+
+#[test]
+fn what_is_durable_is_signed_within_the_interval_whatever_follows() {
+    let wall_clock_us = || {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        i64::try_from(now.unwrap().as_micros()).unwrap()
+    };
+    let dir = dir();
+    let disk = Arc::new(log::RealDisk);
+    let (log, _) = Log::open(dir.path(), options(), disk, wall_clock_us).unwrap();
+    let interval = Duration::from_millis(600);
+    log.start_notary(NotaryOptions { signer: signer(), interval }).unwrap();
+    std::thread::scope(|scope| {
+        let mut waits = Vec::new();
+        for step in 0..6 {
+            // The next one comes just before the interval is over.
+            std::thread::sleep(interval * 9 / 10);
+            append(&log, &group("other", step, &[1])).unwrap();
+            let (log, since) = (&log, std::time::Instant::now());
+            let time = Time(log.upper().0 - 1);
+            waits.push(scope.spawn(move || {
+                log.wait_signed(time, PATIENCE).unwrap().unwrap();
+                since.elapsed()
+            }));
+        }
+        let longest = waits.into_iter().map(|wait| wait.join().unwrap()).max().unwrap();
+        assert!(longest < interval * 3 / 2, "{longest:?}");
+    });
+}
+
+#[test]
 fn no_crash_makes_a_log_sign_two_trees_of_one_size() {
     for seed in 0..15 {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
