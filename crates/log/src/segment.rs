@@ -13,7 +13,9 @@ use crate::format::{
     FLAG_THIN, FRAME_ALIGNMENT, FormatError, FrameKind, HEADER_BYTES, Header, LEAF_BYTES, MAGIC,
     Place, aligned,
 };
-use crate::limits::{ALLOCATE_BYTES, EXPECT_BYTES, EXPECT_BYTES_MIN, WINDOW_BYTES, in_memory, on_disk};
+use crate::limits::{
+    ALLOCATE_BYTES, EXPECT_BYTES, EXPECT_BYTES_MIN, WINDOW_BYTES, in_memory, on_disk,
+};
 use crate::preamble::Preamble;
 use crate::schema::FoundSchema;
 

@@ -21,8 +21,8 @@ use proof::{
 use crate::decode;
 use crate::error::LogError;
 use crate::format::{FormatError, FrameKind, FramePart, Header, Place};
-use crate::schema::FoundSchema;
 use crate::notary::pruned;
+use crate::schema::FoundSchema;
 use crate::segment::{Frames, ReadError};
 use crate::shared::Shared;
 use crate::walk::Walk;

@@ -388,6 +388,45 @@ fn a_full_disk_leaves_the_proofs_behind_until_there_is_room() {
 }
 
 #[test]
+fn what_the_settled_tree_needs_stays_until_more_is_settled() {
+    let (dir, disk) = (dir(), FaultyDisk::default());
+    let open = || try_open(dir.path(), options(), Arc::new(disk.clone())).unwrap().0;
+    let log = open();
+    fill(&log, 0, 60);
+    let mut notary = notarize(&log).unwrap();
+    notary.settle().unwrap();
+    let settled = notary.size();
+    assert!(settled < 240);
+    for until in [65, 100] {
+        fill(&log, until - 5, until);
+        while notary.step().unwrap().is_some() {}
+        notary.publish().unwrap();
+        fill(&log, until, until + 30);
+    }
+    while notary.step().unwrap().is_some() {}
+    let partials =
+        ["tile/0/000.p", "tile/entries/000.p"].map(|name| proof_dir(dir.path()).join(name));
+    for partials in &partials {
+        assert!(partials.with_extension("").exists(), "the full one is there");
+        let names: Vec<_> =
+            fs::read_dir(partials).unwrap().map(|it| it.unwrap().file_name()).collect();
+        assert_eq!(names, [settled.to_string().as_str()], "what was written since is replaced");
+    }
+    disk.crash();
+    drop((notary, log));
+    disk.restart(|| false).unwrap();
+    let log = open();
+    let mut notary = Notary::open(&log, signer()).unwrap();
+    assert_eq!(notary.size(), settled, "the tree goes on from there");
+    while notary.step().unwrap().is_some() {}
+    notary.publish().unwrap();
+    notary.settle().unwrap();
+    assert!(partials.iter().all(|partials| !partials.exists()), "nothing needs them any more");
+    drop((notary, log));
+    check(dir.path());
+}
+
+#[test]
 fn what_the_disk_refuses_does_not_fill_the_memory() {
     let (dir, disk) = (dir(), FaultyDisk::default());
     let (log, _) = try_open(dir.path(), options(), Arc::new(disk.clone())).unwrap();
