@@ -690,7 +690,7 @@ impl View {
         } else {
             let all: Vec<usize> = (0..self.schema.fields().len()).collect();
             let mut sums = vec![ChangeBatch::empty(Arc::clone(&self.schema)); parts];
-            for changes in staged {
+            for changes in gathered(&self.schema, staged, self.bytes_max / 4)? {
                 for (sum, part) in sums.iter_mut().zip(partition(&changes, &all, parts)?) {
                     // One at a time: equal rows may come again and again.
                     *sum = consolidate(&self.schema, &[sum.clone(), part])?;
@@ -715,6 +715,40 @@ impl View {
             Order::Sorted | Order::AsTheyCome => Ok(staged),
         }
     }
+}
+
+/// Sums small batches among each other, so that larger sums are made anew for fewer of them: a table's rows arrive in
+/// small pieces, and wide rows fill the memory with few rows. What is summed at once stays small.
+fn gathered(
+    schema: &SchemaRef,
+    staged: Vec<ChangeBatch>,
+    bytes_max: usize,
+) -> Result<Vec<ChangeBatch>, OperatorError> {
+    let mut found = Vec::new();
+    let (mut small, mut rows, mut bytes) = (Vec::new(), 0, 0);
+    for changes in staged {
+        let more = texts_bytes(changes.rows().columns());
+        if rows + changes.len() > STAGED_ROWS || bytes + more > bytes_max {
+            found.extend(sum_of(schema, std::mem::take(&mut small))?);
+            (rows, bytes) = (0, 0);
+        }
+        rows += changes.len();
+        bytes += more;
+        small.push(changes);
+    }
+    found.extend(sum_of(schema, small)?);
+    Ok(found)
+}
+
+/// The sum of some batches; one alone is left as it is.
+fn sum_of(
+    schema: &SchemaRef,
+    mut batches: Vec<ChangeBatch>,
+) -> Result<Option<ChangeBatch>, OperatorError> {
+    if batches.len() < 2 {
+        return Ok(batches.pop());
+    }
+    Ok(Some(consolidate(schema, &batches)?))
 }
 
 #[cfg(test)]
@@ -769,5 +803,22 @@ mod tests {
         let all = view.take(Order::Sorted).unwrap();
         assert_eq!(all, [consolidate(&schema, &[rows(&texts, 9)]).unwrap()]);
         assert_eq!((view.rows, view.bytes), (0, 0));
+    }
+
+    #[test]
+    fn small_batches_are_summed_among_each_other_before_they_meet_large_sums() {
+        let texts = ["a", "b", "c", "d"].map(|letter| letter.repeat(100));
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let piece = rows(&texts, 1);
+        let (schema, bytes) = (piece.schema(), texts_bytes(piece.rows().columns()));
+        let sums = gathered(&schema, vec![piece.clone(); 16], bytes * 8).unwrap();
+        assert_eq!(sums.len(), 2, "eight pieces at once");
+        assert!(sums.iter().all(|sum| sum.len() == 4), "equal rows are one");
+        let all = consolidate(&schema, &[rows(&texts, 16)]).unwrap();
+        assert_eq!(consolidate(&schema, &sums).unwrap(), all);
+        // What is large by itself is not copied with others.
+        let sums = gathered(&schema, vec![piece.clone(); 3], bytes - 1).unwrap();
+        assert_eq!(sums, vec![piece; 3]);
+        assert_eq!(gathered(&schema, Vec::new(), 0).unwrap(), []);
     }
 }

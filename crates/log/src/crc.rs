@@ -38,4 +38,22 @@ mod tests {
             assert_eq!(crc32c_of(pieces), expected, "{length} in pieces");
         }
     }
+
+    /// Long inputs are summed by other code than short ones, and payloads begin anywhere.
+    #[test]
+    fn long_and_odd_ones_are_right_too() {
+        let bytes: Vec<u8> = (0..(1 << 20) + 64_u32)
+            .map(|at| at.wrapping_mul(2_654_435_761).to_le_bytes()[3])
+            .collect();
+        for length in [64 << 10, (64 << 10) + 1, 100_003, (256 << 10) - 1, (512 << 10) + 7, 1 << 20]
+        {
+            for start in [0, 1, 3, 7, 15, 31, 63] {
+                let bytes = &bytes[start..start + length];
+                let (expected, cut) = (crc32c::crc32c(bytes), length / 2 + start);
+                assert_eq!(crc32c(bytes), expected, "{length} from {start}");
+                let pieces = [&bytes[..cut], &bytes[cut..]];
+                assert_eq!(crc32c_of(pieces), expected, "{length} from {start} in pieces");
+            }
+        }
+    }
 }

@@ -38,6 +38,8 @@ struct State {
     files_opened: u64,
     /// Up to where a file was asked to be read ahead, at the furthest.
     expected: u64,
+    /// How often that was asked.
+    asked: u64,
     /// Grows with each crash; files of earlier lives do not work any more.
     life: u64,
     down: bool,
@@ -78,6 +80,12 @@ impl FaultyDisk {
     #[must_use]
     pub fn expected(&self) -> u64 {
         self.state().expected
+    }
+
+    /// How often the disk was asked to read any file ahead.
+    #[must_use]
+    pub fn asked(&self) -> u64 {
+        self.state().asked
     }
 
     /// Stops the machine: nothing works until [`restart`](Self::restart).
@@ -230,6 +238,7 @@ impl DiskFile for FaultyFile {
     fn expect(&self, offset: u64, length: u64) {
         let mut state = self.disk.state();
         state.expected = state.expected.max(offset + length);
+        state.asked += 1;
     }
 
     fn write_at(&self, pieces: &[&[u8]], offset: u64) -> io::Result<()> {

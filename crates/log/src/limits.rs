@@ -48,6 +48,9 @@ pub(crate) const WINDOW_BYTES: usize = 256 << 10;
 /// How many bytes further a reader asks the disk to read on its own, and how many of them are left when it asks again.
 pub(crate) const EXPECT_BYTES: (u64, u64) = (4 << 20, 2 << 20);
 
+/// What a reader does not ask the disk for: it reads so much at once, and what was written last is in memory.
+pub(crate) const EXPECT_BYTES_MIN: u64 = WINDOW_BYTES as u64;
+
 /// Payloads below this are not worth compressing.
 pub(crate) const COMPRESS_BYTES_MIN: usize = 512;
 

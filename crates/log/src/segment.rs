@@ -13,7 +13,9 @@ use crate::format::{
     FLAG_THIN, FRAME_ALIGNMENT, FormatError, FrameKind, HEADER_BYTES, Header, LEAF_BYTES, MAGIC,
     Place, aligned,
 };
-use crate::limits::{ALLOCATE_BYTES, EXPECT_BYTES, WINDOW_BYTES, in_memory, on_disk};
+use crate::limits::{
+    ALLOCATE_BYTES, EXPECT_BYTES, EXPECT_BYTES_MIN, WINDOW_BYTES, in_memory, on_disk,
+};
 use crate::preamble::Preamble;
 use crate::schema::FoundSchema;
 
@@ -360,13 +362,14 @@ impl Frames {
 
     /// Lets the disk read what comes next while what was read is worked on.
     ///
-    /// Not what nobody wrote yet: whoever writes there would wait until it is read.
+    /// Not what nobody wrote yet: whoever writes there would wait until it is read. Nor the little that a reader at the
+    /// end has before it.
     fn expect(&mut self, offset: u64) {
         let (ahead, left) = EXPECT_BYTES;
         let filled = if self.thin.is_some() { u64::MAX } else { self.filled };
         if offset + left > self.expected {
             let (from, until) = (self.expected.max(offset), filled.min(offset + ahead));
-            if from < until {
+            if until.saturating_sub(from) >= EXPECT_BYTES_MIN {
                 self.file.expect(from, until - from);
                 self.expected = until;
             }

@@ -252,9 +252,7 @@ fn signed(dir: &Path) -> Result<Option<Signed>, Failure> {
     Tree::open(&Tiles::new(&proofs), state.size(), &state.root()).map_err(|error| {
         Failure::NotProven {
             what: format!("the tree's files in {} cannot be backed up: {error}", proofs.display()),
-            help: "`evert verify` says what is wrong; remove log/proof/settled and start `evert \
-                   run`: they are made anew"
-                .to_owned(),
+            help: "`evert verify` says what is wrong, and how it is put right".to_owned(),
         }
     })?;
     Ok(Some(Signed { size: state.size(), checkpoint, cosigned, verifier }))
@@ -371,7 +369,7 @@ fn continues(
             what: format!(
                 "it cannot be seen whether the log goes on from its last backup: {error}"
             ),
-            help: "remove log/proof/settled and start `evert run`: tiles are made anew".to_owned(),
+            help: "`evert verify` says what is wrong, and how it is put right".to_owned(),
         }),
     }
 }

@@ -108,9 +108,7 @@ fn receipt(log: &Log, dir: &Path, time: Time, note: Note) -> Result<Receipt, Fai
     let record = log.leaf_record(time)?.ok_or_else(|| none(log, time))?;
     let broken = |why: String| Failure::NotProven {
         what: format!("there is no proof of the transaction at Time {time}: {why}"),
-        help: "`evert verify --log` finds what is wrong; a tree that is lost is made anew when \
-               log/proof/settled is removed and `evert run` started"
-            .to_owned(),
+        help: "`evert verify --log` finds what is wrong, and says how it is put right".to_owned(),
     };
     let state = Checkpoint::parse(note.text()).map_err(|error| broken(error.to_string()))?;
     let tiles = DirectoryTiles::new(proof_dir(dir));

@@ -302,6 +302,7 @@ fn compare(path: &Path, state: &Checkpoint, audit: &Audit, report: &mut Report) 
 }
 
 fn tiles(audit: &Audit, report: &mut Report) {
+    let has_folded = audit.bases > 0 || !audit.pruned.is_empty();
     if audit.wrong_tiles.is_empty() {
         let tiles = output::counted(audit.tiles, "tile");
         report.facts.push(format!("the tree's files are what follows from the log ({tiles})"));
@@ -315,9 +316,14 @@ fn tiles(audit: &Audit, report: &mut Report) {
         report.findings.push(Finding {
             what,
             place: tile.path.display().to_string(),
-            help: "if the log is what was signed, remove log/proof/settled and start `evert run`: \
-                   tiles are made anew"
-                .to_owned(),
+            help: if has_folded {
+                "put the file back from a copy, or have `evert log repair --from COPY` do it: the \
+                 tree cannot be made anew where history was folded"
+            } else {
+                "if the log is what was signed, remove log/proof/settled and start `evert run`: \
+                 tiles are made anew"
+            }
+            .to_owned(),
         });
     }
     for bundle in &audit.wrong_bundles {
@@ -329,9 +335,14 @@ fn tiles(audit: &Audit, report: &mut Report) {
                 bundle.first.unwrap_or(first)
             ),
             place: bundle.path.display().to_string(),
-            help: "if the log is what was signed, remove log/proof/settled and start `evert run`: \
-                   records are written anew, but for those of history that was folded"
-                .to_owned(),
+            help: if has_folded {
+                "put the file back from a copy, or remove this one file: records that are missing \
+                 are no fault, and where history was folded all of them cannot be written anew"
+            } else {
+                "if the log is what was signed, remove log/proof/settled and start `evert run`: \
+                 records are written anew"
+            }
+            .to_owned(),
         });
     }
 }

@@ -1,14 +1,19 @@
 //! The leaves' records as files that any client of C2SP tlog-tiles can read: bundles of 256 entries, beside the tiles.
 //!
 //! A bundle follows from the segments, as a tile does. Only the open one is in memory: what of it was written before
-//! this process began is read again, and each record compared with its leaf. Where history was folded, records that are
-//! missing cannot be computed any more; then bundles begin again with the next one that is whole.
+//! this process began is read again, and each record compared with its leaf; what is missing of it is computed. Where
+//! history was folded, that cannot be done any more; then bundles begin again with the next one that is whole.
 
+use std::sync::Arc;
+
+use change::Time;
 use proof::{
     LEAF_BYTES, LeafRecord, Tile, TileId, TileLevel, TileReader, Tree, decode_bundle, encode_bundle,
 };
 
+use crate::notary::leaves::between;
 use crate::notary::shelf::Shelf;
+use crate::shared::Shared;
 
 /// The entries of a full bundle.
 const WIDTH: u64 = 256;
@@ -23,22 +28,24 @@ pub(crate) struct Bundles {
 }
 
 impl Bundles {
-    /// The bundles of a tree without leaves.
-    pub(crate) fn new() -> Self {
-        Self { open: Some(Vec::new()) }
+    /// Takes up the open bundle of a tree; `None` when its records are not there, or not those of the leaves.
+    pub(crate) fn open(shelf: &Shelf, tree: &Tree) -> Option<Self> {
+        read(shelf, tree).map(|records| Self { open: Some(records) })
     }
 
-    /// Takes up the open bundle of a tree.
-    pub(crate) fn open(shelf: &Shelf, tree: &Tree) -> Self {
-        Self { open: records(shelf, tree) }
-    }
-
-    /// Whether the records of all leaves are there, as far as the last two bundles tell: a log that had no bundles, or
-    /// lost some in a crash, has none of these.
-    pub(crate) fn are_complete(&self, shelf: &Shelf, tree: &Tree) -> bool {
-        let before = (tree.size() / WIDTH).checked_sub(1);
-        let before = before.and_then(|index| TileId::new(TileLevel::Entries, index, 256));
-        self.open.is_some() && before.is_none_or(|id| TileReader::read(shelf, id).is_ok())
+    /// Computes the open bundle of a tree from the log, as far as that holds its transactions.
+    pub(crate) fn compute(shared: &Arc<Shared>, tree: &Tree) -> Self {
+        let after = tree.size() - tree.size() % WIDTH;
+        let Some(leaves) = open_leaves(tree) else { return Self { open: Some(Vec::new()) } };
+        let records = match between(shared, Time(after), Time(tree.size())) {
+            Ok(records) => records,
+            Err(error) => {
+                tracing::info!(%error, "records are published again from the next bundle on");
+                return Self { open: None };
+            }
+        };
+        let are_those = records.iter().map(LeafRecord::leaf).eq(leaves.hashes().iter().copied());
+        Self { open: are_those.then(|| records.iter().map(LeafRecord::encode).collect()) }
     }
 
     /// Takes in the record of a leaf, the tree's `place`-th from 0 on; returns the bundle that it fills.
@@ -63,12 +70,14 @@ impl Bundles {
     }
 }
 
-/// The records in the open bundle of a tree; `None` when they are not there, or not those of the leaves.
-fn records(shelf: &Shelf, tree: &Tree) -> Option<Vec<[u8; LEAF_BYTES]>> {
+/// The tile of the leaves that the open bundle of a tree is about; `None` when no bundle is open.
+fn open_leaves(tree: &Tree) -> Option<Tile> {
     let leaves = |tile: &Tile| tile.id().level() == TileLevel::Hashes(0);
-    let Some(leaves) = tree.partial_tiles().into_iter().find(leaves) else {
-        return Some(Vec::new());
-    };
+    tree.partial_tiles().into_iter().find(leaves)
+}
+
+fn read(shelf: &Shelf, tree: &Tree) -> Option<Vec<[u8; LEAF_BYTES]>> {
+    let Some(leaves) = open_leaves(tree) else { return Some(Vec::new()) };
     let id = TileId::new(TileLevel::Entries, leaves.id().index(), leaves.id().width())?;
     // A narrower bundle goes when the full one is there, which begins with it.
     let read = |id: TileId| TileReader::read(shelf, id).ok().map(|bytes| (id, bytes));

@@ -21,9 +21,11 @@ use proof::{
 use crate::decode;
 use crate::error::LogError;
 use crate::format::{FormatError, FrameKind, FramePart, Header, Place};
+use crate::notary::pruned;
 use crate::schema::FoundSchema;
 use crate::segment::{Frames, ReadError};
 use crate::shared::Shared;
+use crate::walk::Walk;
 
 /// The schemas of one segment, by source and number, as hashes.
 type SchemaHashes = BTreeMap<(Arc<str>, u32), Hash>;
@@ -185,6 +187,37 @@ impl Leaves {
             Err(error) => error,
         }
     }
+}
+
+/// Computes the records of the transactions behind a Time, up to another one.
+pub(super) fn between(
+    shared: &Arc<Shared>,
+    after: Time,
+    upto: Time,
+) -> Result<Vec<LeafRecord>, LogError> {
+    let mut walk = Walk::new(Arc::clone(shared), shared.start(after));
+    let mut leaves = Leaves::new(Arc::clone(shared));
+    let mut records = Vec::new();
+    while let Some(header) = walk.header()? {
+        let is_wanted = header.next_time() > after.next();
+        if header.kind == FrameKind::Gap && is_wanted {
+            return Err(pruned(&header));
+        }
+        let whole = matches!(header.part, FramePart::Whole | FramePart::Last);
+        if header.kind == FrameKind::Transactions && whole && is_wanted {
+            let (_leaves, payload) = walk.stored(&header)?;
+            leaves.records(&header, payload, |record| {
+                if (after.next().0..=upto.0).contains(&record.time) {
+                    records.push(record);
+                }
+            })?;
+        }
+        if header.next_time() > upto {
+            break;
+        }
+        walk.pass(&header);
+    }
+    Ok(records)
 }
 
 fn insert(schemas: &mut SchemaHashes, payload: &[u8]) -> Result<(), FormatError> {

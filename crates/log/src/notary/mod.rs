@@ -13,7 +13,9 @@
 //! - **No two trees of one size are ever signed**, whatever crashes: the same bytes give the same tree. When the log
 //!   has become shorter than what was signed, or other than that, nothing more is signed: [`LogError::Behind`],
 //!   [`LogError::Altered`].
-//! - **A checkpoint's tiles and bundles are there before the checkpoint.**
+//! - **A checkpoint's tiles are there before the checkpoint**, and so are its bundles from the first one on that was
+//!   written. A log that was signed before it had bundles, or was restored, has none of what came before; those that
+//!   somebody removes stay away. Only the open one is computed again, unless some of its history was folded.
 //!
 //! A checkpoint follows the last transaction within [`NotaryOptions::interval`], or when the log is closed.
 
@@ -109,12 +111,20 @@ impl Notary {
             return Err(LogError::Behind { checkpoint, signed, held });
         }
         let is_folded = shared.state().bases.since() > Time::ZERO;
-        let (tree, bundles) = settled(&shelf, &signer, held, is_folded)?;
+        let (tree, settled) = settled(&shelf, &signer, held, signed.as_ref(), is_folded)?;
+        let mut filled = Filled::default();
+        let bundles = match Bundles::open(&shelf, &tree) {
+            Some(bundles) => bundles,
+            None => {
+                let bundles = Bundles::compute(&shared, &tree);
+                filled.bundles.extend(bundles.partial(tree.size()));
+                bundles
+            }
+        };
         let after = Time(tree.size());
         let walk = Walk::new(Arc::clone(&shared), shared.start(after));
         let leaves = Leaves::new(shared);
-        let settled = tree.size();
-        let (filled, published) = (Filled::default(), None);
+        let published = None;
         let mut notary =
             Self { walk, leaves, shelf, signer, tree, bundles, filled, signed, published, settled };
         notary.compare()?;
@@ -139,6 +149,8 @@ impl Notary {
     /// When the log is damaged or was altered, or a file cannot be read or written.
     pub fn step(&mut self) -> Result<Option<u64>, LogError> {
         let mut bytes = 0;
+        // When the disk refuses them, nothing is added to what waits in memory.
+        self.write_tiles()?;
         for _ in 0..NOTARY_FRAMES_PER_STEP {
             let Some(header) = self.walk.header()? else { break };
             bytes += header.bytes();
@@ -191,6 +203,11 @@ impl Notary {
 
     fn published_size(&self) -> u64 {
         self.published.as_ref().map_or(0, |published| published.checkpoint.size())
+    }
+
+    /// Whether some of the tree is not published.
+    fn is_ahead(&self) -> bool {
+        self.tree.size() > self.published_size()
     }
 
     /// How many files a settlement would make durable.
@@ -332,38 +349,31 @@ fn signed(shelf: &Shelf, signer: &Signer) -> Result<Option<Checkpoint>, LogError
     Ok(Checkpoint::parse(note.text()).ok().filter(|state| state.size() > 0))
 }
 
-/// The tree as far as its tiles are durable. When they are not what they should be, it is made anew.
+/// The tree as far as its tiles are durable, and its size, or 0 when it is not known to be durable. When tiles are not
+/// what they should be, it is made anew.
 ///
-/// One of another name, as a restored log has it, is taken up only when it cannot be made anew because history was
-/// folded. Leaves do not depend on the name.
-///
-/// So it is when bundles are missing, but where history was folded.
+/// That cannot be done where history was folded. There, one of another name is taken up, as a restored log has it,
+/// because leaves do not depend on the name; and when none is settled, the one that was `signed`.
 fn settled(
     shelf: &Shelf,
     signer: &Signer,
     held: u64,
+    signed: Option<&Checkpoint>,
     is_folded: bool,
-) -> Result<(Tree, Bundles), LogError> {
-    let anew = || (Tree::new(), Bundles::new());
-    let Some(state) = shelf.settled()? else { return Ok(anew()) };
-    let is_ours = state.origin() == signer.verifier().name();
-    if !(is_ours || is_folded) || state.size() > held {
-        return Ok(anew());
-    }
-    match Tree::open(shelf, state.size(), &state.root()) {
-        Ok(tree) => {
-            let bundles = Bundles::open(shelf, &tree);
-            if is_folded || bundles.are_complete(shelf, &tree) {
-                return Ok((tree, bundles));
+) -> Result<(Tree, u64), LogError> {
+    let is_ours = |state: &Checkpoint| state.origin() == signer.verifier().name();
+    let settled = shelf.settled()?.filter(|state| is_ours(state) || is_folded);
+    let settled = settled.filter(|state| state.size() <= held).map(|state| (state, true));
+    let signed = signed.filter(|_| is_folded).map(|state| (state.clone(), false));
+    for (state, is_durable) in settled.into_iter().chain(signed) {
+        match Tree::open(shelf, state.size(), &state.root()) {
+            Ok(tree) => return Ok((tree, if is_durable { state.size() } else { 0 })),
+            Err(error) => {
+                tracing::warn!(%error, "tiles of the log's tree are damaged; they are made anew from the log");
             }
-            tracing::info!("the records of the log's tree are not all there; it is made anew");
-            Ok(anew())
-        }
-        Err(error) => {
-            tracing::warn!(%error, "tiles of the log's tree are damaged; they are made anew from the log");
-            Ok(anew())
         }
     }
+    Ok((Tree::new(), 0))
 }
 
 impl Log {
@@ -375,25 +385,7 @@ impl Log {
         if time == Time::ZERO || time >= self.upper() {
             return Ok(None);
         }
-        let start = self.shared.start(Time(time.0 - 1));
-        let shared = || Arc::clone(&self.shared);
-        let mut walk = Walk::new(shared(), start);
-        let mut leaves = Leaves::new(shared());
-        while let Some(header) = walk.header()? {
-            if header.kind == FrameKind::Gap && header.next_time() > time {
-                return Err(pruned(&header));
-            }
-            let whole = matches!(header.part, FramePart::Whole | FramePart::Last);
-            if header.kind == FrameKind::Transactions && whole && header.next_time() > time {
-                let (_leaves, payload) = walk.stored(&header)?;
-                let mut wanted = None;
-                leaves.records(&header, payload, |record| {
-                    wanted = wanted.or(Some(record).filter(|record| record.time == time.0));
-                })?;
-                return Ok(wanted);
-            }
-            walk.pass(&header);
-        }
-        Ok(None)
+        let before = Time(time.0 - 1);
+        Ok(leaves::between(&self.shared, before, time)?.pop())
     }
 }

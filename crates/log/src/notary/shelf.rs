@@ -33,11 +33,16 @@ pub(crate) struct Shelf {
     made: BTreeSet<PathBuf>,
     /// What was written and is not known to be durable.
     unsynced: BTreeSet<PathBuf>,
+    /// Partial tiles that became durable with `settled`. They are not written again: that would make them less durable.
+    edge: BTreeSet<PathBuf>,
+    /// Directories of partial tiles that are needed until the full one is durable.
+    replaced: Vec<PathBuf>,
 }
 
 impl Shelf {
     pub(crate) fn open(disk: Arc<dyn Disk>, root: PathBuf) -> Result<Self, LogError> {
-        let mut shelf = Self { disk, root, made: BTreeSet::new(), unsynced: BTreeSet::new() };
+        let (made, unsynced, edge) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        let mut shelf = Self { disk, root, made, unsynced, edge, replaced: Vec::new() };
         let root = shelf.root.clone();
         shelf.make(&root)?;
         let above = root.parent().unwrap_or(Path::new("."));
@@ -67,6 +72,9 @@ impl Shelf {
 
     /// Writes a tile, or a bundle of entries.
     pub(crate) fn put_tile(&mut self, id: TileId, bytes: &[u8]) -> Result<(), LogError> {
+        if self.edge.contains(&self.root.join(id.path())) {
+            return Ok(());
+        }
         self.put(&id.path(), bytes)?;
         if !id.is_partial() {
             self.remove_partials(id);
@@ -100,22 +108,55 @@ impl Shelf {
         self.put("settled", at.text().as_bytes())?;
         self.disk.sync_all(&[self.root.join("settled")]).map_err(failed)?;
         self.unsynced.clear();
+        let is_partial = |path: &PathBuf| {
+            path.parent().and_then(Path::extension).is_some_and(|extension| extension == "p")
+        };
+        self.edge = files.into_iter().filter(is_partial).collect();
+        self.remove_replaced();
         let root = self.root.clone();
         self.made.retain(|dir| *dir == root);
         Ok(())
     }
 
-    /// Removes narrower tiles that a full one replaces. What stays behind does no harm.
+    /// Removes narrower tiles that a full one replaces, but for those that may be durable: after a crash the tree goes
+    /// on from them until the full one is durable. What stays behind does no harm.
     fn remove_partials(&mut self, full: TileId) {
         let dir = self.root.join(format!("{}.p", full.path()));
+        let mut is_needed = false;
         for name in self.disk.list(&dir).unwrap_or_default() {
             let path = dir.join(name);
-            self.unsynced.remove(&path);
-            if let Err(error) = self.disk.remove(&path) {
-                tracing::debug!(%error, path = %path.display(), "a partial tile stays");
+            if self.unsynced.remove(&path) {
+                self.remove(&path);
+            } else {
+                is_needed = true;
             }
         }
-        if self.made.remove(&dir) && self.disk.remove_dir(&dir).is_err() {
+        if is_needed {
+            self.replaced.push(dir);
+        } else if self.made.contains(&dir) {
+            self.remove_dir(&dir);
+        }
+    }
+
+    /// Removes the partial tiles that nothing needs, now that all is durable.
+    fn remove_replaced(&mut self) {
+        for dir in std::mem::take(&mut self.replaced) {
+            for name in self.disk.list(&dir).unwrap_or_default() {
+                self.remove(&dir.join(name));
+            }
+            self.remove_dir(&dir);
+        }
+    }
+
+    fn remove(&self, path: &Path) {
+        if let Err(error) = self.disk.remove(path) {
+            tracing::debug!(%error, path = %path.display(), "a partial tile stays");
+        }
+    }
+
+    fn remove_dir(&mut self, dir: &Path) {
+        self.made.remove(dir);
+        if self.disk.remove_dir(dir).is_err() {
             tracing::debug!(path = %dir.display(), "the directory of partial tiles stays");
         }
     }

@@ -158,15 +158,16 @@ struct Follower {
 impl Follower {
     fn run(mut self) -> Result<(), LogError> {
         self.publish()?;
-        let interval_us = i64::try_from(self.interval.as_micros()).unwrap_or(i64::MAX);
         let mut published_us = (self.now_us)();
         loop {
             let closed = self.shared.state().failure.is_some();
             let stepped = self.retried(Notary::step)?;
-            let idle = matches!(stepped, Some(None)) && !self.grows();
+            // What is in the tree by now is published in time, whatever comes meanwhile.
+            let rest = self.rest(published_us);
+            let wait = if self.notary.is_ahead() { rest } else { self.interval };
+            let idle = matches!(stepped, Some(None)) && (wait.is_zero() || !self.grows(wait));
             let now_us = (self.now_us)();
-            // A clock that was set back must not keep the log unsigned.
-            let due = !(0..interval_us).contains(&now_us.saturating_sub(published_us));
+            let due = self.rest(published_us).is_zero();
             if idle || due {
                 self.publish()?;
                 published_us = now_us;
@@ -198,12 +199,19 @@ impl Follower {
         Ok(())
     }
 
+    /// How much is left of the interval since something was published.
+    fn rest(&self, published_us: i64) -> Duration {
+        // A clock that was set back must not keep the log unsigned.
+        let passed = u64::try_from((self.now_us)().saturating_sub(published_us));
+        passed.map_or(Duration::ZERO, |us| self.interval.saturating_sub(Duration::from_micros(us)))
+    }
+
     /// Waits for more in the log; returns whether something came.
-    fn grows(&self) -> bool {
+    fn grows(&self, wait: Duration) -> bool {
         let size = Time(self.notary.size());
-        let grew = self.shared.wait_past(size, self.interval) > size.next();
+        let grew = self.shared.wait_past(size, wait) > size.next();
         if grew && self.shared.state().failure.is_none() {
-            std::thread::sleep(GATHER.min(self.interval));
+            std::thread::sleep(GATHER.min(wait));
         }
         grew
     }

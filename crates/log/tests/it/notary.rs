@@ -335,8 +335,38 @@ fn a_wrong_record_is_found_and_lost_ones_are_written_anew() {
     fs::remove_dir_all(proof_dir(dir.path()).join("tile/entries")).unwrap();
     assert_eq!(log.audit(&[], size).unwrap().bundles, 0);
     drop(log);
+    fs::remove_file(proof_dir(dir.path()).join("settled")).unwrap();
     drop(notarize(&open(dir.path()).0).unwrap());
     assert_eq!(fs::read(&bundle).unwrap(), good);
+}
+
+#[test]
+fn a_log_without_bundles_goes_on_with_its_tree_and_writes_the_open_one() {
+    let dir = dir();
+    let (log, _) = open(dir.path());
+    fill(&log, 0, 140);
+    notarize(&log).unwrap().settle().unwrap();
+    drop(log);
+    let size = checkpoint(dir.path()).size();
+    let entries_dir = proof_dir(dir.path()).join("tile/entries");
+    fs::remove_dir_all(&entries_dir).unwrap();
+    let (log, _) = open(dir.path());
+    let mut notary = Notary::open(&log, signer()).unwrap();
+    assert_eq!(notary.size(), size, "nothing is read again");
+    assert_eq!(notary.published().map(|state| state.checkpoint.size()), Some(size));
+    // With the next steps, without anything new.
+    while notary.step().unwrap().is_some() {}
+    let found = entries(&entries_dir.join(format!("{:03}.p/{}", size / 256, size % 256)));
+    let records = (size - size % 256 + 1..=size).map(|time| log.leaf_record(Time(time)).unwrap());
+    let expected: Vec<_> = records.map(|record| record.unwrap().encode().to_vec()).collect();
+    assert_eq!(found, expected);
+    fill(&log, 140, 240);
+    while notary.step().unwrap().is_some() {}
+    notary.publish().unwrap();
+    let now = checkpoint(dir.path()).size();
+    let audit = log.audit(&[], now).unwrap();
+    assert_eq!((audit.wrong_tiles, audit.wrong_bundles), (vec![], vec![]));
+    assert_eq!(audit.bundles, now.div_ceil(256) - size / 256, "all from the open one on");
 }
 
 #[test]
@@ -355,6 +385,94 @@ fn a_full_disk_leaves_the_proofs_behind_until_there_is_room() {
     disk.set_writable(None);
     notary.publish().unwrap();
     assert!(check(dir.path()).size() > before.size());
+}
+
+#[test]
+fn what_the_settled_tree_needs_stays_until_more_is_settled() {
+    let (dir, disk) = (dir(), FaultyDisk::default());
+    let open = || try_open(dir.path(), options(), Arc::new(disk.clone())).unwrap().0;
+    let log = open();
+    fill(&log, 0, 60);
+    let mut notary = notarize(&log).unwrap();
+    notary.settle().unwrap();
+    let settled = notary.size();
+    assert!(settled < 240);
+    for until in [65, 100] {
+        fill(&log, until - 5, until);
+        while notary.step().unwrap().is_some() {}
+        notary.publish().unwrap();
+        fill(&log, until, until + 30);
+    }
+    while notary.step().unwrap().is_some() {}
+    let partials =
+        ["tile/0/000.p", "tile/entries/000.p"].map(|name| proof_dir(dir.path()).join(name));
+    for partials in &partials {
+        assert!(partials.with_extension("").exists(), "the full one is there");
+        let names: Vec<_> =
+            fs::read_dir(partials).unwrap().map(|it| it.unwrap().file_name()).collect();
+        assert_eq!(names, [settled.to_string().as_str()], "what was written since is replaced");
+    }
+    disk.crash();
+    drop((notary, log));
+    disk.restart(|| false).unwrap();
+    let log = open();
+    let mut notary = Notary::open(&log, signer()).unwrap();
+    assert_eq!(notary.size(), settled, "the tree goes on from there");
+    while notary.step().unwrap().is_some() {}
+    notary.publish().unwrap();
+    notary.settle().unwrap();
+    assert!(partials.iter().all(|partials| !partials.exists()), "nothing needs them any more");
+    drop((notary, log));
+    check(dir.path());
+}
+
+#[test]
+fn what_the_disk_refuses_does_not_fill_the_memory() {
+    let (dir, disk) = (dir(), FaultyDisk::default());
+    let (log, _) = try_open(dir.path(), options(), Arc::new(disk.clone())).unwrap();
+    fill(&log, 0, 300);
+    let mut notary = Notary::open(&log, signer()).unwrap();
+    disk.set_writable(Some(0));
+    let refused = std::iter::repeat_with(|| notary.step()).find_map(Result::err).unwrap();
+    assert!(matches!(refused, LogError::DiskFull { .. }), "{refused}");
+    let size = notary.size();
+    for _ in 0..3 {
+        notary.step().unwrap_err();
+        assert_eq!(notary.size(), size, "nothing more is taken in");
+    }
+    disk.set_writable(None);
+    while notary.step().unwrap().is_some() {}
+    notary.publish().unwrap();
+    assert_eq!(check(dir.path()).size(), log.upper().0 - 1);
+}
+
+#[test]
+fn what_is_durable_is_signed_within_the_interval_whatever_follows() {
+    let wall_clock_us = || {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        i64::try_from(now.unwrap().as_micros()).unwrap()
+    };
+    let dir = dir();
+    let disk = Arc::new(log::RealDisk);
+    let (log, _) = Log::open(dir.path(), options(), disk, wall_clock_us).unwrap();
+    let interval = Duration::from_millis(600);
+    log.start_notary(NotaryOptions { signer: signer(), interval }).unwrap();
+    std::thread::scope(|scope| {
+        let mut waits = Vec::new();
+        for step in 0..6 {
+            // The next one comes just before the interval is over.
+            std::thread::sleep(interval * 9 / 10);
+            append(&log, &group("other", step, &[1])).unwrap();
+            let (log, since) = (&log, std::time::Instant::now());
+            let time = Time(log.upper().0 - 1);
+            waits.push(scope.spawn(move || {
+                log.wait_signed(time, PATIENCE).unwrap().unwrap();
+                since.elapsed()
+            }));
+        }
+        let longest = waits.into_iter().map(|wait| wait.join().unwrap()).max().unwrap();
+        assert!(longest < interval * 3 / 2, "{longest:?}");
+    });
 }
 
 #[test]

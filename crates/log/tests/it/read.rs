@@ -63,12 +63,21 @@ fn a_reader_reads_nothing_ahead_that_is_not_written() {
     let options = LogOptions { compression: Compression::Off, ..options() };
     let (log, _) = try_open(dir.path(), options, Arc::new(disk.clone())).unwrap();
     for step in 0..4 {
-        append(&log, &group("a", step * 2, &[1000, 1000])).unwrap();
+        append(&log, &group("a", step * 2, &[4000, 4000])).unwrap();
     }
-    assert_eq!(ids(&log, 0).len(), 8000);
+    assert_eq!(ids(&log, 0).len(), 32_000);
     let end = log.stat().bytes;
     assert!(disk.expected() > end / 2, "what was written is read ahead");
     assert!(disk.expected() <= end, "{} of {end}", disk.expected());
+    // Who follows has what comes in memory; asking for each group would only cost time.
+    let (mut asked, mut reader) = (0, log.reader(Time(8)));
+    for step in 8..28 {
+        append(&log, &group("a", step, &[1])).unwrap();
+        assert!(reader.next().unwrap().is_some());
+        // On its way to the end it asks.
+        asked = if step == 8 { disk.asked() } else { asked };
+    }
+    assert_eq!(disk.asked(), asked);
 }
 
 #[test]

@@ -542,6 +542,34 @@ fn proofs_of_what_is_kept_stay_and_what_went_is_said() {
 }
 
 #[test]
+fn a_folded_log_whose_settled_state_is_lost_goes_on_from_what_was_signed() {
+    let dir = dir();
+    let log = busy(dir.path());
+    notarize(&log).unwrap().settle().unwrap();
+    assert!(fold(&log, &[("short", u64::MAX)]));
+    drop(log);
+    let settled = dir.path().join("proof/settled");
+    let lose: [fn(&Path); 2] = [
+        |settled| fs::remove_file(settled).unwrap(),
+        |settled| fs::write(settled, "no checkpoint").unwrap(),
+    ];
+    for (round, lose) in (0..).zip(lose) {
+        lose(&settled);
+        let (log, _) = open_with(dir.path(), small_segments());
+        let mut random = ChaCha8Rng::seed_from_u64(round);
+        fill(&log, 10, &mut BTreeMap::new(), &mut random);
+        let mut notary = notarize(&log).unwrap();
+        let state = notary.published().unwrap().checkpoint.clone();
+        assert_eq!(state.size(), log.upper().0 - 1, "it is signed still");
+        let audit = log.audit(&[state.size()], state.size()).unwrap();
+        assert_eq!(audit.roots.get(&state.size()), Some(&state.root()));
+        assert_eq!((audit.wrong_tiles, audit.wrong_bundles), (vec![], vec![]));
+        notary.settle().unwrap();
+        assert!(fs::read_to_string(&settled).unwrap().contains(&format!("\n{}\n", state.size())));
+    }
+}
+
+#[test]
 fn a_log_without_its_list_of_bases_guesses_nothing() {
     let dir = dir();
     let log = busy(dir.path());
