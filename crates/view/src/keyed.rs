@@ -50,8 +50,7 @@ impl KeyIndex {
         let values = rows.project(&self.columns)?;
         let keys = encode_key(&values)?;
         let hashes = keys.iter().enumerate();
-        let hashes =
-            hashes.map(|(row, key)| (!has_null(&values, row)).then(|| hash(key.as_ref())));
+        let hashes = hashes.map(|(row, key)| (!has_null(&values, row)).then(|| hash(key.as_ref())));
         self.hashes.insert(page, hashes.collect());
         let Self { hashes, places, .. } = self;
         for slot in slots {
