@@ -5,9 +5,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Decimal128Array};
+use arrow::array::{Array as _, ArrayRef, AsArray, Decimal128Array, ListArray};
 use arrow::datatypes::{
-    DECIMAL128_MAX_PRECISION, DataType, IntervalMonthDayNano, IntervalMonthDayNanoType,
+    DECIMAL128_MAX_PRECISION, DataType, Field, IntervalMonthDayNano, IntervalMonthDayNanoType,
     IntervalUnit,
 };
 
@@ -31,13 +31,19 @@ pub fn span_ns(interval: IntervalMonthDayNano) -> i128 {
         + i128::from(interval.nanoseconds)
 }
 
-/// The column that compares as the values do in SQL: the lengths of intervals, and floats that are
-/// [folded](crate::floats::folded).
+/// The column that compares as the values do in SQL: the lengths of intervals, also of those in lists, and floats that
+/// are [folded](crate::floats::folded).
 ///
 /// # Panics
 /// Never: a length has fewer digits than its type.
 #[must_use]
 pub fn ordered(column: &ArrayRef) -> ArrayRef {
+    if let (Some(list), DataType::List(item)) = (column.as_list_opt::<i32>(), column.data_type()) {
+        let items = ordered(list.values());
+        let item = Arc::new(Field::new(item.name(), items.data_type().clone(), item.is_nullable()));
+        let (offsets, nulls) = (list.offsets().clone(), list.nulls().cloned());
+        return Arc::new(ListArray::new(item, offsets, items, nulls));
+    }
     if *column.data_type() != INTERVAL {
         return folded(column);
     }
@@ -49,6 +55,7 @@ pub fn ordered(column: &ArrayRef) -> ArrayRef {
 #[cfg(test)]
 mod tests {
     use arrow::array::{Array, IntervalMonthDayNanoArray};
+    use arrow::buffer::OffsetBuffer;
     use arrow::datatypes::Decimal128Type;
 
     use super::*;
@@ -73,5 +80,19 @@ mod tests {
         assert_eq!((spans.value(1), spans.value(2)), (MONTH_NS, MONTH_NS));
         assert_eq!(spans.value(3), 1 - DAY_NS);
         assert!(spans.value(4) < -MONTH_NS * 2_147_483_647 && spans.is_null(5));
+    }
+
+    #[test]
+    fn lists_compare_by_their_items_lengths() {
+        let items = [(1, 0), (0, 30)]
+            .map(|(months, days)| Some(IntervalMonthDayNano::new(months, days, 0)));
+        let items: ArrayRef = Arc::new(IntervalMonthDayNanoArray::from_iter(items));
+        let field = Arc::new(Field::new("item", INTERVAL, true));
+        let offsets = OffsetBuffer::from_lengths([1, 1]);
+        let lists: ArrayRef = Arc::new(ListArray::new(field, offsets, items, None));
+        let told = ordered(&lists);
+        let told = told.as_list::<i32>();
+        assert_eq!(told.value(0).as_ref(), told.value(1).as_ref());
+        assert_eq!(*told.value(0).data_type(), SPAN);
     }
 }

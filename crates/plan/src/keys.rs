@@ -75,7 +75,10 @@ fn interval_of_group(expression: &Arc<dyn PhysicalExpr>, input: &Node) -> Option
         groups = input;
     }
     let Node::Aggregate { input, group, aggregates, .. } = groups else { return None };
-    let argument = aggregates.get(shown.checked_sub(group.len())?)?.argument?;
+    let call = aggregates.get(shown.checked_sub(group.len())?)?;
+    // One that looks at some rows of a group only, or makes another value of them, may give the same for many groups.
+    let is_one = matches!(call.function, AggregateFunction::Min | AggregateFunction::Max);
+    let argument = call.argument.filter(|_| is_one && call.filter.is_none())?;
     let Node::Project { expressions, .. } = input.as_ref() else { return None };
     let interval = argument_of(&expressions[argument], "interval_key")?;
     group.iter().position(|&column| {

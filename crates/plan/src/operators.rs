@@ -110,6 +110,12 @@ fn replaced(expression: Expr, schema: &DFSchema) -> PlanResult<Transformed<Expr>
         Expr::WindowFunction(call) => Ok(frame_of_bytes(call, schema)),
         Expr::Case(case) if case.expr.is_some() => simple_case(case, schema),
         Expr::ScalarFunction(call) if call.func.name() == "nullif" => nullif(call, schema),
+        Expr::ScalarFunction(call)
+            if matches!(call.func.name(), "greatest" | "least")
+                && call.args.iter().any(|part| is_interval(part, schema)) =>
+        {
+            extreme_of(call, schema)
+        }
         Expr::ScalarFunction(call) if call.args.len() == 2 => literal_lists(call, schema),
         Expr::Between(Between { expr, negated, low, high }) if is_timestamp(&expr, schema) => {
             let to = expr.get_type(schema)?;
@@ -307,10 +313,10 @@ fn literal_list(side: Expr, beside: &DataType) -> Expr {
     }
 }
 
-/// `case x when 0 …` of floats, as a comparison each: Arrow compares their bits there.
+/// `case x when 0 …` of floats or intervals, as a comparison each: Arrow compares their bits there.
 fn simple_case(mut case: Case, schema: &DFSchema) -> PlanResult<Transformed<Expr>> {
     let compared = case.when_then_expr.iter().map(|(value, _)| value).chain(&case.expr);
-    if !compared.into_iter().any(|part| is_of_floats(part, schema)) {
+    if !compared.into_iter().any(|part| is_of_floats(part, schema) || is_interval(part, schema)) {
         return Ok(Transformed::no(Expr::Case(case)));
     }
     let Some(operand) = case.expr.take() else {
@@ -322,12 +328,13 @@ fn simple_case(mut case: Case, schema: &DFSchema) -> PlanResult<Transformed<Expr
     Ok(Transformed::yes(Expr::Case(case)))
 }
 
-/// `nullif` of floats, for the same reason.
+/// `nullif` of floats or intervals, for the same reason.
 fn nullif(call: ScalarFunction, schema: &DFSchema) -> PlanResult<Transformed<Expr>> {
     let [value, other] = call.args.as_slice() else {
         return Ok(Transformed::no(Expr::ScalarFunction(call)));
     };
-    if !is_of_floats(value, schema) && !is_of_floats(other, schema) {
+    let is_own = |part: &Expr| is_of_floats(part, schema) || is_interval(part, schema);
+    if !is_own(value) && !is_own(other) {
         return Ok(Transformed::no(Expr::ScalarFunction(call)));
     }
     let null = Expr::Literal(ScalarValue::try_from(&value.get_type(schema)?)?, None);
@@ -335,6 +342,17 @@ fn nullif(call: ScalarFunction, schema: &DFSchema) -> PlanResult<Transformed<Exp
     let otherwise = Some(Box::new(value.clone()));
     let branches = vec![(Box::new(equal), Box::new(null))];
     Ok(Transformed::yes(Expr::Case(Case::new(None, branches, otherwise))))
+}
+
+/// `greatest` or `least` of intervals, over texts that compare as they do; texts of the user's are intervals.
+fn extreme_of(mut call: ScalarFunction, schema: &DFSchema) -> PlanResult<Transformed<Expr>> {
+    let interval = DataType::Interval(IntervalUnit::MonthDayNano);
+    let key = |part: Expr| {
+        let part = if is_interval(&part, schema) { part } else { cast(part, interval.clone()) };
+        called(arithmetic::interval_key(), vec![part])
+    };
+    call.args = call.args.into_iter().map(key).collect();
+    yes(arithmetic::interval_of(), vec![Expr::ScalarFunction(call)])
 }
 
 fn is_equal(left: Expr, right: Expr, schema: &DFSchema) -> PlanResult<Expr> {

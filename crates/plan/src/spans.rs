@@ -10,12 +10,13 @@
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
+use change::floats::has_floats;
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::Transformed;
-use datafusion::common::{Column, DFSchema, DFSchemaRef};
+use datafusion::common::tree_node::{Transformed, TreeNode as _};
+use datafusion::common::{Column, DFSchema, DFSchemaRef, JoinConstraint};
 use datafusion::error::{DataFusionError, Result as PlanResult};
 use datafusion::functions_aggregate::expr_fn::min;
-use datafusion::logical_expr::expr::{InSubquery, Sort, WindowFunction};
+use datafusion::logical_expr::expr::{InSubquery, SetComparison, Sort, WindowFunction};
 use datafusion::logical_expr::{
     Aggregate, Distinct, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Projection,
     Subquery, Window, WindowFrameBound, WindowFrameUnits,
@@ -23,6 +24,7 @@ use datafusion::logical_expr::{
 use datafusion::optimizer::AnalyzerRule;
 
 use crate::functions::arithmetic::{interval_key, interval_of, interval_span};
+use crate::functions::folded_floats;
 use crate::lower::is_set_operation;
 use crate::rewrite::every_expression;
 
@@ -99,6 +101,19 @@ fn within(expression: Expr, schema: &DFSchema) -> PlanResult<Transformed<Expr>> 
                     "array_agg" if call.params.args.iter().any(|one| is_interval(one, schema)) => {
                         return Err(refused("in a list"));
                     }
+                    // The elements of JSON are texts there.
+                    "string_agg" if call.params.args.iter().any(|one| has_element(one, schema)) => {
+                        return Err(refused("in JSON"));
+                    }
+                    "string_agg" => {
+                        let order = call.params.order_by.iter_mut().map(|key| &mut key.expr);
+                        for part in call.params.args.iter_mut().chain(order) {
+                            let folded = std::mem::take(part)
+                                .transform_up(|one| Ok(with_one_zero(one, schema)))?;
+                            changed |= folded.transformed;
+                            *part = folded.data;
+                        }
+                    }
                     _ => {}
                 }
             }
@@ -116,16 +131,58 @@ fn within(expression: Expr, schema: &DFSchema) -> PlanResult<Transformed<Expr>> 
             Ok(Transformed::new_transformed(Expr::WindowFunction(call), changed))
         }
         Expr::InSubquery(InSubquery { expr, subquery, negated }) if is_interval(&expr, schema) => {
-            let expr = Box::new(told(*expr, schema));
-            let Subquery { subquery, outer_ref_columns, spans } = subquery;
-            let column = subquery.schema().columns().into_iter().next().map(Expr::Column);
-            let column = column.map(|column| told(column, subquery.schema()));
-            let plan = LogicalPlanBuilder::from(Arc::unwrap_or_clone(subquery)).project(column)?;
-            let subquery = Subquery { subquery: Arc::new(plan.build()?), outer_ref_columns, spans };
+            let (expr, subquery) = (Box::new(told(*expr, schema)), told_subquery(subquery)?);
             Ok(Transformed::yes(Expr::InSubquery(InSubquery { expr, subquery, negated })))
+        }
+        Expr::SetComparison(comparison) if is_interval(&comparison.expr, schema) => {
+            let SetComparison { expr, subquery, op, quantifier } = comparison;
+            let (expr, subquery) = (Box::new(told(*expr, schema)), told_subquery(subquery)?);
+            let comparison = SetComparison { expr, subquery, op, quantifier };
+            Ok(Transformed::yes(Expr::SetComparison(comparison)))
         }
         other => Ok(Transformed::no(other)),
     }
+}
+
+/// What an expression writes as an element of JSON.
+fn element(expression: &mut Expr) -> Option<&mut Expr> {
+    match expression {
+        Expr::ScalarFunction(call)
+            if matches!(call.func.name(), "json_element" | "jsonb_element") =>
+        {
+            call.args.first_mut()
+        }
+        _ => None,
+    }
+}
+
+/// Whether an expression writes an interval as an element of JSON.
+fn has_element(expression: &Expr, schema: &DFSchema) -> bool {
+    let writes = |part: &Expr| {
+        Ok(element(&mut part.clone()).is_some_and(|value| is_interval(value, schema)))
+    };
+    expression.exists(writes).unwrap_or_default()
+}
+
+/// An element of JSON whose floats are one when they are equal.
+fn with_one_zero(mut expression: Expr, schema: &DFSchema) -> Transformed<Expr> {
+    let is_float = |value: &Expr| value.get_type(schema).is_ok_and(|of| has_floats(&of));
+    match element(&mut expression).filter(|value| is_float(value)) {
+        Some(value) => {
+            *value = folded_floats().call(vec![std::mem::take(value)]);
+            Transformed::yes(expression)
+        }
+        None => Transformed::no(expression),
+    }
+}
+
+/// What the only column of a subquery is told apart by.
+fn told_subquery(subquery: Subquery) -> PlanResult<Subquery> {
+    let Subquery { subquery, outer_ref_columns, spans } = subquery;
+    let column = subquery.schema().columns().into_iter().next().map(Expr::Column);
+    let column = column.map(|column| told(column, subquery.schema()));
+    let plan = LogicalPlanBuilder::from(Arc::unwrap_or_clone(subquery)).project(column)?;
+    Ok(Subquery { subquery: Arc::new(plan.build()?), outer_ref_columns, spans })
 }
 
 fn has_distance(bound: &WindowFrameBound) -> bool {
@@ -174,6 +231,10 @@ fn node(plan: LogicalPlan) -> PlanResult<Transformed<LogicalPlan>> {
                 changed |= tell_all(std::slice::from_mut(one), &left);
                 changed |= tell_all(std::slice::from_mut(other), &right);
             }
+            if changed {
+                // What is compared is no column of both sides any more.
+                join.join_constraint = JoinConstraint::On;
+            }
             Ok(Transformed::new_transformed(LogicalPlan::Join(join), changed))
         }
         LogicalPlan::Union(union) if is_set_operation(&union) && has_intervals(&union.schema) => {
@@ -211,16 +272,15 @@ fn extreme_of(expression: &Expr, schema: &DFSchema) -> Option<Expr> {
 
 fn tells_intervals(aggregate: &Aggregate) -> PlanResult<bool> {
     let schema = aggregate.input.schema();
+    let extreme = aggregate.aggr_expr.iter().any(|call| extreme_of(call, schema).is_some());
     for group in &aggregate.group_expr {
         if let Expr::GroupingSet(sets) = group
-            && sets.distinct_expr().into_iter().any(|one| is_interval(one, schema))
+            && (extreme || sets.distinct_expr().into_iter().any(|one| is_interval(one, schema)))
         {
             return Err(refused("in grouping sets"));
         }
     }
-    let groups = aggregate.group_expr.iter().any(|group| is_interval(group, schema));
-    let extreme = |call: &Expr| extreme_of(call, schema).is_some();
-    Ok(groups || aggregate.aggr_expr.iter().any(extreme))
+    Ok(extreme || aggregate.group_expr.iter().any(|group| is_interval(group, schema)))
 }
 
 /// Groups by lengths, under the names of the intervals.

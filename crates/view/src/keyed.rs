@@ -5,12 +5,14 @@
 //! What has the hash may still be another row: whoever looks up compares the values themselves, in the form that
 //! [`encode_key`] gives them.
 //!
-//! Invariant: every row that is there has one entry, and no other place has one.
+//! A row whose values have a NULL is not in it: NULL equals nothing, so nobody looks for it by them.
+//!
+//! Invariant: every row that is there and whose values have no NULL has one entry, and no other place has one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::{Array as _, ArrayRef, RecordBatch};
 use arrow::datatypes::{Field, Schema};
 use arrow::error::ArrowError;
 use arrow::row::Rows;
@@ -24,8 +26,8 @@ use crate::page::{Place, hash, spread};
 #[derive(Debug)]
 pub(crate) struct KeyIndex {
     columns: Vec<usize>,
-    /// For each page, the hashes of its rows' values, gone rows included.
-    hashes: BTreeMap<u32, Vec<u32>>,
+    /// For each page, the hashes of its rows' values, gone rows included; `None` of those that have a NULL.
+    hashes: BTreeMap<u32, Vec<Option<u32>>>,
     places: HashTable<Place>,
 }
 
@@ -45,14 +47,17 @@ impl KeyIndex {
         rows: &RecordBatch,
         slots: impl Iterator<Item = u32>,
     ) -> Result<(), ArrowError> {
-        let keys = encode_key(&rows.project(&self.columns)?)?;
-        let hashes = keys.iter().map(|key| hash(key.as_ref())).collect();
-        self.hashes.insert(page, hashes);
+        let values = rows.project(&self.columns)?;
+        let keys = encode_key(&values)?;
+        let hashes = keys.iter().enumerate();
+        let hashes = hashes.map(|(row, key)| (!has_null(&values, row)).then(|| hash(key.as_ref())));
+        self.hashes.insert(page, hashes.collect());
         let Self { hashes, places, .. } = self;
         for slot in slots {
             let place = Place { page, slot };
-            places.insert_unique(spread(hash_at(hashes, place)), place, |&place| {
-                spread(hash_at(hashes, place))
+            let Some(hash) = hash_at(hashes, place) else { continue };
+            places.insert_unique(spread(hash), place, |&place| {
+                spread(hash_at(hashes, place).expect("what is in the index has a hash"))
             });
         }
         Ok(())
@@ -60,7 +65,7 @@ impl KeyIndex {
 
     /// Removes a row.
     pub(crate) fn remove(&mut self, place: Place) {
-        let hash = hash_at(&self.hashes, place);
+        let Some(hash) = hash_at(&self.hashes, place) else { return };
         match self.places.find_entry(spread(hash), |entry| *entry == place) {
             Ok(entry) => drop(entry.remove()),
             Err(_) => unreachable!("every row is in the index"),
@@ -75,7 +80,7 @@ impl KeyIndex {
     /// The places of the rows whose values have the hash of `key`.
     pub(crate) fn candidates(&self, key: &[u8]) -> impl Iterator<Item = Place> + '_ {
         let wanted = hash(key);
-        let same = move |place: &Place| hash_at(&self.hashes, *place) == wanted;
+        let same = move |place: &Place| hash_at(&self.hashes, *place) == Some(wanted);
         self.places.iter_hash(spread(wanted)).copied().filter(same)
     }
 }
@@ -93,6 +98,37 @@ pub fn encode_key(values: &RecordBatch) -> Result<Rows, ArrowError> {
     encode(&RecordBatch::try_new(Arc::new(schema), columns)?)
 }
 
-fn hash_at(hashes: &BTreeMap<u32, Vec<u32>>, place: Place) -> u32 {
+/// Whether a row has a NULL, so that no key finds it.
+#[must_use]
+pub fn has_null(values: &RecordBatch, row: usize) -> bool {
+    values.columns().iter().any(|column| column.is_null(row))
+}
+
+fn hash_at(hashes: &BTreeMap<u32, Vec<Option<u32>>>, place: Place) -> Option<u32> {
     hashes.get(&place.page).expect("the index names live pages")[place.slot as usize]
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::Int64Array;
+    use arrow::datatypes::DataType;
+
+    use super::*;
+
+    #[test]
+    fn rows_with_a_null_are_not_in_the_index() {
+        let fields = ["a", "b"].map(|name| Field::new(name, DataType::Int64, true));
+        let (a, b) = ([Some(1), None, Some(2), None], [Some(1), Some(1), None, None]);
+        let columns: [ArrayRef; 2] =
+            [a, b].map(|values| Arc::new(Int64Array::from(values.to_vec())) as ArrayRef);
+        let schema = Arc::new(Schema::new(fields.to_vec()));
+        let rows = RecordBatch::try_new(schema, columns.to_vec()).unwrap();
+        let mut index = KeyIndex::new(vec![0, 1]);
+        index.insert(7, &rows, 0..4).unwrap();
+        assert_eq!(index.places.len(), 1);
+        for slot in 0..4 {
+            index.remove(Place { page: 7, slot });
+        }
+        assert_eq!(index.places.len(), 0);
+    }
 }

@@ -26,7 +26,7 @@ pub mod text;
 pub use damage::{DAMAGE, DamageRow, damage_info, damage_rows};
 pub use error::ViewError;
 pub use errors::{ERRORS, Lacking, RowError, errors_info};
-pub use keyed::encode_key;
+pub use keyed::{encode_key, has_null};
 pub use query::{QueryOptions, QueryResult};
 pub use snapshot::Snapshot;
 pub use store::{Draft, Step, ViewInfo, Views};

@@ -20,7 +20,7 @@ use change::consolidate::encode;
 use change::map::{BuildHasher, HashTable};
 use change::{ChangeBatch, consolidate};
 
-use crate::keyed::{KeyIndex, encode_key};
+use crate::keyed::{KeyIndex, encode_key, has_null};
 use crate::limits::{PAGE_ROWS_MAX, PAGES_MERGED};
 
 /// Some rows of a view, and how often each is there.
@@ -121,7 +121,8 @@ impl Collection {
         Ok(())
     }
 
-    /// The rows whose values of some columns are among `values`, each as often as it is there. NULL equals nothing.
+    /// The rows whose values of some columns are among `values`, each as often as it is there, in no order. NULL equals
+    /// nothing.
     ///
     /// # Panics
     /// When rows are not [found](Self::index_by) by these columns.
@@ -132,10 +133,9 @@ impl Collection {
     ) -> Result<RecordBatch, ArrowError> {
         let key = self.keys.iter().find(|key| key.columns() == columns);
         let key = key.expect("rows are found by what they are indexed by");
-        let nulls = |row: usize| values.columns().iter().any(|column| column.is_null(row));
         let wanted = encode_key(values)?;
         let wanted: BTreeSet<&[u8]> = (0..values.num_rows())
-            .filter(|&row| !nulls(row))
+            .filter(|&row| !has_null(values, row))
             .map(|row| wanted.row(row).data())
             .collect();
         let found: Vec<Place> = wanted

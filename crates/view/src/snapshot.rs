@@ -155,7 +155,7 @@ impl Snapshot {
 impl ViewRows {
     /// The first `limit` rows in the view's order, in batches.
     pub(crate) fn ordered(&self, limit: usize) -> Result<Vec<RecordBatch>, ArrowError> {
-        let keys = self.sort_keys()?;
+        let keys = sort_keys(&self.info, self.pages.iter().map(|page| page.rows()))?;
         let compare = |a: &(u32, u32), b: &(u32, u32)| {
             let row = |&(page, slot): &(u32, u32)| keys[page as usize].row(slot as usize);
             row(a).cmp(&row(b))
@@ -179,36 +179,47 @@ impl ViewRows {
         };
         places.chunks(BATCH_ROWS).map(batch).collect()
     }
+}
 
-    /// For every page, rows whose bytes compare as the view's rows are to be shown: intervals by their lengths, and as
-    /// they are written where that breaks ties.
-    fn sort_keys(&self) -> Result<Vec<Rows>, ArrowError> {
-        let info = &self.info;
-        let mut columns: Vec<(usize, SortOptions)> =
-            info.order.iter().map(|key| (key.column, key.options)).collect();
-        let declared = columns.len();
-        let rest: Vec<usize> = match info.key.as_slice() {
-            [] => (0..info.schema.fields().len()).collect(),
-            key => key.to_vec(),
+/// Rows in the order in which those of the view are shown.
+pub(crate) fn in_order(info: &ViewInfo, rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let keys = sort_keys(info, std::iter::once(rows))?;
+    let mut places: Vec<usize> = (0..rows.num_rows()).collect();
+    places.sort_by_key(|&row| keys[0].row(row));
+    let places: Vec<(usize, usize)> = places.into_iter().map(|row| (0, row)).collect();
+    interleave_record_batch(&[rows], &places)
+}
+
+/// For every batch, rows whose bytes compare as the view's rows are to be shown: intervals by their lengths, and as
+/// they are written where that breaks ties.
+fn sort_keys<'a>(
+    info: &ViewInfo,
+    batches: impl Iterator<Item = &'a RecordBatch>,
+) -> Result<Vec<Rows>, ArrowError> {
+    let mut columns: Vec<(usize, SortOptions)> =
+        info.order.iter().map(|key| (key.column, key.options)).collect();
+    let declared = columns.len();
+    let rest: Vec<usize> = match info.key.as_slice() {
+        [] => (0..info.schema.fields().len()).collect(),
+        key => key.to_vec(),
+    };
+    columns.extend(rest.into_iter().map(|column| (column, SortOptions::default())));
+    let is_span = |at: usize, data_type: &DataType| {
+        at < declared && matches!(data_type, DataType::Interval(_))
+    };
+    let field = |(at, &(column, options)): (usize, &(usize, SortOptions))| {
+        let data_type = info.schema.field(column).data_type();
+        let data_type = if is_span(at, data_type) { &SPAN } else { data_type };
+        SortField::new_with_options(data_type.clone(), options)
+    };
+    let converter = RowConverter::new(columns.iter().enumerate().map(field).collect())?;
+    let convert = |rows: &RecordBatch| {
+        let array = |(at, &(column, _)): (usize, &(usize, SortOptions))| {
+            let array = rows.column(column);
+            if is_span(at, array.data_type()) { ordered(array) } else { Arc::clone(array) }
         };
-        columns.extend(rest.into_iter().map(|column| (column, SortOptions::default())));
-        let is_span = |at: usize, data_type: &DataType| {
-            at < declared && matches!(data_type, DataType::Interval(_))
-        };
-        let field = |(at, &(column, options)): (usize, &(usize, SortOptions))| {
-            let data_type = info.schema.field(column).data_type();
-            let data_type = if is_span(at, data_type) { &SPAN } else { data_type };
-            SortField::new_with_options(data_type.clone(), options)
-        };
-        let converter = RowConverter::new(columns.iter().enumerate().map(field).collect())?;
-        let convert = |page: &Arc<Page>| {
-            let array = |(at, &(column, _)): (usize, &(usize, SortOptions))| {
-                let array = page.rows().column(column);
-                if is_span(at, array.data_type()) { ordered(array) } else { Arc::clone(array) }
-            };
-            let arrays: Vec<_> = columns.iter().enumerate().map(array).collect();
-            converter.convert_columns(&arrays)
-        };
-        self.pages.iter().map(convert).collect()
-    }
+        let arrays: Vec<_> = columns.iter().enumerate().map(array).collect();
+        converter.convert_columns(&arrays)
+    };
+    batches.map(convert).collect()
 }

@@ -20,7 +20,7 @@ use crate::damage::{self, DamageRow, damage_info};
 use crate::error::ViewError;
 use crate::errors::{Errors, RowError, errors_info};
 use crate::page::Collection;
-use crate::snapshot::{HIDDEN, Shown, Snapshot, ViewRows};
+use crate::snapshot::{HIDDEN, Shown, Snapshot, ViewRows, in_order};
 use crate::subscribe::{Clock, Line, Subscription, Update};
 
 /// What readers need to know of a view.
@@ -277,7 +277,7 @@ impl Views {
     }
 
     /// The rows of a view, as it is now, whose values of some columns are among `values`; the others are not looked at.
-    /// Rows come in no order, each as often as it is there; NULL equals nothing.
+    /// Rows come in the view's order, each as often as it is there; NULL equals nothing.
     ///
     /// # Errors
     /// When there is no such view.
@@ -291,9 +291,11 @@ impl Views {
         values: &RecordBatch,
     ) -> Result<RecordBatch, ViewError> {
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let number = self.snapshot().shown(view)?.number;
-        let rows = writer.collections.get(&number).expect("a view that is shown is there");
-        Ok(rows.with_values(columns, values)?)
+        let snapshot = self.snapshot();
+        let shown = snapshot.shown(view)?;
+        let rows = writer.collections.get(&shown.number).expect("a view that is shown is there");
+        // Where rows lie says how they came, and is another after a replay.
+        Ok(in_order(&shown.rows.info, &rows.with_values(columns, values)?)?)
     }
 
     /// All views as they are now.

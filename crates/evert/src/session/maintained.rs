@@ -144,15 +144,19 @@ impl Maintained {
 
     /// The rows of a table at the log's end that have some values of a key; the others are not looked at.
     pub(crate) fn find(&self, key: &[usize], values: &RecordBatch) -> Result<RecordBatch, Failure> {
+        self.still_follows()?;
         Ok(self.views.find(&self.name, key, values)?)
     }
 
     /// The rows at the log's end.
     pub(crate) fn rows(&self) -> Result<Vec<RecordBatch>, Failure> {
-        if let Some(reason) = &self.stopped {
-            let (view, reason) = (self.name.clone(), reason.clone());
-            return Err(SessionError::Stopped { view, reason }.into());
-        }
+        self.still_follows()?;
         Ok(self.views.snapshot().rows(&self.name)?)
+    }
+
+    fn still_follows(&self) -> Result<(), Failure> {
+        let Some(reason) = &self.stopped else { return Ok(()) };
+        let (view, reason) = (self.name.clone(), reason.clone());
+        Err(SessionError::Stopped { view, reason }.into())
     }
 }

@@ -106,3 +106,41 @@ async fn a_transaction_finds_its_own_writes_by_key() {
     ];
     check(&mut session, &statements).await;
 }
+
+#[tokio::test]
+async fn rows_found_by_key_come_in_one_order_however_they_came_to_be() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut live = Session::open(directory.path(), false).unwrap();
+    let tables = "create table t (id int primary key, v int);
+        create table s (id int primary key, g int, v int);
+        insert into t values (1, 0); insert into s values (2, 1, 20); insert into s values (1, 1, 10)";
+    live.execute(tables).await.unwrap();
+    // The first match counts, and both rows of `s` are found by their keys.
+    let update = "update t set v = s.v from s where t.id = s.g and s.id in (1, 2)";
+    let statements = [
+        (update, "wrote 1", 3 + 1),
+        ("select v from t", r#"{"v":10}"#, 1),
+        ("update t set v = 0", "wrote 1", 1 + 1),
+    ];
+    check(&mut live, &statements).await;
+    drop(live);
+    let mut reopened = Session::open(directory.path(), false).unwrap();
+    check(&mut reopened, &statements).await;
+}
+
+#[tokio::test]
+async fn a_transaction_writes_rows_whose_unique_value_is_null() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut session = session(&directory).await;
+    let statements = [
+        ("begin", "begin", 0),
+        ("insert into t values (6001, null, 1, null), (6002, null, 1, null)", "wrote 2", 0),
+        ("insert into t values (6003, null, 1, null)", "wrote 1", 0),
+        ("update t set a = 2 where id = 6001", "wrote 1", 2),
+        ("delete from t where id = 6002", "wrote 1", 1),
+        ("commit", "commit", 0),
+        ("select a, code from t where id > 6000 and id = 6001", r#"{"a":2,"code":null}"#, 1),
+        ("select count(*) as n from t where code is null", r#"{"n":2}"#, 5002),
+    ];
+    check(&mut session, &statements).await;
+}

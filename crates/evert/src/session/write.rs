@@ -15,8 +15,8 @@ use change::catalog::TABLES_SOURCE;
 use change::limits::GROUP_ROWS_MAX;
 use change::{ChangeBatch, Part, TableChanges, TransactionGroup, TransactionHead, consolidate};
 use plan::{Answer, Delete, Insert, ROW_NUMBER, Read, TableDefinition, Update, Values, Wanted};
-use view::encode_key;
 use view::text::CellWriter;
+use view::{encode_key, has_null};
 
 use crate::failure::Failure;
 use crate::intent::append_durably;
@@ -348,10 +348,15 @@ pub(super) fn numbered(rows: &RecordBatch) -> Result<RecordBatch, Failure> {
 fn with_changes(rows: RecordBatch, changes: ChangeBatch) -> Result<RecordBatch, ArrowError> {
     let schema = rows.schema();
     let all = consolidate(&schema, &[ChangeBatch::inserts(rows), changes])?;
-    let times = (0u32..).zip(all.diffs()).flat_map(|(row, &diff)| {
-        std::iter::repeat_n(row, usize::try_from(diff).unwrap_or_default())
-    });
-    take_rows(all.rows(), &times.collect())
+    let mut times: Vec<u32> = Vec::with_capacity(all.len());
+    for (row, &diff) in (0u32..).zip(all.diffs()) {
+        let often = usize::try_from(diff).map_err(|_| {
+            let reason = format!("a row that went {} times more than it came", diff.unsigned_abs());
+            ArrowError::ComputeError(reason)
+        })?;
+        times.extend(std::iter::repeat_n(row, often));
+    }
+    take_rows(all.rows(), &UInt32Array::from(times))
 }
 
 /// The rows that an answer names, ascending, and for each the first place of the answer that names it.
@@ -376,21 +381,19 @@ fn check_not_null(table: &TableDefinition, rows: &RecordBatch) -> Result<(), Fai
 }
 
 /// The key of each row, as bytes that are equal when the keys are; and whether it has a NULL, which equals nothing.
-struct Keys {
+pub(super) struct Keys {
     rows: Rows,
     nulls: Vec<bool>,
 }
 
 impl Keys {
-    fn new(rows: &RecordBatch, key: &[usize]) -> Result<Self, Failure> {
+    pub(super) fn new(rows: &RecordBatch, key: &[usize]) -> Result<Self, Failure> {
         let values = rows.project(key).map_err(arrow_failed)?;
-        let nulls = (0..rows.num_rows())
-            .map(|row| values.columns().iter().any(|column| column.is_null(row)))
-            .collect();
+        let nulls = (0..rows.num_rows()).map(|row| has_null(&values, row)).collect();
         Ok(Self { rows: encode_key(&values).map_err(arrow_failed)?, nulls })
     }
 
-    fn get(&self, row: usize) -> Option<Box<[u8]>> {
+    pub(super) fn get(&self, row: usize) -> Option<Box<[u8]>> {
         (!self.nulls[row]).then(|| self.rows.row(row).as_ref().into())
     }
 
@@ -398,7 +401,7 @@ impl Keys {
         self.nulls.len()
     }
 
-    fn all(&self) -> BTreeSet<Box<[u8]>> {
+    pub(super) fn all(&self) -> BTreeSet<Box<[u8]>> {
         (0..self.len()).filter_map(|row| self.get(row)).collect()
     }
 }
@@ -431,4 +434,25 @@ fn shown_key(rows: &RecordBatch, key: &[usize], row: usize) -> String {
     let value = |&column: &usize| cells.cell(row, column).unwrap_or_else(|| "NULL".to_owned());
     let values: Vec<String> = key.iter().map(value).collect();
     format!("({}) = ({})", names.join(", "), values.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::Int64Array;
+
+    use super::*;
+
+    fn rows(of: &[Option<i64>]) -> RecordBatch {
+        let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, true)]));
+        batch(&schema, vec![Arc::new(Int64Array::from(of.to_vec()))], of.len()).unwrap()
+    }
+
+    #[test]
+    fn a_row_that_went_but_was_not_there_is_no_quiet_nothing() {
+        let went = ChangeBatch::inserts(rows(&[Some(1), None])).negated();
+        let left = with_changes(rows(&[None, Some(1), Some(2), Some(2)]), went.clone()).unwrap();
+        assert_eq!(left, rows(&[Some(2), Some(2)]));
+        let failed = with_changes(rows(&[Some(1), Some(2)]), went).unwrap_err();
+        assert_eq!(failed.to_string(), "Compute error: a row that went 1 times more than it came");
+    }
 }

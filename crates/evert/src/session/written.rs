@@ -3,7 +3,8 @@
 //! Rows are kept as the bytes that tell them apart, with the sum of their diffs, and are found by the table's keys as the
 //! table's own are: a statement costs what it touches, however much was written before it.
 //!
-//! Invariant: no diff is 0, and each row is listed once under its value of every key.
+//! Invariant: no diff is 0, and each row is listed once under its value of every key in which it has no NULL: NULL equals
+//! nothing, so nobody looks for it by that.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,10 +14,9 @@ use arrow::datatypes::SchemaRef;
 use arrow::row::{RowConverter, SortField};
 use change::ChangeBatch;
 use plan::TableDefinition;
-use view::encode_key;
 
 use crate::failure::Failure;
-use crate::session::write::{arrow_failed, batch};
+use crate::session::write::{Keys, arrow_failed, batch};
 
 /// Rows that came and went.
 pub(super) struct Written {
@@ -48,13 +48,15 @@ impl Written {
     pub(super) fn add(&mut self, changes: &ChangeBatch) -> Result<(), Failure> {
         let rows = changes.rows();
         let encoded = self.converter.convert_columns(rows.columns()).map_err(arrow_failed)?;
-        let values = self.keys.iter().map(|key| encode_key(&rows.project(&key.columns)?));
-        let values = values.collect::<Result<Vec<_>, _>>().map_err(arrow_failed)?;
+        let values = self.keys.iter().map(|key| Keys::new(rows, &key.columns));
+        let values = values.collect::<Result<Vec<_>, _>>()?;
         for (at, &diff) in changes.diffs().iter().enumerate() {
             let row: Arc<[u8]> = encoded.row(at).as_ref().into();
             let sum = self.diffs.get(&row).copied().unwrap_or_default() + diff;
             for (key, values) in self.keys.iter_mut().zip(&values) {
-                key.set(values.row(at).as_ref(), &row, sum != 0);
+                if let Some(values) = values.get(at) {
+                    key.set(values, &row, sum != 0);
+                }
             }
             match sum {
                 0 => drop(self.diffs.remove(&row)),
@@ -77,9 +79,9 @@ impl Written {
     ) -> Result<ChangeBatch, Failure> {
         let key = self.keys.iter().find(|key| key.columns == columns);
         let key = key.expect("rows are found by the table's keys");
-        let wanted = encode_key(values).map_err(arrow_failed)?;
-        let wanted: BTreeSet<&[u8]> = wanted.iter().map(|values| values.data()).collect();
-        let rows = wanted.into_iter().filter_map(|values| key.rows.get(values)).flatten();
+        let all: Vec<usize> = (0..values.num_columns()).collect();
+        let wanted = Keys::new(values, &all)?.all();
+        let rows = wanted.iter().filter_map(|values| key.rows.get(values)).flatten();
         self.changes(rows.map(|row| (&**row, self.diffs[row])))
     }
 
@@ -97,13 +99,13 @@ impl Written {
 
 impl Key {
     /// Lists a row under its values, or no longer.
-    fn set(&mut self, values: &[u8], row: &Arc<[u8]>, is_there: bool) {
+    fn set(&mut self, values: Box<[u8]>, row: &Arc<[u8]>, is_there: bool) {
         if is_there {
-            self.rows.entry(values.into()).or_default().insert(Arc::clone(row));
-        } else if let Some(rows) = self.rows.get_mut(values) {
+            self.rows.entry(values).or_default().insert(Arc::clone(row));
+        } else if let Some(rows) = self.rows.get_mut(&values) {
             rows.remove(row);
             if rows.is_empty() {
-                self.rows.remove(values);
+                self.rows.remove(&values);
             }
         }
     }
