@@ -350,10 +350,10 @@ fn with_changes(rows: RecordBatch, changes: ChangeBatch) -> Result<RecordBatch, 
     let all = consolidate(&schema, &[ChangeBatch::inserts(rows), changes])?;
     let mut times: Vec<u32> = Vec::with_capacity(all.len());
     for (row, &diff) in (0u32..).zip(all.diffs()) {
-        let often = usize::try_from(diff).map_err(|_| {
+        let Ok(often) = usize::try_from(diff) else {
             let reason = format!("a row that went {} times more than it came", diff.unsigned_abs());
-            ArrowError::ComputeError(reason)
-        })?;
+            return Err(ArrowError::ComputeError(reason));
+        };
         times.extend(std::iter::repeat_n(row, often));
     }
     take_rows(all.rows(), &UInt32Array::from(times))
