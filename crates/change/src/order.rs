@@ -32,7 +32,7 @@ pub fn span_ns(interval: IntervalMonthDayNano) -> i128 {
 }
 
 /// The column that compares as the values do in SQL: the lengths of intervals, also of those in lists, and floats that
-/// are [folded](crate::floats::folded).
+/// are [folded].
 ///
 /// # Panics
 /// Never: a length has fewer digits than its type.
