@@ -22,6 +22,7 @@ mod faulty;
 mod graph;
 mod operator;
 mod spread;
+mod staged;
 mod stat;
 mod state;
 mod table;
