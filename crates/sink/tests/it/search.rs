@@ -1,9 +1,29 @@
 //! A view as a search index: its Time comes back with its rows.
 
+use std::fmt::Debug;
+use std::time::Duration;
+
 use change::Time;
-use sink::SinkConfig;
+use sink::{SinkConfig, SinkError};
+use view::ViewError;
+use view::search::SearchIndex;
 
 use crate::world::{Rows, config, write};
+
+/// Opens an index that was closed. A server that another test is just starting holds what this process has open, and so
+/// the index's lock, until it runs its own program.
+async fn once_free<T, E: Debug>(
+    open: impl AsyncFn() -> Result<T, E>,
+    is_busy: impl Fn(&E) -> bool,
+) -> T {
+    for _ in 0..100 {
+        match open().await {
+            Err(error) if is_busy(&error) => tokio::time::sleep(Duration::from_millis(50)).await,
+            done => return done.unwrap(),
+        }
+    }
+    panic!("the index is busy although nobody has it");
+}
 
 #[tokio::test]
 async fn the_index_comes_back_at_the_time_of_its_rows() {
@@ -16,18 +36,14 @@ async fn the_index_comes_back_at_the_time_of_its_rows() {
     let fewer: Rows = [(2, "lazy fox".to_owned())].into();
     write(&mut *sink, 6, &rows, &fewer).await.unwrap();
     drop(sink);
-    let sink = sink::open(config.clone()).await.unwrap();
+    let sink = once_free(async || sink::open(config.clone()).await, SinkError::is_transient).await;
     assert_eq!(sink.held(), Time(6));
     drop(sink);
     let path = dir.path().join("search/things");
-    let index = view::search::SearchIndex::open(
-        &path,
-        &config.view,
-        config.log_id,
-        &config.definition,
-        &[],
-    )
-    .unwrap();
+    let open =
+        async || SearchIndex::open(&path, &config.view, config.log_id, &config.definition, &[]);
+    let is_busy = |error: &ViewError| matches!(error, ViewError::IndexBusy { .. });
+    let index = once_free(open, is_busy).await;
     let contents = index.contents().unwrap();
     assert_eq!(contents.len(), 1, "{contents:?}");
     assert!(contents[0].contains("lazy fox"), "{contents:?}");
